@@ -1,0 +1,82 @@
+"""The parameters of one accelerator, and the presets that ship."""
+
+from dataclasses import dataclass
+from math import ceil
+
+
+__all__ = ["ACCUMULATOR_BITS", "Config", "MAX_COLUMNS", "PRESETS", "TRITS"]
+
+
+TRITS = 5  # ternary weights in a memory word, and rows of a tile: 3 ** 5 = 243 fits 8 bits
+ACCUMULATOR_BITS = 24  # holds 128 * 16384 = 2 ** 21 with its sign, with room for partial sums
+MAX_COLUMNS = 16384
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Geometry and memories of an accelerator.
+
+    Parameters
+    ----------
+    name : str
+        Name of the preset.
+    banks : int
+        Column banks K, 1 to 64. Column ``c`` of a matrix lives in bank ``c % banks``.
+    tiles : int
+        Tiles of 5 rows a bank, 1 to 32; the array has R = 5 * tiles rows.
+    depth : int
+        Weight words a tile, 5 weights each. At most 65536.
+    columns : int
+        Longest activation vector, at most 16384.
+    blocks : int
+        Row blocks of results that are held, R accumulators each.
+    slots : int
+        Activation lists that are held (two: one is built while the other is read).
+    """
+
+    name: str
+    banks: int
+    tiles: int
+    depth: int
+    columns: int
+    blocks: int
+    slots: int = 2
+
+    def __post_init__(self):
+        for field, low, high in (("banks", 1, 64), ("tiles", 1, 32), ("depth", 1, 65536), ("columns", 1, MAX_COLUMNS),
+                                 ("blocks", 1, 65536), ("slots", 1, 16)):
+            value = getattr(self, field)
+            if not isinstance(value, int) or not low <= value <= high:
+                raise ValueError(f"Config {self.name!r}: {field} must be an integer from {low} to {high}, "
+                                 f"not {value!r}")
+
+    @property
+    def rows(self):
+        """Rows of the array, R."""
+        return TRITS * self.tiles
+
+    @property
+    def products(self):
+        """Ternary x int8 products a cycle."""
+        return self.banks * self.rows
+
+    @property
+    def capacity(self):
+        """Ternary weights on chip."""
+        return self.products * self.depth
+
+    @property
+    def list_depth(self):
+        """Entries of one bank's list in one slot; a short list is padded to the drain of a tile, 5 results."""
+        return max(ceil(self.columns / self.banks), TRITS)
+
+
+PRESETS = {config.name: config for config in (
+    Config(name="1x5", banks=1, tiles=1, depth=1024, columns=512, blocks=64),
+    Config(name="4x10", banks=4, tiles=2, depth=16384, columns=1024, blocks=128),
+    Config(name="8x10", banks=8, tiles=2, depth=2048, columns=1024, blocks=128),
+    Config(name="16x20", banks=16, tiles=4, depth=2048, columns=8192, blocks=102),
+    Config(name="16x40", banks=16, tiles=8, depth=2048, columns=8192, blocks=102),
+    Config(name="16x50", banks=16, tiles=10, depth=2048, columns=8192, blocks=102),
+    Config(name="16x20-deep", banks=16, tiles=4, depth=32768, columns=16384, blocks=1024),
+)}

@@ -1,0 +1,138 @@
+"""Everything that host and hardware say to each other: frames, commands, errors and the register map.
+
+The one definition: hardware, driver and documentation import it.
+
+A frame on the link is ``END body END``, where ``body`` is escaped as in SLIP (RFC 1055) and consists of
+
+    kind u8, sequence u8, length u16, payload (length bytes), CRC-32 u32
+
+with all integers little-endian and the CRC that of Ethernet and zlib over all that stands before it. The device
+answers each frame in order with one frame that carries the same sequence: ``kind | REPLY``, or ``Kind.ERROR`` with a
+byte of ``Error``. A frame that is answered with an error has changed nothing, and every command may be repeated: a
+driver that has lost an answer sends the frame again. Bytes between two ENDs that are too few for a header are noise
+and have no answer when there are none at all.
+
+Payload of a command, and of its reply:
+
+=======  ====================================================================  ======================================
+READ     address u16, count u16                                                count registers u32
+WEIGHTS  address u16, zero u16, bytes of the byte code                         none
+VECTOR   slot u8, flags u8, length u16, live u16, offset u16, elements         none
+RUN      slot u8, zero u8, base u16, stride u16, blocks u16, destination u16   none
+WAIT     none                                                                  none
+RESULTS  block u16, count u16                                                  count * R accumulators of 3 bytes
+RESET    none                                                                  none
+=======  ====================================================================  ======================================
+
+WEIGHTS fills whole words of all banks and tiles from word ``address`` on: for each word, for each bank, for each tile
+a byte, so that the bytes of a column segment are contiguous. VECTOR sends elements ``offset`` and following of a
+vector of ``length`` elements, int32 to be quantised or int8 to be taken as they are; elements from ``live`` on belong
+to dead columns and only take part in the absmax. The list of a slot is ready when its last element is there. RUN
+queues a matrix-vector product: ``blocks`` row blocks, the word of column c of block b at ``base + b * stride +
+c // banks``; its results go to blocks ``destination`` and following. It is answered when it is queued. WAIT is
+answered when all that was queued is finished, RESULTS likewise. RESET drops all that is queued or running, empties the
+lists and clears the counters; weights stay.
+"""
+
+import enum
+import zlib
+
+from amaranth.lib import data
+
+from .config import ACCUMULATOR_BITS, TRITS
+
+
+__all__ = ["ACCUMULATOR_BYTES", "END", "ESCAPE", "ESCAPED_END", "ESCAPED_ESCAPE", "Error", "Flags", "HEADER_BYTES",
+           "Kind", "MAGIC", "MAP_HASH", "MAX_PAYLOAD", "REPLY", "Register", "RunLayout", "SpanLayout", "VERSION",
+           "VectorLayout", "WeightsLayout"]
+
+
+END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE = 0xc0, 0xdb, 0xdc, 0xdd
+HEADER_BYTES = 4
+MAX_PAYLOAD = 1024
+REPLY = 0x80
+ACCUMULATOR_BYTES = ACCUMULATOR_BITS // 8
+MAGIC = int.from_bytes(b"SETN", "little")
+VERSION = 1
+
+
+class Kind(enum.IntEnum):
+    """Kinds of frames."""
+    READ = 0x01
+    WEIGHTS = 0x02
+    VECTOR = 0x03
+    RUN = 0x04
+    WAIT = 0x05
+    RESULTS = 0x06
+    RESET = 0x07
+    ERROR = 0xff
+
+
+class Error(enum.IntEnum):
+    """Why a frame was refused."""
+    NONE = 0
+    CRC = 1  # damaged on the way
+    LENGTH = 2  # shorter or longer than its length field, or than its kind allows
+    KIND = 3  # no such command
+    RANGE = 4  # an address, slot or count beyond the memories
+    CODE = 5  # a weight byte that stands for no trits
+    ORDER = 6  # a piece of a vector that does not continue the last one
+    LIST = 7  # a run on a slot whose list is not complete, or with fewer words a row block than the list needs
+
+
+class Flags(enum.IntFlag):
+    """Flags of VECTOR."""
+    INT8 = 1  # elements are int8 and taken as they are
+    SKIP = 2  # zeros are left out of the list
+
+
+class Register(enum.IntEnum):
+    """Addresses of the 32-bit registers. Counters wrap; cycles by cause sum to CYCLES."""
+    MAGIC = 0
+    VERSION = 1
+    MAP = 2  # hash of this file's definitions
+    BANKS = 3
+    TILES = 4
+    DEPTH = 5
+    COLUMNS = 6
+    BLOCKS = 7
+    SLOTS = 8
+    PENDING = 9  # runs queued or running
+    ABSMAX = 10  # largest magnitude of the vector that was quantised last
+    BEATS = 11  # length of the list that was built last, in beats
+    CYCLES = 12  # since RESET
+    CYCLES_ISSUE = 13  # a beat enters the array
+    CYCLES_FLUSH = 14  # results are on their way and no beat is there
+    CYCLES_VECTOR = 15  # else: a vector is quantised and listed
+    CYCLES_LOAD = 16  # else: weights are written
+    CYCLES_LINK = 17  # else: another command or its reply is on the way
+    CYCLES_IDLE = 18  # else
+    ENTRIES = 19  # activations in the lists that were built
+    SKIPPED = 20  # zero activations left out of them
+    MACS = 21  # products of a listed activation, in units of R
+    MACS_NULL = 22  # products of no activation, where a bank's list is shorter than the longest, in units of R
+    WEIGHTS_ZERO = 23  # zeros among the weights that were written
+    BYTES_IN = 24
+    BYTES_OUT = 25
+    BYTES_WEIGHTS = 26
+    BYTES_VECTOR = 27
+    BYTES_RESULTS = 28
+
+
+WeightsLayout = data.StructLayout({"address": 16, "zero": 16})
+VectorLayout = data.StructLayout({"slot": 8, "flags": 8, "length": 16, "live": 16, "offset": 16})
+RunLayout = data.StructLayout({"slot": 8, "zero": 8, "base": 16, "stride": 16, "blocks": 16, "destination": 16})
+SpanLayout = data.StructLayout({"first": 16, "count": 16})  # READ and RESULTS
+
+
+def _map_hash():
+    """CRC-32 of all that hardware and driver must agree on, in canonical text."""
+    names = [f"{kind.__name__}.{member.name}={int(member)}" for kind in (Kind, Error, Flags, Register)
+             for member in kind]
+    names += [f"{layout!r}" for layout in (WeightsLayout, VectorLayout, RunLayout, SpanLayout)]
+    names += [str(number) for number in (END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE, MAX_PAYLOAD, REPLY, TRITS,
+                                         ACCUMULATOR_BITS)]
+    return zlib.crc32("\n".join(names).encode())
+
+
+MAP_HASH = _map_hash()
