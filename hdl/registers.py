@@ -15,22 +15,23 @@ and have no answer when there are none at all.
 Payload of a command, and of its reply:
 
 =======  ====================================================================  ======================================
-READ     address u16, count u16                                                count registers u32
-WEIGHTS  address u16, zero u16, bytes of the byte code                         none
+READ     first u16, count u16                                                  count registers u32
+WEIGHTS  address u16, count u16, bytes of the byte code                        none
 VECTOR   slot u8, flags u8, length u16, live u16, offset u16, elements         none
 RUN      slot u8, zero u8, base u16, stride u16, blocks u16, destination u16   none
 WAIT     none                                                                  none
-RESULTS  block u16, count u16                                                  count * R accumulators of 3 bytes
+RESULTS  first u16, count u16                                                  count * R accumulators of 3 bytes
 RESET    none                                                                  none
 =======  ====================================================================  ======================================
 
-WEIGHTS fills whole words of all banks and tiles from word ``address`` on: for each word, for each bank, for each tile
-a byte, so that the bytes of a column segment are contiguous. VECTOR sends elements ``offset`` and following of a
+WEIGHTS fills ``count`` words of all banks and tiles from word ``address`` on: for each word, for each bank, for each
+tile a byte, so that the bytes of a column segment are contiguous. VECTOR sends elements ``offset`` and following of a
 vector of ``length`` elements, int32 to be quantised or int8 to be taken as they are; elements from ``live`` on belong
 to dead columns and only take part in the absmax. The list of a slot is ready when its last element is there. RUN
 queues a matrix-vector product: ``blocks`` row blocks, the word of column c of block b at ``base + b * stride +
 c // banks``; its results go to blocks ``destination`` and following. It is answered when it is queued. WAIT is
-answered when all that was queued is finished, RESULTS likewise. RESET drops all that is queued or running, empties the
+answered when all that was queued is finished, RESULTS likewise; the other commands do not wait for it, and a driver
+that overwrites weights or a list puts a WAIT before. RESET drops all that is queued or running, empties the
 lists and clears the counters; weights stay.
 """
 
@@ -77,7 +78,7 @@ class Error(enum.IntEnum):
     RANGE = 4  # an address, slot or count beyond the memories
     CODE = 5  # a weight byte that stands for no trits
     ORDER = 6  # a piece of a vector that does not continue the last one
-    LIST = 7  # a run on a slot whose list is not complete, or with fewer words a row block than the list needs
+    LIST = 7  # a run on a slot whose list is not complete, or needs more words a row block than the stride
 
 
 class Flags(enum.IntFlag):
@@ -109,17 +110,16 @@ class Register(enum.IntEnum):
     CYCLES_IDLE = 18  # else
     ENTRIES = 19  # activations in the lists that were built
     SKIPPED = 20  # zero activations left out of them
-    MACS = 21  # products of a listed activation, in units of R
-    MACS_NULL = 22  # products of no activation, where a bank's list is shorter than the longest, in units of R
-    WEIGHTS_ZERO = 23  # zeros among the weights that were written
-    BYTES_IN = 24
-    BYTES_OUT = 25
-    BYTES_WEIGHTS = 26
-    BYTES_VECTOR = 27
-    BYTES_RESULTS = 28
+    MACS = 21  # products with a non-zero activation, in units of R; of CYCLES_ISSUE * BANKS in all
+    WEIGHTS_ZERO = 22  # zeros among the weights that were written
+    BYTES_IN = 23
+    BYTES_OUT = 24
+    BYTES_WEIGHTS = 25
+    BYTES_VECTOR = 26
+    BYTES_RESULTS = 27
 
 
-WeightsLayout = data.StructLayout({"address": 16, "zero": 16})
+WeightsLayout = data.StructLayout({"address": 16, "count": 16})
 VectorLayout = data.StructLayout({"slot": 8, "flags": 8, "length": 16, "live": 16, "offset": 16})
 RunLayout = data.StructLayout({"slot": 8, "zero": 8, "base": 16, "stride": 16, "blocks": 16, "destination": 16})
 SpanLayout = data.StructLayout({"first": 16, "count": 16})  # READ and RESULTS

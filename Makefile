@@ -1,0 +1,35 @@
+# Everything lives in .venv and build; `make clean` removes both.
+
+PYTHON ?= python3
+SETUN := .venv/bin/setun
+STAMP := .venv/installed
+
+.PHONY: setup demo test results closeness clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "setun needs Python 3.11 or later: make PYTHON=python3.11"; exit 2; }
+	@for tool in g++ make perl; do command -v $$tool > /dev/null || \
+		{ echo "$$tool is not installed: apt-get install $$tool"; exit 2; }; done
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || \
+		{ echo "Python has no venv module: apt-get install python3-venv"; exit 2; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+demo: setup
+	$(SETUN) run --prompt "In the beginning" --tokens 32
+
+test: setup
+	.venv/bin/python -m pytest -n 2
+
+results: setup
+	$(SETUN) results
+
+closeness: setup
+	$(SETUN) closeness
+
+clean:
+	rm -rf .venv build

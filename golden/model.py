@@ -1,0 +1,101 @@
+"""What a model consists of: as a checkpoint holds it, and in the fixed point of the integer decoder.
+
+A checkpoint's matrices are ternary codes and a float scale to multiply by. In the integer model matrices with a common
+input are one: ``qkv`` has the rows of q, k and v, ``gate_up`` those of gate and up, and a scalar for each part.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .scalars import Scalar
+
+
+__all__ = ["Checkpoint", "CheckpointLayer", "Embedding", "IntegerLayer", "IntegerModel", "Matrix", "Norm", "Ternary"]
+
+
+class Ternary(NamedTuple):
+    codes: np.ndarray  # int8 [M, n] in {-1, 0, 1}
+    scale: float
+
+
+class CheckpointLayer(NamedTuple):
+    q: Ternary  # [heads * head_dim, hidden]
+    k: Ternary  # [kv_heads * head_dim, hidden]
+    v: Ternary
+    o: Ternary  # [hidden, heads * head_dim]
+    gate: Ternary  # [inner, hidden]
+    up: Ternary
+    down: Ternary  # [hidden, inner]
+    attention_norm: np.ndarray  # float32 [hidden], before q, k, v
+    attention_sub_norm: np.ndarray  # float32 [hidden], before o
+    feed_forward_norm: np.ndarray  # float32 [hidden], before gate and up
+    feed_forward_sub_norm: np.ndarray  # float32 [inner], before down
+
+
+class Checkpoint(NamedTuple):
+    vocab: int
+    context: int
+    hidden: int
+    inner: int
+    heads: int
+    kv_heads: int
+    rope_theta: float
+    eps: float
+    embedding: np.ndarray  # float32 [vocab, hidden]
+    layers: tuple  # of CheckpointLayer
+    norm: np.ndarray  # float32 [hidden]
+    head: np.ndarray | None  # float32 [vocab, hidden]; None: the embedding
+
+    @property
+    def head_dim(self):
+        return self.hidden // self.heads
+
+
+class Matrix(NamedTuple):
+    codes: np.ndarray  # int8 [M, n] in {-1, 0, 1}
+    scales: tuple  # a Scalar for each part
+
+
+class Norm(NamedTuple):
+    gamma: np.ndarray  # int16 [n]
+    exponent: int  # gamma's weight is gamma * 2**exponent
+    eps: Scalar  # n eps
+    root: Scalar  # sqrt(n)
+
+
+class Embedding(NamedTuple):
+    codes: np.ndarray  # int8 [vocab, hidden]
+    scales: np.ndarray  # uint16 [vocab]
+    exponent: int  # row v is codes[v] * scales[v] * 2**exponent
+
+
+class IntegerLayer(NamedTuple):
+    attention_norm: Norm
+    qkv: Matrix  # parts q, k, v
+    attention_sub_norm: Norm
+    o: Matrix
+    feed_forward_norm: Norm
+    gate_up: Matrix  # parts gate, up
+    feed_forward_sub_norm: Norm
+    down: Matrix
+
+
+class IntegerModel(NamedTuple):
+    vocab: int
+    context: int
+    hidden: int
+    inner: int
+    heads: int
+    kv_heads: int
+    embedding: Embedding
+    layers: tuple  # of IntegerLayer
+    norm: Norm
+    head: Embedding  # the embedding itself when tied
+    cos: np.ndarray  # int16 [context, head_dim / 2], Q1.15
+    sin: np.ndarray
+    exp2: np.ndarray  # uint16 [1024], 2**(-f / 1024) in Q1.15
+
+    @property
+    def head_dim(self):
+        return self.hidden // self.heads

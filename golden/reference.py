@@ -1,0 +1,58 @@
+"""The model in float32, equal in structure to transformers' BitNetForCausalLM: the measure of the integers."""
+
+import numpy as np
+
+
+__all__ = ["forward"]
+
+
+def float_linear(x, ternary):  # float32 [..., n] -> float32 [..., M]
+    """BitLinear (arXiv 2402.17764) as transformers computes it: int8 codes, back to float, product, weight scale."""
+    scale = np.float32(127) / np.maximum(np.abs(x).max(-1, keepdims=True), np.float32(1e-5))
+    activations = np.clip(np.rint(x * scale), -128, 127)
+    return activations @ ternary.codes.T.astype(np.float32) / scale * np.float32(ternary.scale)
+
+
+def float_norm(x, gamma, eps):  # float32 [..., n], float32 [n] -> float32 [..., n]
+    """RMSNorm (arXiv 1910.07467)."""
+    return gamma * (x / np.sqrt(np.square(x).mean(-1, keepdims=True) + np.float32(eps)))
+
+
+def float_rotate(x, theta):  # float32 [B, T, heads, D] -> float32 [B, T, heads, D]
+    """Rotary embedding (arXiv 2104.09864) of the pairs (j, j + D / 2)."""
+    length, _, head_dim = x.shape[-3:]
+    frequency = 1 / np.float32(theta) ** (np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim))
+    angle = (np.arange(length, dtype=np.float32)[:, None] * frequency)[:, None]
+    low, high = np.split(x, 2, -1)
+    return np.concatenate([low * np.cos(angle) - high * np.sin(angle), high * np.cos(angle) + low * np.sin(angle)], -1)
+
+
+def float_attention(q, k, v):  # float32 [B, T, heads, D], [B, T, kv_heads, D] twice -> float32 [B, T, heads * D]
+    """Causal softmax attention (arXiv 1706.03762), kv heads shared by groups of heads."""
+    k, v = (np.repeat(y, q.shape[2] // k.shape[2], axis=2).transpose(0, 2, 1, 3) for y in (k, v))
+    scores = q.transpose(0, 2, 1, 3) @ np.swapaxes(k, -1, -2) / np.sqrt(np.float32(q.shape[-1]))
+    scores = np.where(np.tri(q.shape[1], dtype=bool), scores, np.float32(-np.inf))
+    p = np.exp(scores - scores.max(-1, keepdims=True))
+    o = p / p.sum(-1, keepdims=True) @ v
+    return o.transpose(0, 2, 1, 3).reshape(*q.shape[:2], -1)
+
+
+def float_layer(checkpoint, layer, x):  # float32 [B, T, d] -> float32 [B, T, d]
+    """One layer of BitNet b1.58 2B4T (arXiv 2504.12285)."""
+    h = float_norm(x, layer.attention_norm, checkpoint.eps)
+    q, k, v = (float_linear(h, part).reshape(*x.shape[:2], -1, checkpoint.head_dim)
+               for part in (layer.q, layer.k, layer.v))
+    o = float_attention(float_rotate(q, checkpoint.rope_theta), float_rotate(k, checkpoint.rope_theta), v)
+    x = x + float_linear(float_norm(o, layer.attention_sub_norm, checkpoint.eps), layer.o)
+    h = float_norm(x, layer.feed_forward_norm, checkpoint.eps)
+    z = np.square(np.maximum(float_linear(h, layer.gate), 0)) * float_linear(h, layer.up)
+    return x + float_linear(float_norm(z, layer.feed_forward_sub_norm, checkpoint.eps), layer.down)
+
+
+def forward(checkpoint, tokens):  # integers [B, T] -> float32 [B, T, V]
+    """Logits of whole sequences."""
+    x = checkpoint.embedding[tokens]
+    for layer in checkpoint.layers:
+        x = float_layer(checkpoint, layer, x)
+    head = checkpoint.embedding if checkpoint.head is None else checkpoint.head
+    return float_norm(x, checkpoint.norm, checkpoint.eps) @ head.T

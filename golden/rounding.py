@@ -1,0 +1,58 @@
+"""Every rounding and saturation of the integer model, by name. All integers are int64 unless a range says less."""
+
+import numpy as np
+
+
+__all__ = ["bit_length", "floor_shift", "half_up_shift", "integer_sqrt", "round_half_even", "saturate",
+           "shift_saturate", "truncate_shift"]
+
+
+def bit_length(value):  # int64 [...] in [0, 2**63) -> int64 [...] in [0, 63]
+    """Bits of a non-negative integer, as int.bit_length; 0 has none."""
+    high, low = np.asarray(value, np.int64) >> 32, np.asarray(value, np.int64) & 0xffffffff  # both exact in float64
+    return np.where(high > 0, np.frexp(high.astype(np.float64))[1] + 32,
+                    np.frexp(low.astype(np.float64))[1]).astype(np.int64)
+
+
+def floor_shift(value, shift):  # int64 [...], shift in [0, 63] -> int64 [...]
+    """floor(value / 2**shift)."""
+    return np.asarray(value, np.int64) >> shift
+
+
+def truncate_shift(value, shift):  # int64 [...], |value| < 2**63, shift in [0, 63] -> int64 [...]
+    """value / 2**shift towards zero: the magnitude is floored and keeps its sign."""
+    value = np.asarray(value, np.int64)
+    return np.sign(value) * (np.abs(value) >> shift)
+
+
+def half_up_shift(value, shift):  # int64 [...], |value| < 2**62, shift in [0, 62] -> int64 [...]
+    """floor(value / 2**shift + 1/2): ties go up, towards +infinity."""
+    half = np.left_shift(np.int64(1), shift) >> 1
+    return (np.asarray(value, np.int64) + half) >> shift
+
+
+def saturate(value, bits):  # int64 [...], bits in [2, 63] -> int64 [...]
+    """The nearest integer that is a two's complement number of so many bits."""
+    return np.clip(value, -(1 << bits - 1), (1 << bits - 1) - 1)
+
+
+def shift_saturate(value, shift, bits):  # int64 [...], |value| < 2**62, any shift, bits in [2, 32] -> int64 [...]
+    """Half-up shift to the right, or exact shift to the left where shift is negative, saturated to so many bits."""
+    right = half_up_shift(value, np.clip(shift, 0, 62))
+    left = np.clip(-np.asarray(shift, np.int64), 0, 31)  # 31 already saturates all but zero
+    return saturate(saturate(right, bits) << left, bits)
+
+
+def round_half_even(numerator, denominator):  # int64 [...] >= 0, int64 [...] > 0, both < 2**62 -> int64 [...]
+    """numerator / denominator to the nearest integer, ties to the even one, exactly."""
+    quotient, remainder = np.divmod(numerator, denominator)
+    twice = 2 * remainder
+    return quotient + ((twice > denominator) | (twice == denominator) & (quotient % 2 == 1))
+
+
+def integer_sqrt(value):  # int64 [...] in [0, 2**62) -> int64 [...]
+    """floor(sqrt(value)): the root in float64 is at most one off and is put right in integers."""
+    value = np.asarray(value, np.int64)
+    root = np.sqrt(value.astype(np.float64)).astype(np.int64)
+    root = root - (root * root > value)
+    return root + ((root + 1) * (root + 1) <= value)

@@ -1,0 +1,91 @@
+"""The ternary array: banks in a row, accumulators at its end."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .bank import Bank, Token
+from .config import TRITS
+from .drain import Drain, Result, Settle
+from .lists import ListWriteLayout
+from .product import PORTABLE
+from .tile import WeightWrite
+
+
+__all__ = ["Array", "flush_cycles"]
+
+
+def flush_cycles(config):
+    """Cycles from a row block's last token to its last result.
+
+    The token passes the banks, one a cycle, and its operand the tiles; on the way are list (2), address (1), weights
+    (2), trits (1), product (1), accumulator (1), holding registers (1), five results and their register (1).
+    """
+    return (config.banks - 1) + (config.tiles - 1) + 2 + 1 + 2 + 1 + 1 + 1 + 1 + TRITS
+
+
+class Array(wiring.Component):
+    """K column banks x R rows of systolic ternary x int8 products: golden.matvec, a row block at a time.
+
+    Takes a token every cycle and never stalls; the five results of each tile leave the tiles in parallel, skewed by
+    one cycle from tile to tile, the last ``flush_cycles(config)`` cycles after the token marked ``last``. Row blocks
+    must be at least five tokens long.
+
+    Parameters
+    ----------
+    config : Config
+    technology : Technology
+        The components used for products and accumulators.
+
+    Members
+    -------
+    i_token : In(Token)
+    i_list : In(ListWriteLayout)
+    i_weights : In(WeightWrite)
+    o_results : Out(Result), one for each tile
+    """
+
+    def __init__(self, config, technology=PORTABLE):
+        self.config, self.technology = config, technology
+        super().__init__({
+            "i_token": In(Token(config)),
+            "i_list": In(ListWriteLayout(config)),
+            "i_weights": In(WeightWrite(config)),
+            "o_results": Out(Result(config)).array(config.tiles),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        token, write, weights = self.i_token, self.i_list, self.i_weights
+        sums, signs = [C(0, signed(1))] * config.rows, C(0, config.rows)
+        for position in range(config.banks):
+            m.submodules[f"bank_{position}"] = bank = Bank(config, self.technology, position=position)
+            m.d.comb += [
+                bank.i_token.eq(token),
+                bank.i_list.eq(write),
+                bank.i_weights.eq(weights),
+                bank.i_signs.eq(signs),
+            ]
+            m.d.comb += [port.eq(i) for port, i in zip(bank.i_sums, sums)]
+            token, write, weights, sums, signs = bank.o_token, bank.o_list, bank.o_weights, bank.o_sums, bank.o_signs
+
+        # From the last bank's token register to its first sums: list and address, weights, trits, product.
+        settle = Signal(Settle(config))
+        m.d.comb += [settle[name].eq(token[name]) for name in ("valid", "first", "last", "destination")]
+        for stage in range(2 + 1 + 2 + 1):
+            later = Signal(Settle(config), name=f"settle_{stage}")
+            m.d.sync += later.eq(settle)
+            settle = later
+
+        for tile in range(config.tiles):
+            rows = slice(tile * TRITS, (tile + 1) * TRITS)
+            m.submodules[f"drain_{tile}"] = drain = Drain(config, self.technology)
+            m.d.comb += [
+                drain.i_settle.eq(settle),
+                drain.i_signs.eq(signs[rows]),
+                self.o_results[tile].eq(drain.o_result),
+            ]
+            m.d.comb += [port.eq(i) for port, i in zip(drain.i_sums, sums[rows])]
+            settle = drain.o_settle
+        return m

@@ -1,0 +1,141 @@
+"""Lattice ECP5: products and accumulators on its carry chains.
+
+A CCU2C is two bits of carry chain. Each half has a LUT4 of its own, P(A, B, C, D), and GEN, the value of that LUT for
+C = D = 0; the sum is P ^ carry, and the carry out is P ? carry : GEN (yosys' cells_sim.v). Synthesis only uses A and B
+as addends; with all four inputs used, a conditional add or subtract takes one LUT a bit.
+"""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..product import AccumulatorSignature, ProductSignature, Technology
+
+
+__all__ = ["ECP5", "CarryChain", "FoldedAdd", "MaskedAdd"]
+
+
+def lut4(function):
+    """INIT of a LUT4 from a function of A, B, C, D."""
+    return sum(bool(function(*((index >> bit) & 1 for bit in range(4)))) << index for index in range(16))
+
+
+class CarryChain(Elaboratable):
+    """A carry chain of CCU2C with the same LUT in all bits and no carry in.
+
+    Parameters
+    ----------
+    init : int
+        INIT of the LUT4s.
+    a, b, c, d, o : Value
+        Operands and sum, of the same width.
+    """
+
+    def __init__(self, init, *, a, b, c, d, o):
+        self.init, self.operands, self.o = init, {"A": a, "B": b, "C": c, "D": d}, o
+
+    def elaborate(self, platform):
+        m = Module()
+        carry = C(0, 1)
+        for low in range(0, len(self.o), 2):
+            carry_out = Signal(name=f"carry_{low + 2}")
+            ports = {}
+            for half in (0, 1):
+                used = low + half < len(self.o)
+                for name, operand in self.operands.items():
+                    ports[f"i_{name}{half}"] = operand[low + half] if used else C(0, 1)
+                ports[f"o_S{half}"] = self.o[low + half] if used else Signal(name=f"unused_{low}")
+            m.submodules[f"bits_{low}"] = Instance(
+                "CCU2C", p_INIT0=C(self.init, 16), p_INIT1=C(self.init, 16), p_INJECT1_0="NO", p_INJECT1_1="NO",
+                i_CIN=carry, o_COUT=carry_out, **ports)
+            carry = carry_out
+        return m
+
+
+class MaskedAdd(wiring.Component):
+    """o = (flip ? ~i : i) + (non_zero ? x : 0), modulo 2 ** width. Combinational.
+
+    Members
+    -------
+    i : In(signed(width))
+    x : In(signed(8))
+    flip, non_zero : In(1)
+    o : Out(signed(width))
+    """
+
+    def __init__(self, *, width):
+        self.width = width
+        super().__init__({"i": In(signed(width)), "x": In(signed(8)), "flip": In(1), "non_zero": In(1),
+                          "o": Out(signed(width))})
+
+    def elaborate(self, platform):
+        m = Module()
+        x = Signal(signed(self.width))
+        m.d.comb += x.eq(self.x)
+        m.submodules.chain = CarryChain(
+            lut4(lambda a, b, c, d: a ^ b ^ (c & d)),
+            a=self.i, b=self.flip.replicate(self.width), c=x, d=self.non_zero.replicate(self.width), o=self.o)
+        return m
+
+
+class FoldedAdd(wiring.Component):
+    """o = (first ? 0 : total) + (flip ? ~i : i), modulo 2 ** width. Combinational.
+
+    Members
+    -------
+    total, i : In(signed(width))
+    first, flip : In(1)
+    o : Out(signed(width))
+    """
+
+    def __init__(self, *, width):
+        self.width = width
+        super().__init__({"total": In(signed(width)), "i": In(signed(width)), "first": In(1), "flip": In(1),
+                          "o": Out(signed(width))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.chain = CarryChain(
+            lut4(lambda a, b, c, d: (a & ~b) ^ c ^ d),
+            a=self.total, b=self.first.replicate(self.width), c=self.i, d=self.flip.replicate(self.width), o=self.o)
+        return m
+
+
+class Product(wiring.Component):
+    """hdl.product.Product in one LUT a bit: the partial sum S is carried as S or ~S, by the sign of the last weight.
+
+    S - x is ~(~S + x): where the sign changes from one product to the next, the sum is inverted, and x only ever added.
+    """
+
+    def __init__(self, *, position):
+        super().__init__(ProductSignature(position))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.add = add = MaskedAdd(width=len(self.o))
+        non_zero, sign, flip = (Signal(reset_less=True, name=name) for name in ("non_zero", "sign", "flip"))
+        o = Signal.like(self.o, reset_less=True)
+        m.d.sync += [non_zero.eq(self.non_zero), sign.eq(self.sign), flip.eq(self.sign ^ self.i_sign), o.eq(add.o)]
+        m.d.comb += [add.i.eq(self.i), add.x.eq(self.x), add.flip.eq(flip), add.non_zero.eq(non_zero),
+                     self.o.eq(o), self.o_sign.eq(sign)]
+        return m
+
+
+class Accumulator(wiring.Component):
+    """hdl.product.Accumulator in one LUT a bit, the clearing and the last inversion included."""
+
+    def __init__(self, *, products):
+        super().__init__(AccumulatorSignature(products))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.add = add = FoldedAdd(width=len(self.o))
+        sign, o = Signal(reset_less=True), Signal.like(self.o, reset_less=True)
+        m.d.sync += sign.eq(self.i_sign)
+        with m.If(self.enable):
+            m.d.sync += o.eq(add.o)
+        m.d.comb += [add.total.eq(o), add.i.eq(self.i), add.first.eq(self.first), add.flip.eq(sign), self.o.eq(o)]
+        return m
+
+
+ECP5 = Technology(product=Product, accumulator=Accumulator)

@@ -1,0 +1,136 @@
+"""Takes commands apart: arguments, and the product of two of them that its check needs."""
+
+from amaranth import *
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .frame import Header
+from .registers import ACCUMULATOR_BYTES, Error, Kind, RunLayout, SpanLayout, VectorLayout, WeightsLayout
+
+
+__all__ = ["Command", "CommandReader"]
+
+
+LAYOUTS = {Kind.READ: SpanLayout, Kind.WEIGHTS: WeightsLayout, Kind.VECTOR: VectorLayout, Kind.RUN: RunLayout,
+           Kind.WAIT: None, Kind.RESULTS: SpanLayout, Kind.RESET: None}
+WITH_DATA = (Kind.WEIGHTS, Kind.VECTOR)
+ARGUMENT_BYTES = max(layout.size // 8 for layout in LAYOUTS.values() if layout)
+
+
+class Command(data.Struct):
+    """A command with its arguments, seen as the layout of each kind; where ``error`` is set they are meaningless."""
+    kind: 8
+    sequence: 8
+    error: 8
+    arguments: data.UnionLayout({"span": SpanLayout, "weights": WeightsLayout, "vector": VectorLayout,
+                                 "run": RunLayout})
+    data_bytes: 16  # that follow the arguments
+    product: 32  # WEIGHTS: bytes of ``count`` words; RUN: blocks * stride; RESULTS: bytes of ``count`` blocks
+
+
+class CommandReader(wiring.Component):
+    """Turns frames into commands. A command stands on ``o`` until it is taken, when it has been executed.
+
+    A command is there 18 cycles and one for every byte of its arguments after its header. Its data are taken from
+    ``o_data`` while it stands; what is left of them when it is taken is dropped.
+
+    Members
+    -------
+    i_header, i_payload : In
+        From the FrameReceiver.
+    o : Out(stream.Signature(Command))
+    o_data : Out(stream.Signature(8))
+        Valid while bytes of the command that stands on ``o`` are left.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "i_header": In(stream.Signature(Header)),
+            "i_payload": In(stream.Signature(8)),
+            "o": Out(stream.Signature(Command)),
+            "o_data": Out(stream.Signature(8)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        command = Signal(Command, reset_less=True)
+        left = Signal(16)  # bytes of the payload
+        position = Signal(range(ARGUMENT_BYTES + 1))
+        factor, multiplicand = Signal(16, reset_less=True), Signal(32, reset_less=True)
+        step = Signal(range(16))
+        wanted, size = Signal(range(ARGUMENT_BYTES + 1)), Signal(range(ARGUMENT_BYTES + 1))  # bytes of the arguments
+        m.d.comb += self.o.payload.eq(command)
+
+        header = self.i_header.payload
+        error = Signal(8)
+        with m.Switch(header.kind):
+            for kind, layout in LAYOUTS.items():
+                with m.Case(kind):
+                    least = layout.size // 8 if layout else 0
+                    m.d.comb += wanted.eq(least)
+                    wrong = header.length < least if kind in WITH_DATA else header.length != least
+                    with m.If(wrong):
+                        m.d.comb += error.eq(Error.LENGTH)
+                    if kind is Kind.WEIGHTS:
+                        with m.Elif(~header.decodable):
+                            m.d.comb += error.eq(Error.CODE)
+            with m.Default():
+                m.d.comb += error.eq(Error.KIND)
+        with m.If(header.error != Error.NONE):
+            m.d.comb += error.eq(header.error)
+
+        arguments = command.arguments
+        with m.FSM():
+            with m.State("HEADER"):
+                m.d.comb += self.i_header.ready.eq(1)
+                m.d.sync += [command.kind.eq(header.kind), command.sequence.eq(header.sequence),
+                             command.error.eq(error), left.eq(header.length), position.eq(0), size.eq(wanted)]
+                with m.If(self.i_header.valid):
+                    m.next = "ARGUMENTS"
+                    with m.If((error != Error.NONE) | (wanted == 0)):
+                        m.next = "COMMAND"
+            with m.State("ARGUMENTS"):
+                m.d.comb += self.i_payload.ready.eq(1)
+                with m.If(self.i_payload.valid):
+                    m.d.sync += [arguments.as_value().word_select(position, 8).eq(self.i_payload.payload),
+                                 position.eq(position + 1), left.eq(left - 1)]
+                    with m.If(position + 1 == size):
+                        m.next = "FACTORS"
+            with m.State("FACTORS"):
+                m.d.sync += [command.product.eq(0), step.eq(0), command.data_bytes.eq(left)]
+                with m.Switch(command.kind):
+                    with m.Case(Kind.WEIGHTS):
+                        m.d.sync += [factor.eq(arguments.weights.count),
+                                     multiplicand.eq(config.banks * config.tiles)]
+                    with m.Case(Kind.RUN):
+                        m.d.sync += [factor.eq(arguments.run.blocks), multiplicand.eq(arguments.run.stride)]
+                    with m.Default():
+                        m.d.sync += [factor.eq(arguments.span.count),
+                                     multiplicand.eq(config.rows * ACCUMULATOR_BYTES)]
+                m.next = "MULTIPLY"
+            with m.State("MULTIPLY"):
+                m.d.sync += [factor.eq(factor >> 1), multiplicand.eq(multiplicand << 1), step.eq(step + 1)]
+                with m.If(factor[0]):
+                    m.d.sync += command.product.eq(command.product + multiplicand)
+                with m.If(step == 15):
+                    m.next = "COMMAND"
+            with m.State("COMMAND"):
+                m.d.comb += [
+                    self.o.valid.eq(1),
+                    self.o_data.payload.eq(self.i_payload.payload),
+                    self.o_data.valid.eq(self.i_payload.valid & (left != 0)),
+                    self.i_payload.ready.eq(self.o_data.ready & (left != 0)),
+                ]
+                with m.If(self.i_payload.valid & self.i_payload.ready):
+                    m.d.sync += left.eq(left - 1)
+                with m.If(self.o.ready):
+                    m.next = "REST"
+            with m.State("REST"):
+                m.d.comb += self.i_payload.ready.eq(left != 0)
+                with m.If(self.i_payload.valid & self.i_payload.ready):
+                    m.d.sync += left.eq(left - 1)
+                with m.If(left == 0):
+                    m.next = "HEADER"
+        return m

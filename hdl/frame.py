@@ -1,0 +1,244 @@
+"""Frames of the link: header, payload and CRC."""
+
+from amaranth import *
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out
+
+from .codes import ByteDecoder
+from .registers import HEADER_BYTES, MAX_PAYLOAD, Error, WeightsLayout
+from .slip import SlipDecoder, SlipEncoder
+
+
+__all__ = ["FrameReceiver", "FrameTransmitter", "Header", "LinkHeader"]
+
+
+CRC_BYTES = 4
+CODES_AT = HEADER_BYTES + WeightsLayout.size // 8  # place of the first byte code in a body
+LONGEST = HEADER_BYTES + MAX_PAYLOAD + CRC_BYTES  # bytes of a body
+RING_BYTES = 2 * MAX_PAYLOAD  # a power of two: addresses wrap by themselves
+HEADERS = 4
+
+
+class LinkHeader(data.Struct):
+    """The header as it stands on the link."""
+    kind: 8
+    sequence: 8
+    length: 16
+
+
+class Header(data.Struct):
+    """What is known of a frame that was received.
+
+    Where ``error`` is not NONE, ``length`` is 0, ``kind`` and ``sequence`` are as they came, or 0. ``decodable``, of a
+    sound frame: every byte of the payload behind the fields of WEIGHTS stands for trits.
+    """
+    kind: 8
+    sequence: 8
+    length: 16
+    error: Error
+    decodable: 1
+
+
+class Ring(wiring.Component):
+    """Ring buffer of RING_BYTES in block RAM, whose bytes can be taken back until they are committed.
+
+    One byte a cycle in and out; the first byte comes out three cycles after ``commit``. Takes no byte while it is
+    full.
+
+    Members
+    -------
+    i : In(stream.Signature(8))
+    commit : In(1)
+        Release the bytes since the last ``commit``, but forget the last CRC_BYTES of them. No byte is taken meanwhile.
+    drop : In(1)
+        Forget all bytes since the last ``commit``. No byte is taken meanwhile.
+    o : Out(stream.Signature(8))
+    """
+
+    i: In(stream.Signature(8))
+    commit: In(1)
+    drop: In(1)
+    o: Out(stream.Signature(8))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.storage = storage = memory.Memory(  # no byte is read while it is written
+            shape=8, depth=RING_BYTES, init=[], attrs={"no_rw_check": 1})
+        write, read = storage.write_port(), storage.read_port()
+        # One bit more than an address, to tell full from empty.
+        written, committed, taken = (Signal(range(2 * RING_BYTES), name=name)
+                                     for name in ("written", "committed", "taken"))
+        m.d.comb += [
+            self.i.ready.eq(written != taken ^ RING_BYTES),
+            write.en.eq(self.i.valid & self.i.ready),
+            write.addr.eq(written),
+            write.data.eq(self.i.payload),
+        ]
+        with m.If(write.en):
+            m.d.sync += written.eq(written + 1)
+        with m.If(self.commit):
+            m.d.sync += [written.eq(written - CRC_BYTES), committed.eq(written - CRC_BYTES)]
+        with m.If(self.drop):
+            m.d.sync += written.eq(committed)
+
+        valid = Signal()  # of what the memory has read
+        advance = ~self.o.valid | self.o.ready
+        m.d.comb += [read.en.eq(advance), read.addr.eq(taken)]
+        with m.If(advance):
+            m.d.sync += [valid.eq(taken != committed), self.o.valid.eq(valid), self.o.payload.eq(read.data)]
+            with m.If(taken != committed):
+                m.d.sync += taken.eq(taken + 1)
+        return m
+
+
+class FrameReceiver(wiring.Component):
+    """Bytes of the link to frames that were received whole; firmware.frames.Decoder.
+
+    Every body that is not empty gives a header; it is the consumer who then takes ``length`` bytes of the payload. One
+    byte a cycle in and out. The header comes two cycles after the END of its frame is taken, the payload's first byte
+    four. The input stalls when HEADERS headers or RING_BYTES of payload wait, and loses nothing.
+
+    What is wrong with a frame is told in this order: CRC for a bad escape, LENGTH for a body too short for header and
+    CRC, CRC, LENGTH for a payload that is not as long as the header says or longer than MAX_PAYLOAD.
+
+    Members
+    -------
+    i : In(stream.Signature(8))
+    o_header : Out(stream.Signature(Header))
+    o_payload : Out(stream.Signature(8))
+        Of sound frames only.
+    """
+
+    i: In(stream.Signature(8))
+    o_header: Out(stream.Signature(Header))
+    o_payload: Out(stream.Signature(8))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.slip = slip = SlipDecoder()
+        m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=8).create()
+        m.submodules.codes = codes = ByteDecoder()
+        m.submodules.ring = ring = Ring()
+        m.submodules.headers = headers = SyncFIFO(width=Header.as_shape().size, depth=HEADERS)
+        wiring.connect(m, wiring.flipped(self.i), slip.i)
+        wiring.connect(m, ring.o, wiring.flipped(self.o_payload))
+
+        item, count = slip.o.payload, Signal(range(LONGEST + 2))  # bytes of the body; stops when there are too many
+        stored = ~item.end & (count >= HEADER_BYTES) & (count < LONGEST)
+        taken = slip.o.valid & slip.o.ready
+        m.d.comb += [
+            slip.o.ready.eq(Mux(item.end, headers.w_rdy, ~stored | ring.i.ready)),
+            ring.i.valid.eq(slip.o.valid & stored),
+            ring.i.payload.eq(item.data),
+            crc.valid.eq(taken & ~item.end),
+            crc.start.eq(taken & item.end),
+            crc.data.eq(item.data),
+            codes.byte.eq(item.data),
+        ]
+
+        head, expected = Signal(LinkHeader), Signal(range(2 ** 16 + HEADER_BYTES + CRC_BYTES), reset_less=True)
+        recent, undecodable = Signal(CRC_BYTES), Signal()  # the last bytes may yet turn out to be the CRC
+        m.d.sync += expected.eq(head.length + HEADER_BYTES + CRC_BYTES)
+        with m.If(taken):
+            m.d.sync += [
+                count.eq(count + (count <= LONGEST)),
+                recent.eq(Cat(~codes.valid & (count >= CODES_AT), recent)),
+                undecodable.eq(undecodable | recent[-1]),
+            ]
+            with m.If(count < HEADER_BYTES):
+                m.d.sync += head.as_value().word_select(count[:2], 8).eq(item.data)
+            with m.If(item.end):
+                m.d.sync += [signal.eq(0) for signal in (count, head, recent, undecodable)]
+
+        header = Signal(Header)
+        found = taken & item.end & ((count != 0) | item.bad)
+        with m.If(item.bad):
+            m.d.comb += header.error.eq(Error.CRC)
+        with m.Elif(count < HEADER_BYTES + CRC_BYTES):
+            m.d.comb += header.error.eq(Error.LENGTH)
+        with m.Elif(~crc.match_detected):
+            m.d.comb += header.error.eq(Error.CRC)
+        with m.Elif((count != expected) | (count > LONGEST)):
+            m.d.comb += header.error.eq(Error.LENGTH)
+        sound = header.error == Error.NONE
+        m.d.comb += [
+            header.kind.eq(head.kind),
+            header.sequence.eq(head.sequence),
+            header.length.eq(Mux(sound, head.length, 0)),
+            header.decodable.eq(~undecodable),
+            ring.commit.eq(found & sound),
+            ring.drop.eq(found & ~sound),
+            headers.w_en.eq(found),
+            headers.w_data.eq(header),
+            self.o_header.valid.eq(headers.r_rdy),
+            self.o_header.payload.eq(headers.r_data),
+            headers.r_en.eq(self.o_header.ready),
+        ]
+        return m
+
+
+class FrameTransmitter(wiring.Component):
+    """Headers and payloads to bytes of the link; firmware.frames.encode.
+
+    One byte of the link a cycle, from frame to frame: ten cycles a frame, one a byte of its payload, and one for each
+    byte that is escaped. The first END comes a cycle after the header is offered. Takes the header when its last byte
+    leaves, and only then bytes of the payload.
+
+    Members
+    -------
+    i_header : In(stream.Signature(LinkHeader))
+    i_payload : In(stream.Signature(8))
+        ``length`` bytes a header.
+    o : Out(stream.Signature(8))
+    """
+
+    i_header: In(stream.Signature(LinkHeader))
+    i_payload: In(stream.Signature(8))
+    o: Out(stream.Signature(8))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=8).create()
+        m.submodules.slip = slip = SlipEncoder()
+        wiring.connect(m, slip.o, wiring.flipped(self.o))
+
+        item, header = slip.i.payload, self.i_header.payload
+        index, left = Signal(range(HEADER_BYTES)), Signal.like(header.length, reset_less=True)
+        taken = slip.i.valid & slip.i.ready
+        last = index == HEADER_BYTES - 1  # and of the CRC, which is as long
+        m.d.comb += [crc.data.eq(item.data), slip.i.valid.eq(1)]
+        with m.FSM():
+            with m.State("HEADER"):
+                m.d.comb += [
+                    slip.i.valid.eq(self.i_header.valid),
+                    item.data.eq(header.as_value().word_select(index, 8)),
+                    crc.valid.eq(taken),
+                    self.i_header.ready.eq(slip.i.ready & last),
+                ]
+                m.d.sync += [index.eq(index + taken), left.eq(header.length)]
+                with m.If(taken & last):
+                    m.next = "PAYLOAD"
+                    with m.If(header.length == 0):
+                        m.next = "CRC"
+            with m.State("PAYLOAD"):
+                m.d.comb += [
+                    slip.i.valid.eq(self.i_payload.valid),
+                    item.data.eq(self.i_payload.payload),
+                    crc.valid.eq(taken),
+                    self.i_payload.ready.eq(slip.i.ready),
+                ]
+                m.d.sync += left.eq(left - taken)
+                with m.If(taken & (left == 1)):
+                    m.next = "CRC"
+            with m.State("CRC"):
+                m.d.comb += item.data.eq(crc.crc.word_select(index, 8))
+                m.d.sync += index.eq(index + taken)
+                with m.If(taken & last):
+                    m.next = "END"
+            with m.State("END"):
+                m.d.comb += [item.end.eq(1), crc.start.eq(taken)]
+                with m.If(taken):
+                    m.next = "HEADER"
+        return m

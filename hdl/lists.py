@@ -1,0 +1,143 @@
+"""Activation lists: what each bank of the array multiplies, beat by beat."""
+
+from amaranth import *
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import TRITS
+
+
+__all__ = ["ListBuilder", "ListWriteLayout"]
+
+
+class ListWriteLayout(data.StructLayout):
+    """A write to the list memories of the banks in ``select``; none is selected where nothing is written."""
+
+    def __init__(self, config):
+        super().__init__({
+            "select": config.banks,
+            "slot": range(config.slots),
+            "address": range(config.list_depth),
+            "index": range(config.list_depth),
+            "value": signed(8),
+        })
+
+
+class ListBuilder(wiring.Component):
+    """Writes the lists of a vector to the list memories, golden.layout.activation_lists.
+
+    Column c goes to bank c % banks as (c // banks, value), in ascending order; columns from ``live`` on are left out,
+    and zeros too where ``skip`` is set. Before that, (0, 0) is written to all banks where the array will read past
+    the end of a bank's list: to max(ceil(live / banks), 5) addresses, one a cycle. Then an element is taken every
+    cycle. ``done`` comes max(ceil(live / banks), 5) + length + 1 cycles after ``start`` when elements are always
+    there, together with the last write, and in any case the cycle after the last element is taken.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    start : In(1)
+        Begin a list, with the following four; a list that is being built is abandoned.
+    slot : In(range(config.slots))
+    skip : In(1)
+    live : In(range(config.columns + 1))
+    length : In(range(config.columns + 1))
+        Elements of the vector, 1 or more.
+    i : In(stream.Signature(signed(8)))
+        All elements of the vector, those from ``live`` on included.
+    o_write : Out(ListWriteLayout(config))
+        ``slot`` holds from ``start`` to the next.
+    busy : Out(1)
+    done : Out(1)
+        Pulse; from here to the next ``start`` the following hold.
+    beats : Out(range(config.list_depth + 1))
+        Length of the longest list, or 5 where all are shorter.
+    entries : Out(range(config.columns + 1))
+        Elements in all lists.
+    skipped : Out(range(config.columns + 1))
+        Zeros left out among the live elements.
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "start": In(1),
+            "slot": In(range(config.slots)),
+            "skip": In(1),
+            "live": In(range(config.columns + 1)),
+            "length": In(range(config.columns + 1)),
+            "i": In(stream.Signature(signed(8))),
+            "o_write": Out(ListWriteLayout(config)),
+            "busy": Out(1),
+            "done": Out(1),
+            "beats": Out(range(config.list_depth + 1)),
+            "entries": Out(range(config.columns + 1)),
+            "skipped": Out(range(config.columns + 1)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        banks = self.config.banks
+        # An asynchronous read sees the write of the cycle before: a bank may come every cycle.
+        m.submodules.counts = counts = memory.Memory(shape=range(self.config.list_depth + 1), depth=banks, init=[])
+        count_read, count_write = counts.read_port(domain="comb"), counts.write_port()
+
+        clearing, appending = Signal(), Signal()
+        skip = Signal(reset_less=True)
+        live, length = Signal.like(self.live, reset_less=True), Signal.like(self.length, reset_less=True)
+        # While clearing, the end of the columns that the lists up to this address can hold.
+        column = Signal(range(self.config.columns + banks * TRITS + 1), reset_less=True)
+        index = Signal(range(self.config.list_depth), reset_less=True)
+        bank = Signal(range(banks), reset_less=True)
+        select = Signal(banks, reset_less=True)
+        m.d.comb += [self.busy.eq(clearing | appending), self.i.ready.eq(appending)]
+
+        alive = column < live
+        zero = self.i.payload == 0
+        entry = alive & ~(skip & zero)
+        count = Signal.like(count_read.data)
+        next_count = Signal.like(count)
+        m.d.comb += [
+            count_read.addr.eq(bank),
+            count.eq(Mux(index == 0, 0, count_read.data)),
+            next_count.eq(count + entry),
+            count_write.addr.eq(bank),
+            count_write.data.eq(next_count),
+        ]
+
+        m.d.sync += [self.o_write.select.eq(0), self.done.eq(0)]
+        with m.If(clearing):
+            m.d.sync += [
+                self.o_write.select.eq(-1), self.o_write.address.eq(index),
+                self.o_write.index.eq(0), self.o_write.value.eq(0),
+                column.eq(column + banks), index.eq(index + 1),
+            ]
+            with m.If(~alive & (index >= TRITS - 1)):
+                m.d.sync += [clearing.eq(0), appending.eq(1), column.eq(0), index.eq(0)]
+        with m.Elif(appending & self.i.valid):
+            m.d.comb += count_write.en.eq(1)
+            m.d.sync += [
+                self.o_write.select.eq(Mux(entry, select, 0)), self.o_write.address.eq(count),
+                self.o_write.index.eq(index), self.o_write.value.eq(self.i.payload),
+                self.entries.eq(self.entries + entry),
+                self.skipped.eq(self.skipped + (alive & skip & zero)),
+                column.eq(column + 1), bank.eq(bank + 1), select.eq(select.rotate_left(1)),
+            ]
+            # Counts grow by one: the first to pass the longest is the longest.
+            with m.If(count == self.beats):
+                m.d.sync += self.beats.eq(next_count)
+            with m.If(select[-1]):
+                m.d.sync += [bank.eq(0), index.eq(index + 1)]
+            with m.If(column + 1 == length):
+                m.d.sync += [appending.eq(0), self.done.eq(1)]
+
+        with m.If(self.start):
+            m.d.sync += [
+                clearing.eq(1), appending.eq(0), self.done.eq(0), self.o_write.select.eq(0),
+                self.o_write.slot.eq(self.slot), skip.eq(self.skip), live.eq(self.live), length.eq(self.length),
+                column.eq(banks), index.eq(0), bank.eq(0), select.eq(1),
+                self.beats.eq(TRITS), self.entries.eq(0), self.skipped.eq(0),
+            ]
+        return m

@@ -1,0 +1,89 @@
+"""Holds the results of the array until they are read."""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import ACCUMULATOR_BITS, TRITS
+from .drain import Result
+from .memory import BlockMemory
+from .registers import ACCUMULATOR_BYTES
+
+
+__all__ = ["Results"]
+
+
+READ_CYCLES = 2  # of a BlockMemory
+
+
+class Results(wiring.Component):
+    """A result memory a tile, read out in the order of the rows as bytes, low byte first.
+
+    The first byte comes four cycles after ``start``, then one a cycle.
+
+    Members
+    -------
+    i_results : In(Result), one for each tile
+    start : In(1)
+        Read ``blocks`` row blocks, one or more, from ``address``, five times the number of the first.
+    address, blocks : In
+    clear : In(1)
+        Stop reading.
+    o : Out(stream.Signature(8))
+    busy : Out(1)
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "i_results": In(Result(config)).array(config.tiles),
+            "start": In(1),
+            "address": In(range(config.blocks * TRITS)),
+            "blocks": In(range(config.blocks + 1)),
+            "clear": In(1),
+            "o": Out(stream.Signature(8)),
+            "busy": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        address, block_address = Signal.like(self.address), Signal.like(self.address)
+        tile, row, blocks = Signal(range(config.tiles)), Signal(range(TRITS)), Signal.like(self.blocks)
+        read_data = Array(Signal(ACCUMULATOR_BITS, name=f"data_{index}") for index in range(config.tiles))
+        for index in range(config.tiles):
+            m.submodules[f"tile_{index}"] = store = BlockMemory(depth=config.blocks * TRITS, width=ACCUMULATOR_BITS)
+            m.d.comb += [
+                store.write_enable.eq(self.i_results[index].valid),
+                store.write_address.eq(self.i_results[index].address),
+                store.write_data.eq(self.i_results[index].value),
+                store.read_enable.eq(1),
+                store.read_address.eq(address),
+                read_data[index].eq(store.read_data),
+            ]
+
+        value, left = Signal(ACCUMULATOR_BITS, reset_less=True), Signal(range(ACCUMULATOR_BYTES + 1))
+        age = Signal(range(READ_CYCLES + 1))  # cycles since the address changed
+        taken = self.o.valid & self.o.ready
+        load = (blocks != 0) & (age == READ_CYCLES) & ((left == 0) | (left == 1) & taken)
+        m.d.comb += [
+            self.o.valid.eq(left != 0),
+            self.o.payload.eq(value[:8]),
+            self.busy.eq((blocks != 0) | (left != 0)),
+        ]
+        with m.If(taken):
+            m.d.sync += [value.eq(value >> 8), left.eq(left - 1)]
+        with m.If(age != READ_CYCLES):
+            m.d.sync += age.eq(age + 1)
+        with m.If(load):
+            m.d.sync += [value.eq(read_data[tile]), left.eq(ACCUMULATOR_BYTES), age.eq(0),
+                         row.eq(row + 1), address.eq(address + 1)]
+            with m.If(row == TRITS - 1):
+                m.d.sync += [row.eq(0), tile.eq(tile + 1), address.eq(block_address)]
+                with m.If(tile == config.tiles - 1):
+                    m.d.sync += [tile.eq(0), blocks.eq(blocks - 1), address.eq(block_address + TRITS),
+                                 block_address.eq(block_address + TRITS)]
+        with m.If(self.start):
+            m.d.sync += [blocks.eq(self.blocks), address.eq(self.address), block_address.eq(self.address),
+                         tile.eq(0), row.eq(0), age.eq(0)]
+        return ResetInserter(self.clear)(m)

@@ -1,0 +1,108 @@
+"""Runs matrix-vector products: beat after beat, row block after row block."""
+
+from amaranth import *
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from .array import flush_cycles
+from .bank import Token
+from .config import TRITS
+
+
+__all__ = ["QUEUE_DEPTH", "Run", "Sequencer"]
+
+
+QUEUE_DEPTH = 4
+
+
+def Run(config):
+    """A matrix-vector product: the descriptor of registers.RunLayout, checked, with the length of its list."""
+    word = ceil_log2(config.depth) or 1
+    return data.StructLayout({
+        "slot": ceil_log2(config.slots) or 1,
+        "beats": range(config.list_depth + 1),
+        "active": range(config.columns + 1),  # columns in the list whose activation is not zero
+        "base": word,
+        "stride": word + 1,
+        "blocks": range(config.blocks + 1),
+        "destination": ceil_log2(config.blocks * TRITS),
+    })
+
+
+class Sequencer(wiring.Component):
+    """Queues products and issues their tokens without a gap, within a product and from one to the next.
+
+    An idle sequencer issues the first token two cycles after it takes a product. A product of B row blocks and a list
+    of L beats takes B * L cycles, and its last result is written flush_cycles(config) later (sim.cycles.run_cycles).
+
+    Members
+    -------
+    clear : In(1)
+        Drop all that is queued or running.
+    i : In(stream.Signature(Run))
+    o_token : Out(Token)
+    flushing : Out(1)
+        No token is issued, and results are still on their way.
+    pending : Out(range(2**...))
+        Products queued or running; one whose results are on their way still counts.
+    block_done : Out(1)
+        The last token of a row block is issued; ``active`` columns were multiplied.
+    active : Out
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "clear": In(1),
+            "i": In(stream.Signature(Run(config))),
+            "o_token": Out(Token(config)),
+            "flushing": Out(1),
+            "pending": Out(range(QUEUE_DEPTH + 3)),
+            "block_done": Out(1),
+            "active": Out(range(config.columns + 1)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        run = Signal(Run(self.config), reset_less=True)
+        running, beat = Signal(), Signal.like(self.o_token.beat)
+        flush = Signal(range(flush_cycles(self.config) + 1))
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=len(run.as_value()), depth=QUEUE_DEPTH)
+        following = data.View(Run(self.config), queue.r_data)
+        last = beat + 1 == run.beats
+        finish = last & (run.blocks == 1)
+
+        m.d.comb += [
+            queue.w_data.eq(self.i.payload),
+            queue.w_en.eq(self.i.valid),
+            self.i.ready.eq(queue.w_rdy),
+            queue.r_en.eq(~running | finish),
+            self.o_token.valid.eq(running),
+            self.o_token.first.eq(beat == 0),
+            self.o_token.last.eq(last),
+            self.o_token.slot.eq(run.slot),
+            self.o_token.beat.eq(beat),
+            self.o_token.base.eq(run.base),
+            self.o_token.destination.eq(run.destination),
+            self.flushing.eq(~running & (flush != 0)),
+            self.pending.eq(queue.level + (running | (flush != 0))),
+            self.block_done.eq(running & last),
+            self.active.eq(run.active),
+        ]
+        with m.If(running):
+            m.d.sync += flush.eq(flush_cycles(self.config))
+            with m.If(last):
+                m.d.sync += [
+                    beat.eq(0),
+                    run.blocks.eq(run.blocks - 1),
+                    run.base.eq(run.base + run.stride),
+                    run.destination.eq(run.destination + TRITS),
+                ]
+            with m.Else():
+                m.d.sync += beat.eq(beat + 1)
+        with m.Elif(flush != 0):
+            m.d.sync += flush.eq(flush - 1)
+        with m.If(queue.r_en):
+            m.d.sync += [running.eq(queue.r_rdy), run.eq(following), beat.eq(0)]
+        return ResetInserter(self.clear)(m)

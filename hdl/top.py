@@ -1,0 +1,144 @@
+"""The whole machine: bytes in, bytes out."""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .array import Array
+from .bank import Token
+from .command import CommandReader
+from .counters import Counters
+from .drain import Result
+from .executor import Executor
+from .frame import FrameReceiver, FrameTransmitter
+from .loader import Loader
+from .product import PORTABLE
+from .results import Results
+from .sequencer import Sequencer
+from .vector import VectorUnit
+
+
+__all__ = ["Top", "TraceSignature"]
+
+
+class TraceSignature(wiring.Signature):
+    """What a test bench sees of the array, cycle by cycle.
+
+    Members
+    -------
+    token : Out(Token)
+        The beat that is issued.
+    results : Out(Result), one for each tile
+        Accumulators as they are written.
+    """
+
+    def __init__(self, config):
+        super().__init__({"token": Out(Token(config)), "results": Out(Result(config)).array(config.tiles)})
+
+
+class Top(wiring.Component):
+    """An accelerator on a link that carries the frames of hdl.registers.
+
+    Parameters
+    ----------
+    config : Config
+    technology : Technology
+
+    Members
+    -------
+    i, o : stream.Signature(8)
+        The link.
+    trace : Out(TraceSignature)
+        For observation; leave it open on a board.
+    """
+
+    def __init__(self, config, technology=PORTABLE):
+        self.config, self.technology = config, technology
+        super().__init__({
+            "i": In(stream.Signature(8)),
+            "o": Out(stream.Signature(8)),
+            "trace": Out(TraceSignature(config)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.receiver = receiver = FrameReceiver()
+        m.submodules.commands = commands = CommandReader(config)
+        m.submodules.executor = executor = Executor(config)
+        m.submodules.loader = loader = Loader(config)
+        m.submodules.vector = vector = VectorUnit(config)
+        m.submodules.sequencer = sequencer = Sequencer(config)
+        m.submodules.array = array = Array(config, self.technology)
+        m.submodules.results = results = Results(config)
+        m.submodules.counters = counters = Counters(config)
+        m.submodules.transmitter = transmitter = FrameTransmitter()
+
+        wiring.connect(m, wiring.flipped(self.i), receiver.i)
+        wiring.connect(m, receiver.o_header, commands.i_header)
+        wiring.connect(m, receiver.o_payload, commands.i_payload)
+        wiring.connect(m, commands.o, executor.i)
+        wiring.connect(m, commands.o_data, executor.i_data)
+        wiring.connect(m, executor.o_weights, loader.i)
+        wiring.connect(m, executor.o_vector, vector.i)
+        wiring.connect(m, executor.o_run, sequencer.i)
+        wiring.connect(m, results.o, executor.i_results)
+        wiring.connect(m, executor.o_header, transmitter.i_header)
+        wiring.connect(m, executor.o_payload, transmitter.i_payload)
+        wiring.connect(m, transmitter.o, wiring.flipped(self.o))
+
+        arguments = commands.o.payload.arguments
+        m.d.comb += [
+            loader.start.eq(executor.load_start),
+            loader.address.eq(arguments.weights.address),
+            vector.clear.eq(executor.clear),
+            vector.start.eq(executor.vector_start),
+            vector.count.eq(executor.vector_count),
+            vector.query.eq(arguments.run.slot),
+            executor.vector_busy.eq(vector.busy),
+            executor.vector_expected.eq(vector.expected),
+            executor.list.eq(vector.list),
+            sequencer.clear.eq(executor.clear),
+            executor.pending.eq(sequencer.pending),
+            results.clear.eq(executor.clear),
+            results.start.eq(executor.results_start),
+            results.address.eq((arguments.span.first << 2) + arguments.span.first),  # five results a tile
+            results.blocks.eq(arguments.span.count),
+            array.i_token.eq(sequencer.o_token),
+            array.i_list.eq(vector.o_write),
+            array.i_weights.eq(loader.o_weights),
+            self.trace.token.eq(sequencer.o_token),
+        ]
+        m.d.comb += [getattr(vector, name).eq(arguments.vector[name])
+                     for name in ("slot", "flags", "length", "live", "offset")]
+        for tile in range(config.tiles):
+            m.d.comb += [
+                results.i_results[tile].eq(array.o_results[tile]),
+                self.trace.results[tile].eq(array.o_results[tile]),
+            ]
+
+        received, sent = self.i.valid & self.i.ready, self.o.valid & self.o.ready
+        m.d.comb += [
+            counters.clear.eq(executor.clear),
+            counters.snapshot.eq(executor.snapshot),
+            counters.address.eq(executor.register),
+            executor.value.eq(counters.value),
+            counters.pending.eq(sequencer.pending),
+            counters.absmax.eq(vector.absmax),
+            counters.beats.eq(vector.built.beats),
+            counters.i_events.cycles_issue.eq(sequencer.o_token.valid),
+            counters.i_events.cycles_flush.eq(sequencer.flushing),
+            counters.i_events.cycles_vector.eq(vector.listing),
+            counters.i_events.cycles_load.eq(loader.i.valid),
+            counters.i_events.cycles_link.eq(received | sent | commands.o.valid),
+            counters.i_events.entries.eq(Mux(vector.done, vector.built.entries, 0)),
+            counters.i_events.skipped.eq(Mux(vector.done, vector.built.skipped, 0)),
+            counters.i_events.macs.eq(Mux(sequencer.block_done, sequencer.active, 0)),
+            counters.i_events.weights_zero.eq(loader.zeros),
+            counters.i_events.bytes_in.eq(received),
+            counters.i_events.bytes_out.eq(sent),
+            counters.i_events.bytes_weights.eq(loader.i.valid),
+            counters.i_events.bytes_vector.eq(vector.i.valid & vector.i.ready),
+            counters.i_events.bytes_results.eq(results.o.valid & results.o.ready),
+        ]
+        return m

@@ -1,0 +1,121 @@
+// The clock loop around a design with byte streams i and o, as a shared object that sim/simulator.py calls.
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "Vtop.h"
+#include "verilated.h"
+#if VM_TRACE
+#include "verilated_vcd_c.h"
+#endif
+
+// Verilator writes the second of two underscores in a name as its code.
+#define PORT(stream, member) stream##___05F##member
+
+namespace {
+
+struct Simulator {
+    VerilatedContext context;
+    Vtop top{&context};
+#if VM_TRACE
+    VerilatedVcdC waveform;
+#endif
+    uint64_t cycles = 0;
+    double seconds = 0;
+
+    std::vector<uint8_t> request, reply;
+    size_t sent = 0;
+    uint64_t want = 0, frames = 0;
+    uint8_t end = 0;
+    bool in_frame = false;
+
+    void half(int clk) {
+        top.clk = clk;
+        top.eval();
+#if VM_TRACE
+        waveform.dump(context.time());
+        context.timeInc(1);
+#endif
+    }
+
+    bool done() const { return sent == request.size() && reply.size() >= want && frames == 0; }
+
+    void cycle() {
+        const bool valid = sent < request.size();
+        top.PORT(i, valid) = valid;
+        top.PORT(i, payload) = valid ? request[sent] : 0;
+        top.PORT(o, ready) = 1;
+        half(0);
+        if (valid && top.PORT(i, ready)) sent++;
+        if (top.PORT(o, valid)) {
+            const uint8_t byte = top.PORT(o, payload);
+            reply.push_back(byte);
+            if (byte == end && in_frame && frames) frames--;
+            in_frame = byte != end;
+        }
+        half(1);
+        cycles++;
+    }
+};
+
+}  // namespace
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+EXPORT Simulator* simulator_open(const char* waveform) {
+    auto* simulator = new Simulator;
+#if VM_TRACE
+    simulator->context.traceEverOn(true);
+    simulator->top.trace(&simulator->waveform, 99);
+    simulator->waveform.open(waveform);
+#endif
+    return simulator;
+}
+
+EXPORT void simulator_close(Simulator* simulator) {
+    simulator->top.final();
+#if VM_TRACE
+    simulator->waveform.close();
+#endif
+    delete simulator;
+}
+
+EXPORT void simulator_reset(Simulator* simulator) {
+    simulator->request.clear();
+    simulator->sent = 0;
+    simulator->in_frame = false;
+    simulator->top.rst = 1;
+    simulator->cycle();
+    simulator->top.rst = 0;
+    simulator->cycles = 0;
+    simulator->seconds = 0;
+}
+
+EXPORT void simulator_request(Simulator* simulator, const uint8_t* bytes, size_t size, uint64_t want, uint64_t frames,
+                              uint8_t end) {
+    simulator->request.assign(bytes, bytes + size);
+    simulator->reply.clear();
+    simulator->sent = 0;
+    simulator->want = want;
+    simulator->frames = frames;
+    simulator->end = end;
+}
+
+// Runs until the request is sent and answered, at most `limit` cycles; says whether it is.
+EXPORT int simulator_run(Simulator* simulator, uint64_t limit) {
+    const auto start = std::chrono::steady_clock::now();
+    for (uint64_t cycle = 0; cycle < limit && !simulator->done(); cycle++) simulator->cycle();
+    simulator->seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+#if VM_TRACE
+    simulator->waveform.flush();
+#endif
+    return simulator->done();
+}
+
+EXPORT uint64_t simulator_sent(const Simulator* simulator) { return simulator->sent; }
+EXPORT uint64_t simulator_replied(const Simulator* simulator) { return simulator->reply.size(); }
+EXPORT const uint8_t* simulator_reply(const Simulator* simulator) { return simulator->reply.data(); }
+EXPORT uint64_t simulator_cycles(const Simulator* simulator) { return simulator->cycles; }
+EXPORT double simulator_seconds(const Simulator* simulator) { return simulator->seconds; }

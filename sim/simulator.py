@@ -1,0 +1,146 @@
+"""The fast simulator: a design compiled by Verilator, with the clock loop in C++."""
+
+import ctypes
+import weakref
+from pathlib import Path
+
+from amaranth.hdl import Shape
+from amaranth.lib import enum
+from vcd.gtkw import GTKWSave, make_translation_filter
+
+from hdl.registers import END
+
+from . import toolchain
+from .verilog import cached, digest, generate
+
+
+__all__ = ["Simulator"]
+
+
+HARNESS = Path(__file__).with_name("harness.cpp")
+VERILATOR = ("--cc", "--exe", "--build", "-j", "2", "--prefix", "Vtop", "-O3", "--x-assign", "fast",
+             "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-lint", "-Wno-style", "-Wno-fatal",
+             "--timescale", "1ns/1ns",
+             "-fno-inline",  # modules stay modules: a tile is compiled once and not once for each instance
+             "-CFLAGS", "-fPIC -fvisibility=hidden -fno-gnu-unique", "-LDFLAGS", "-shared")
+BUILD_SECONDS = 1800
+SLICE = 1 << 18  # cycles between looks at the keyboard
+
+_FUNCTIONS = {
+    "open": (ctypes.c_void_p, ctypes.c_char_p),
+    "close": (None, ctypes.c_void_p),
+    "reset": (None, ctypes.c_void_p),
+    "request": (None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64, ctypes.c_uint64,
+                ctypes.c_uint8),
+    "run": (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64),
+    "sent": (ctypes.c_uint64, ctypes.c_void_p),
+    "replied": (ctypes.c_uint64, ctypes.c_void_p),
+    "reply": (ctypes.c_void_p, ctypes.c_void_p),
+    "cycles": (ctypes.c_uint64, ctypes.c_void_p),
+    "seconds": (ctypes.c_double, ctypes.c_void_p),
+}
+
+
+def _build(component, name, key, trace):
+    """Path of the shared object, from the cache or built now."""
+    flags = (*VERILATOR, *(("--trace-vcd", "--trace-max-array", "0") if trace else ()))
+    text = generate(component, name) if key is None else None
+
+    def build(folder):
+        (folder / f"{name}.v").write_text(text or generate(component, name))
+        for needed in ("g++", "make", "perl"):
+            toolchain.tool(needed)
+        toolchain.run([toolchain.tool("verilator"), *flags, "--top-module", name, "-Mdir", str(folder / "objects"),
+                       "-o", str(folder / "simulator.so"), f"{name}.v", str(HARNESS)],
+                      folder=folder, timeout=BUILD_SECONDS)
+
+    key = digest(key or text, name, HARNESS.read_text(), *flags)
+    return cached(toolchain.build_folder() / "simulator", key, build) / "simulator.so"
+
+
+def _write_save_file(component, waveform):
+    """GTKWave's save file beside a waveform: the ports, with the names of enumerations' values."""
+    with Path(f"{waveform}.gtkw").open("w") as file:
+        save = GTKWSave(file)
+        save.dumpfile(str(waveform.absolute()))
+        for path, _, value in component.signature.flatten(component):
+            shape, name = value.shape(), "__".join(map(str, path))
+            width = Shape.cast(shape).width
+            names = None
+            if isinstance(shape, enum.EnumType):
+                names = f"{waveform}.{name}.txt"
+                Path(names).write_text(make_translation_filter(
+                    [(member.value, member.name) for member in shape], datafmt="hex", size=width))
+            suffix = f"[{width - 1}:0]" if width > 1 else ""
+            save.trace(f"TOP.{name}{suffix}", datafmt="hex", translate_filter_file=names)
+
+
+class Simulator:
+    """A component with byte streams ``i`` and ``o``, simulated cycle for cycle.
+
+    Registers start at their initial values. The clock only runs inside ``reset`` and ``exchange``. ``o`` is always
+    ready, and ``i`` is valid from the first cycle of an exchange until the request is sent.
+
+    Parameters
+    ----------
+    component : wiring.Component
+        Has ``i`` and ``o`` of ``stream.Signature(8)``; other ports are outputs.
+    name : str
+        Name of the Verilog module.
+    key : str | None
+        Stands for the design in the cache, where elaborating it only to find its build takes too long: a hash of all
+        that it is made from. Without it the Verilog is generated and hashed every time.
+    waveform : path | None
+        A VCD is written there, by a build of its own. ``waveform.gtkw`` beside it opens it in GTKWave with all ports
+        and the names of enumerations' values.
+
+    Raises
+    ------
+    ToolError
+        A tool is missing, or the build failed.
+
+    Members
+    -------
+    cycles : int
+        Since the start or the last reset.
+    cycles_per_second : float
+        Simulated cycles over the time that they took, since the start or the last reset.
+    """
+
+    def __init__(self, component, name, *, key=None, waveform=None):
+        self._library = ctypes.CDLL(_build(component, name, key, waveform is not None))
+        for function, (result, *arguments) in _FUNCTIONS.items():
+            entry = getattr(self._library, f"simulator_{function}")
+            entry.restype, entry.argtypes = result, arguments
+        if waveform is not None:
+            _write_save_file(component, Path(waveform))
+        self._handle = self._library.simulator_open(str(waveform).encode())
+        self.close = weakref.finalize(self, self._library.simulator_close, self._handle)
+
+    def reset(self):
+        """Reset for one cycle; the count of cycles starts again at zero."""
+        self._library.simulator_reset(self._handle)
+
+    def exchange(self, tx, *, want=0, frames=0, limit):
+        """Send ``tx`` and return what is received until all is sent and there are ``want`` bytes and ``frames`` frames.
+
+        A frame is complete with an END that follows another byte. Raises TimeoutError after ``limit`` cycles.
+        """
+        library, handle = self._library, self._handle
+        library.simulator_request(handle, tx, len(tx), want, frames, END)
+        left = limit
+        while not library.simulator_run(handle, min(left, SLICE)):
+            left -= min(left, SLICE)
+            if not left:
+                raise TimeoutError(f"no end after {limit} cycles: {library.simulator_sent(handle)} of {len(tx)} bytes "
+                                   f"sent, {library.simulator_replied(handle)} received")
+        return ctypes.string_at(library.simulator_reply(handle), library.simulator_replied(handle))
+
+    @property
+    def cycles(self):
+        return self._library.simulator_cycles(self._handle)
+
+    @property
+    def cycles_per_second(self):
+        seconds = self._library.simulator_seconds(self._handle)
+        return self.cycles / seconds if seconds else 0.0

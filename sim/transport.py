@@ -1,0 +1,88 @@
+"""The driver's link to a simulated accelerator."""
+
+import threading
+from functools import cached_property
+from pathlib import Path
+
+from rich.console import Console
+
+from firmware.transport import LinkError, LinkTimeout
+
+from .simulator import Simulator
+
+
+__all__ = ["SimulatedTransport"]
+
+
+QUIET_SECONDS = 2  # a build that takes longer is announced
+
+
+def _sources():
+    """Text of all that a design is made from: elaborating a large array to look it up takes longer than its answer."""
+    root = Path(__file__).parents[1]
+    return "\0".join(f"{path.relative_to(root)}\0{path.read_text()}" for package in ("golden", "hdl")
+                     for path in sorted((root / package).rglob("*.py")))
+
+
+class SimulatedTransport:
+    """An accelerator in the fast simulator, as a ``firmware.transport.Transport``.
+
+    It is built, or found in the cache, when it is first used; standard error shows a build that takes long.
+
+    Parameters
+    ----------
+    config : Config
+        The accelerator.
+    waveform : path | None
+        As of ``Simulator``.
+
+    Members
+    -------
+    cycles : int
+        Of the device's clock, since the start.
+    cycles_per_second : float
+        Simulated in a second of the time spent simulating.
+    """
+
+    def __init__(self, config, *, waveform=None):
+        self.config = config
+        self.waveform = waveform
+        self._closed = False
+
+    @cached_property
+    def _simulator(self):
+        from hdl.top import Top
+
+        status = Console(stderr=True).status(f"building the simulator for {self.config.name}")
+        timer = threading.Timer(QUIET_SECONDS, status.start)
+        timer.daemon = True
+        timer.start()
+        try:
+            simulator = Simulator(Top(self.config), "top", key=f"{self.config!r}\0{_sources()}", waveform=self.waveform)
+        finally:
+            timer.cancel()
+            timer.join()
+            status.stop()
+        simulator.reset()
+        return simulator
+
+    def exchange(self, request, replies, *, limit):
+        if self._closed:
+            raise LinkError("the simulated link is closed")
+        try:
+            return self._simulator.exchange(request, frames=replies, limit=limit)
+        except TimeoutError as error:
+            raise LinkTimeout(f"the simulated {self.config.name} has not sent {replies} replies: {error}") from None
+
+    def close(self):
+        if not self._closed and "_simulator" in self.__dict__:
+            self._simulator.close()
+        self._closed = True
+
+    @property
+    def cycles(self):
+        return self._simulator.cycles
+
+    @property
+    def cycles_per_second(self):
+        return self._simulator.cycles_per_second
