@@ -17,7 +17,7 @@ class LinkTimeout(LinkError, TimeoutError):
 class Transport(Protocol):
     """Bytes to a device and back. Frames and their repetition are the driver's business."""
 
-    def exchange(self, request: bytes, replies: int, *, limit: int) -> bytes:
+    def exchange(self, request: bytes, replies: int, limit: int) -> bytes:
         """Send ``request`` whole, and return all bytes received when ``replies`` frames are complete.
 
         The bytes may begin with what an earlier exchange left behind, and they are not checked. ``limit`` bounds the

@@ -1,7 +1,5 @@
 """From the residual to logits: exact integers under one scalar."""
 
-import numpy as np
-
 from .matvec import integer_product
 from .norm import rms_norm
 from .quantiser import narrow

@@ -36,7 +36,7 @@ def saturate(value, bits):  # int64 [...], bits in [2, 63] -> int64 [...]
     return np.clip(value, -(1 << bits - 1), (1 << bits - 1) - 1)
 
 
-def shift_saturate(value, shift, bits):  # int64 [...], |value| < 2**62, any shift, bits in [2, 32] -> int64 [...]
+def shift_saturate(value, shift, bits):  # int64 [...], |value| < 2**61, any shift, bits in [2, 32] -> int64 [...]
     """Half-up shift to the right, or exact shift to the left where shift is negative, saturated to so many bits."""
     right = half_up_shift(value, np.clip(shift, 0, 62))
     left = np.clip(-np.asarray(shift, np.int64), 0, 31)  # 31 already saturates all but zero

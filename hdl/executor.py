@@ -1,26 +1,17 @@
 """Executes commands, one after another, and answers them."""
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .command import Command
 from .frame import LinkHeader
+from .lists import ListState
 from .registers import MAX_PAYLOAD, REPLY, Error, Flags, Kind, Register
 from .sequencer import QUEUE_DEPTH, Run
 
 
-__all__ = ["Executor", "ListState"]
-
-
-def ListState(config):
-    """What is known of the list in a slot."""
-    return data.StructLayout({
-        "ready": 1,
-        "beats": range(config.list_depth + 1),
-        "words": range(config.list_depth + 1),  # of a row block that the list reaches
-        "active": range(config.columns + 1),  # non-zero activations
-    })
+__all__ = ["Executor"]
 
 
 class Executor(wiring.Component):
@@ -47,6 +38,8 @@ class Executor(wiring.Component):
     vector_busy, vector_expected : In
         Of the VectorUnit.
     o_vector : Out(stream.Signature(8))
+    ready : In(config.slots)
+        Slots whose list is complete.
     list : In(ListState)
         Of the slot in the command.
     o_run : Out(stream.Signature(Run))
@@ -75,6 +68,7 @@ class Executor(wiring.Component):
             "vector_busy": In(1),
             "vector_expected": In(range(config.columns + 1)),
             "o_vector": Out(stream.Signature(8)),
+            "ready": In(config.slots),
             "list": In(ListState(config)),
             "o_run": Out(stream.Signature(Run(config))),
             "pending": In(range(QUEUE_DEPTH + 3)),
@@ -104,7 +98,7 @@ class Executor(wiring.Component):
             Kind.RUN: [((run.slot >= config.slots) | (run.blocks == 0) | (run.stride > config.depth)
                         | (run.base + command.product > config.depth)
                         | (run.destination + run.blocks > config.blocks), Error.RANGE),
-                       (~self.list.ready | (self.list.words > run.stride), Error.LIST)],
+                       (~self.ready.bit_select(run.slot, 1) | (self.list.words > run.stride), Error.LIST)],
             Kind.RESULTS: [((span.first + span.count > config.blocks) | (span.count == 0)
                             | (command.product > MAX_PAYLOAD), Error.RANGE)],
         }

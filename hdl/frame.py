@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from .codes import ByteDecoder
 from .registers import HEADER_BYTES, MAX_PAYLOAD, Error, WeightsLayout
-from .slip import SlipDecoder, SlipEncoder
+from .slip import Framed, SlipDecoder, SlipEncoder
 
 
 __all__ = ["FrameReceiver", "FrameTransmitter", "Header", "LinkHeader"]
@@ -93,6 +93,74 @@ class Ring(wiring.Component):
         return m
 
 
+class Inspector(wiring.Component):
+    """Reads the header of a body and judges the whole.
+
+    ``found`` and ``header`` are combinational, and ``header`` counts where ``found`` is set.
+
+    Members
+    -------
+    taken : In(1)
+        ``item`` goes by.
+    item : In(Framed)
+    stored : Out(1)
+        ``item`` is a byte of the payload or the CRC, and there is room for it in a payload of MAX_PAYLOAD.
+    found : Out(1)
+        A body ends that is not empty.
+    header : Out(Header)
+    """
+
+    taken: In(1)
+    item: In(Framed)
+    stored: Out(1)
+    found: Out(1)
+    header: Out(Header)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=8).create()
+        m.submodules.codes = codes = ByteDecoder()
+        item, count = self.item, Signal(range(LONGEST + 2))  # bytes of the body; stops when there are too many
+        head, expected = Signal(LinkHeader), Signal(range(2 ** 16 + HEADER_BYTES + CRC_BYTES), reset_less=True)
+        recent, undecodable = Signal(CRC_BYTES), Signal()  # the last bytes may yet turn out to be the CRC
+        m.d.comb += [
+            self.stored.eq(~item.end & (count >= HEADER_BYTES) & (count < LONGEST)),
+            self.found.eq(self.taken & item.end & ((count != 0) | item.bad)),
+            crc.valid.eq(self.taken & ~item.end),
+            crc.start.eq(self.taken & item.end),
+            crc.data.eq(item.data),
+            codes.byte.eq(item.data),
+        ]
+        m.d.sync += expected.eq(head.length + HEADER_BYTES + CRC_BYTES)
+        with m.If(self.taken):
+            m.d.sync += [
+                count.eq(count + (count <= LONGEST)),
+                recent.eq(Cat(~codes.valid & (count >= CODES_AT), recent)),
+                undecodable.eq(undecodable | recent[-1]),
+            ]
+            with m.If(count < HEADER_BYTES):
+                m.d.sync += head.as_value().word_select(count[:2], 8).eq(item.data)
+            with m.If(item.end):
+                m.d.sync += [signal.eq(0) for signal in (count, head, recent, undecodable)]
+
+        error = self.header.error
+        with m.If(item.bad):
+            m.d.comb += error.eq(Error.CRC)
+        with m.Elif(count < HEADER_BYTES + CRC_BYTES):
+            m.d.comb += error.eq(Error.LENGTH)
+        with m.Elif(~crc.match_detected):
+            m.d.comb += error.eq(Error.CRC)
+        with m.Elif((count != expected) | (count > LONGEST)):
+            m.d.comb += error.eq(Error.LENGTH)
+        m.d.comb += [
+            self.header.kind.eq(head.kind),
+            self.header.sequence.eq(head.sequence),
+            self.header.length.eq(Mux(error == Error.NONE, head.length, 0)),
+            self.header.decodable.eq(~undecodable),
+        ]
+        return m
+
+
 class FrameReceiver(wiring.Component):
     """Bytes of the link to frames that were received whole; firmware.frames.Decoder.
 
@@ -118,62 +186,25 @@ class FrameReceiver(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.slip = slip = SlipDecoder()
-        m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=8).create()
-        m.submodules.codes = codes = ByteDecoder()
+        m.submodules.inspector = inspector = Inspector()
         m.submodules.ring = ring = Ring()
         m.submodules.headers = headers = SyncFIFO(width=Header.as_shape().size, depth=HEADERS)
         wiring.connect(m, wiring.flipped(self.i), slip.i)
         wiring.connect(m, ring.o, wiring.flipped(self.o_payload))
 
-        item, count = slip.o.payload, Signal(range(LONGEST + 2))  # bytes of the body; stops when there are too many
-        stored = ~item.end & (count >= HEADER_BYTES) & (count < LONGEST)
-        taken = slip.o.valid & slip.o.ready
+        item, sound = slip.o.payload, inspector.header.error == Error.NONE
         m.d.comb += [
-            slip.o.ready.eq(Mux(item.end, headers.w_rdy, ~stored | ring.i.ready)),
-            ring.i.valid.eq(slip.o.valid & stored),
+            slip.o.ready.eq(Mux(item.end, headers.w_rdy, ~inspector.stored | ring.i.ready)),
+            inspector.item.eq(item),
+            inspector.taken.eq(slip.o.valid & slip.o.ready),
             ring.i.payload.eq(item.data),
-            crc.valid.eq(taken & ~item.end),
-            crc.start.eq(taken & item.end),
-            crc.data.eq(item.data),
-            codes.byte.eq(item.data),
-        ]
-
-        head, expected = Signal(LinkHeader), Signal(range(2 ** 16 + HEADER_BYTES + CRC_BYTES), reset_less=True)
-        recent, undecodable = Signal(CRC_BYTES), Signal()  # the last bytes may yet turn out to be the CRC
-        m.d.sync += expected.eq(head.length + HEADER_BYTES + CRC_BYTES)
-        with m.If(taken):
-            m.d.sync += [
-                count.eq(count + (count <= LONGEST)),
-                recent.eq(Cat(~codes.valid & (count >= CODES_AT), recent)),
-                undecodable.eq(undecodable | recent[-1]),
-            ]
-            with m.If(count < HEADER_BYTES):
-                m.d.sync += head.as_value().word_select(count[:2], 8).eq(item.data)
-            with m.If(item.end):
-                m.d.sync += [signal.eq(0) for signal in (count, head, recent, undecodable)]
-
-        header = Signal(Header)
-        found = taken & item.end & ((count != 0) | item.bad)
-        with m.If(item.bad):
-            m.d.comb += header.error.eq(Error.CRC)
-        with m.Elif(count < HEADER_BYTES + CRC_BYTES):
-            m.d.comb += header.error.eq(Error.LENGTH)
-        with m.Elif(~crc.match_detected):
-            m.d.comb += header.error.eq(Error.CRC)
-        with m.Elif((count != expected) | (count > LONGEST)):
-            m.d.comb += header.error.eq(Error.LENGTH)
-        sound = header.error == Error.NONE
-        m.d.comb += [
-            header.kind.eq(head.kind),
-            header.sequence.eq(head.sequence),
-            header.length.eq(Mux(sound, head.length, 0)),
-            header.decodable.eq(~undecodable),
-            ring.commit.eq(found & sound),
-            ring.drop.eq(found & ~sound),
-            headers.w_en.eq(found),
-            headers.w_data.eq(header),
-            self.o_header.valid.eq(headers.r_rdy),
+            ring.i.valid.eq(slip.o.valid & inspector.stored),
+            ring.commit.eq(inspector.found & sound),
+            ring.drop.eq(inspector.found & ~sound),
+            headers.w_data.eq(inspector.header),
+            headers.w_en.eq(inspector.found),
             self.o_header.payload.eq(headers.r_data),
+            self.o_header.valid.eq(headers.r_rdy),
             headers.r_en.eq(self.o_header.ready),
         ]
         return m

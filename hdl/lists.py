@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .config import TRITS
 
 
-__all__ = ["ListBuilder", "ListWriteLayout"]
+__all__ = ["ListBuilder", "ListState", "ListWriteLayout"]
 
 
 class ListWriteLayout(data.StructLayout):
@@ -20,6 +20,19 @@ class ListWriteLayout(data.StructLayout):
             "address": range(config.list_depth),
             "index": range(config.list_depth),
             "value": signed(8),
+        })
+
+
+class ListState(data.StructLayout):
+    """What is known of the list of a vector."""
+
+    def __init__(self, config):
+        super().__init__({
+            "beats": range(config.list_depth + 1),  # length of the longest bank's list, or 5 where all are shorter
+            "words": range(config.list_depth + 1),  # of a row block that the list reaches
+            "entries": range(config.columns + 1),  # elements in all banks
+            "active": range(config.columns + 1),  # those that are not zero
+            "skipped": range(config.columns + 1),  # zeros left out
         })
 
 
@@ -51,13 +64,8 @@ class ListBuilder(wiring.Component):
         ``slot`` holds from ``start`` to the next.
     busy : Out(1)
     done : Out(1)
-        Pulse; from here to the next ``start`` the following hold.
-    beats : Out(range(config.list_depth + 1))
-        Length of the longest list, or 5 where all are shorter.
-    entries : Out(range(config.columns + 1))
-        Elements in all lists.
-    skipped : Out(range(config.columns + 1))
-        Zeros left out among the live elements.
+        Pulse; from here to the next ``start`` the following holds.
+    built : Out(ListState(config))
     """
 
     def __init__(self, config):
@@ -72,14 +80,12 @@ class ListBuilder(wiring.Component):
             "o_write": Out(ListWriteLayout(config)),
             "busy": Out(1),
             "done": Out(1),
-            "beats": Out(range(config.list_depth + 1)),
-            "entries": Out(range(config.columns + 1)),
-            "skipped": Out(range(config.columns + 1)),
+            "built": Out(ListState(config)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        banks = self.config.banks
+        banks, built = self.config.banks, self.built
         # An asynchronous read sees the write of the cycle before: a bank may come every cycle.
         m.submodules.counts = counts = memory.Memory(shape=range(self.config.list_depth + 1), depth=banks, init=[])
         count_read, count_write = counts.read_port(domain="comb"), counts.write_port()
@@ -121,13 +127,16 @@ class ListBuilder(wiring.Component):
             m.d.sync += [
                 self.o_write.select.eq(Mux(entry, select, 0)), self.o_write.address.eq(count),
                 self.o_write.index.eq(index), self.o_write.value.eq(self.i.payload),
-                self.entries.eq(self.entries + entry),
-                self.skipped.eq(self.skipped + (alive & skip & zero)),
+                built.entries.eq(built.entries + entry),
+                built.active.eq(built.active + (alive & ~zero)),
+                built.skipped.eq(built.skipped + (alive & skip & zero)),
                 column.eq(column + 1), bank.eq(bank + 1), select.eq(select.rotate_left(1)),
             ]
             # Counts grow by one: the first to pass the longest is the longest.
-            with m.If(count == self.beats):
-                m.d.sync += self.beats.eq(next_count)
+            with m.If(count == built.beats):
+                m.d.sync += built.beats.eq(next_count)
+            with m.If(entry):
+                m.d.sync += built.words.eq(index + 1)
             with m.If(select[-1]):
                 m.d.sync += [bank.eq(0), index.eq(index + 1)]
             with m.If(column + 1 == length):
@@ -138,6 +147,6 @@ class ListBuilder(wiring.Component):
                 clearing.eq(1), appending.eq(0), self.done.eq(0), self.o_write.select.eq(0),
                 self.o_write.slot.eq(self.slot), skip.eq(self.skip), live.eq(self.live), length.eq(self.length),
                 column.eq(banks), index.eq(0), bank.eq(0), select.eq(1),
-                self.beats.eq(TRITS), self.entries.eq(0), self.skipped.eq(0),
+                built.eq(0), built.beats.eq(TRITS),
             ]
         return m

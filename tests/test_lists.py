@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from golden.layout import activation_lists
 from hdl.config import TRITS, Config
 from hdl.lists import ListBuilder
-from sim.cycles import clear_cycles, list_beats, padded_lists
+from sim.cycles import ListSize, clear_cycles, list_size, padded_lists
 from sim.streams import put, simulate
 
 
@@ -18,7 +19,7 @@ def sparse(rng, n, zeros):
 def rtl_activation_lists(vectors, banks, *, stall=0.0):
     """Lists of (x, live, skip) in turn, each in the slot and over what the last has left there.
 
-    Returns for each what the array reads, (beats, entries, skipped), and the cycles from start to done.
+    Returns for each what the array reads, the ListSize, and the cycles from start to done.
     """
     config = Config(name="test", banks=banks, tiles=1, depth=64, columns=COLUMNS, blocks=1)
     builder = ListBuilder(config)
@@ -38,7 +39,7 @@ def rtl_activation_lists(vectors, banks, *, stall=0.0):
             assert ctx.get(builder.done) and not ctx.get(builder.busy)
             await ctx.tick()
             assert not ctx.get(builder.done)
-            sizes = [ctx.get(getattr(builder, port)) for port in ("beats", "entries", "skipped")]
+            sizes = ListSize(*(ctx.get(builder.built[name]) for name in ListSize._fields))
             results.append((memory[SLOT, :, :sizes[0]].tolist(), sizes, taken[-1] + 2))
 
     async def banks_bench(ctx):
@@ -53,10 +54,11 @@ def rtl_activation_lists(vectors, banks, *, stall=0.0):
 
 def assert_equal(vectors, banks, results):
     for (x, live, skip), (read, sizes, _) in zip(vectors, results, strict=True):
-        beats, entries, skipped, lengths = list_beats(x, banks, live, skip)
-        assert sizes == [beats, entries, skipped]
+        size = list_size(x, banks, live, skip)
+        assert sizes == size
         assert read == padded_lists(x, banks, live, skip).tolist()
-        assert entries == lengths.sum() and beats == max(TRITS, *lengths)
+        lengths = [len(values) for _, values in activation_lists(x, banks, live, skip)]
+        assert sizes.entries == sum(lengths) and sizes.beats == max(TRITS, *lengths)
 
 
 @pytest.mark.parametrize("banks", [1, 2, 3, 4, 16, 64])
@@ -112,5 +114,5 @@ def test_start_abandons(taken):
         await start(ctx, 9)
         cycles = await put(ctx, builder.i, [1] * 9)
         assert cycles[0] == clear_cycles(9, 4) and ctx.get(builder.done)
-        assert ctx.get(builder.entries) == 9 and ctx.get(builder.beats) == TRITS
+        assert ctx.get(builder.built.entries) == 9 and ctx.get(builder.built.beats) == TRITS
     simulate(builder, bench)

@@ -80,7 +80,7 @@ def test_decoder(stall_in, stall_out):
 @pytest.mark.parametrize("stall_in, stall_out", STALLS)
 def test_decoder_bad_escapes(stall_in, stall_out):
     rng = random.Random(3)
-    bodies = [random_bytes(rng, rng.randrange(8)).replace(bytes([END]), b"") for _ in range(80)]
+    bodies = [random_bytes(rng, rng.randrange(16)).replace(bytes([END]), b"") for _ in range(80)]
     pairs, _, _ = rtl_unescape(bodies, stall_in=stall_in, stall_out=stall_out)
     assert pairs == [unescape(body) for body in bodies]
     assert 10 < sum(bad for _, bad in pairs) < 70

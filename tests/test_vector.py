@@ -5,7 +5,7 @@ from golden.quantiser import absmax_quantise
 from hdl.config import TRITS, Config
 from hdl.registers import Flags
 from hdl.vector import VectorUnit
-from sim.cycles import list_beats, padded_lists, vector_cycles
+from sim.cycles import ListSize, list_size, padded_lists, vector_cycles
 from sim.streams import put, simulate
 
 
@@ -58,14 +58,14 @@ class Host:
     def is_listed(self, ctx, y, *, live, flags=0, slot=0):
         """Assert that what the array and the registers read is the list of ``y``."""
         q, absmax = (y, None) if flags & Flags.INT8 else absmax_quantise(y)
-        beats, entries, skipped, _ = list_beats(q, self.banks, live, flags & Flags.SKIP)
+        size = list_size(q, self.banks, live, flags & Flags.SKIP)
         ctx.set(self.unit.query, slot)
-        read = {port: ctx.get(getattr(self.unit, port))
-                for port in ("beats", "built_beats", "entries", "skipped", "expected")}
-        assert read == {"beats": beats, "built_beats": beats, "entries": entries, "skipped": skipped, "expected": 0}
+        for port in (self.unit.list, self.unit.built):
+            assert ListSize(*(ctx.get(port[name]) for name in ListSize._fields)) == size
+        assert ctx.get(self.unit.expected) == 0
         assert ctx.get(self.unit.ready) >> slot & 1
         assert absmax is None or ctx.get(self.unit.absmax) == absmax
-        assert self.lists(slot, beats) == padded_lists(q, self.banks, live, flags & Flags.SKIP).tolist()
+        assert self.lists(slot, size.beats) == padded_lists(q, self.banks, live, flags & Flags.SKIP).tolist()
 
     def lists(self, slot, beats):
         return self.memory[slot, :, :beats].tolist()

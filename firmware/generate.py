@@ -1,0 +1,128 @@
+"""Text from a model whose every BitLinear goes through an accelerator, compared with the golden model as it goes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from golden.bit_linear import quantised_matvec
+from golden.decoder import empty_cache, step
+from sim.cycles import multiply_cycles
+
+from .packing import pack, place
+
+
+__all__ = ["KINDS", "Accelerated", "Tally", "generate", "greedy", "sampler"]
+
+
+KINDS = ("qkv", "o", "gate_up", "down")
+
+
+@dataclass
+class Tally:
+    """What was counted over some matrix-vector products."""
+    calls: int = 0
+    values: int = 0  # accumulators compared
+    mismatches: int = 0
+    cycles: int = 0  # of the vector unit and the array
+    predicted: int = 0
+    dense: int = 0  # products of all weights
+    listed: int = 0  # products of listed activations and live rows
+    slots: int = 0  # products that the array could have done in its own cycles
+
+    def __add__(self, other):
+        return Tally(**{name: value + getattr(other, name) for name, value in vars(self).items()})
+
+    @property
+    def utilisation(self):
+        """Share of the array's products, fill and drain included, that were of a listed activation and a live row."""
+        return self.listed / self.slots if self.slots else 0.0
+
+    @property
+    def skipped(self):
+        """Share of the dense products that were not made."""
+        return 1 - self.listed / self.dense if self.dense else 0.0
+
+
+class Accelerated:
+    """The ``linear`` of golden.decoder.step on a device, with all weights loaded where they fit.
+
+    Raises CapacityError where a matrix cannot go through ``device``.
+    """
+
+    def __init__(self, model, device, progress=lambda words, total: None):
+        self.device = device
+        keys, matrices = [], []
+        for index, layer in enumerate(model.layers):
+            for kind in KINDS:
+                keys.append((index, kind))
+                matrices.append(pack(getattr(layer, kind).codes, device.config))
+        placed, self.resident = place(matrices, device.config)
+        self.placed = dict(zip(keys, placed))
+        self.tallies = {kind: Tally() for kind in KINDS}
+        if self.resident:
+            total, written = sum(packed.blocks * packed.words for packed in matrices), 0
+
+            def advance(words):
+                nonlocal written
+                written += words
+                progress(written, total)
+
+            device.load(placed, advance)
+
+    def __call__(self, layer, kind, codes, y):
+        """Accumulators of the device; what the golden model says of them is only counted."""
+        placed = self.placed[layer, kind]
+        packed = placed.packed
+        product = self.device.multiply(placed, y, quantise=True)
+        accumulators, absmax = quantised_matvec(codes, y)
+        cycles = product.counters["CYCLES_ISSUE"] + product.counters["CYCLES_FLUSH"]
+        self.tallies[kind] += Tally(
+            calls=1,
+            values=accumulators.size + 1,
+            mismatches=int((product.accumulators != accumulators).sum()) + (product.absmax != absmax),
+            cycles=cycles + product.counters["CYCLES_VECTOR"],
+            predicted=multiply_cycles(self.device.config, placed, y),
+            dense=codes.size,
+            listed=product.counters["ENTRIES"] * len(packed.rows),
+            slots=cycles * self.device.config.products,
+        )
+        return product.accumulators, np.int64(product.absmax)
+
+    @property
+    def total(self):
+        """Tally of all kinds."""
+        return sum(self.tallies.values(), Tally())
+
+
+def greedy(logits, scale):
+    """The most likely token; of several the first."""
+    return int(np.argmax(logits))
+
+
+def sampler(temperature, seed):
+    """A choice like ``greedy`` that samples the softmax of the logits over ``temperature``, on the host."""
+    rng = np.random.default_rng(seed)
+
+    def choose(logits, scale):
+        scaled = logits * float(scale.value) / temperature
+        weights = np.exp(scaled - scaled.max())
+        return int(rng.choice(len(weights), p=weights / weights.sum()))
+
+    return choose
+
+
+def generate(model, accelerated, prompt, count, choose=greedy):
+    """Yield ``count`` tokens, each with the Tally of the step that gave it; the first step of all is the prompt's.
+
+    The prompt's other steps are in ``accelerated.total`` and belong to no token.
+    """
+    cache = empty_cache(model)
+    token = None
+    for position in range(len(prompt) + count - 1):
+        before = accelerated.total
+        given = prompt[position] if position < len(prompt) else token
+        logits, scale, cache = step(model, given, position, cache, linear=accelerated)
+        if position >= len(prompt) - 1:
+            token = choose(logits, scale)
+            after = accelerated.total
+            yield token, after.cycles - before.cycles, after.predicted - before.predicted
