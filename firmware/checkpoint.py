@@ -23,6 +23,7 @@ class CheckpointError(ValueError):
 
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+LIMIT = 2 ** 31  # of any number in config.json
 
 SIZES = {  # of Checkpoint: key of config.json
     "vocab": "vocab_size",
@@ -105,8 +106,8 @@ def _number(path, config, key, kind):
     value = config.get(key)
     if key not in config:
         _refuse(path, key, "missing", f"add {key} as it was in training")
-    if isinstance(value, bool) or not isinstance(value, kind) or not 0 < value < float("inf"):
-        _refuse(path, key, f"{value!r} is no positive {'integer' if kind is int else 'number'}",
+    if isinstance(value, bool) or not isinstance(value, kind) or not 0 < value < LIMIT:
+        _refuse(path, key, f"{value!r} is no positive {'integer' if kind is int else 'number'} below 2**31",
                 f"correct {key} as it was in training")
     return value
 
@@ -128,7 +129,11 @@ def _check_config(path, config):
     sizes["kv"] = sizes["hidden"] // sizes["heads"] * sizes["kv_heads"]
     _require(path, config, [("head_dim", sizes["hidden"] // sizes["heads"], sizes["hidden"] // sizes["heads"],
                              "heads must fill the hidden size")])
+    if not isinstance(config.get("tie_word_embeddings", False), bool):
+        _refuse(path, "tie_word_embeddings", "neither true nor false", "correct it as it was in training")
     rope = config.get("rope_parameters") or config
+    if not isinstance(rope, dict):
+        _refuse(path, "rope_parameters", "not an object", "correct it as it was in training")
     _require(path, rope, [("rope_type", "default", "default", "only plain rotary embeddings are supported")],
              "rope_parameters.")
     return sizes, _number(path, rope, "rope_theta", (int, float)), _number(path, config, "rms_norm_eps", (int, float))

@@ -6,6 +6,7 @@ import numpy as np
 
 from golden.bit_linear import quantised_matvec
 from golden.decoder import empty_cache, step
+from golden.scalars import to_float
 from sim.cycles import multiply_cycles
 
 from .packing import pack, place
@@ -74,7 +75,7 @@ class Accelerated:
         placed = self.placed[layer, kind]
         packed = placed.packed
         product = self.device.multiply(placed, y, quantise=True)
-        accumulators, absmax = quantised_matvec(codes, y)
+        accumulators, absmax = quantised_matvec(layer, kind, codes, y)
         cycles = product.counters["CYCLES_ISSUE"] + product.counters["CYCLES_FLUSH"]
         self.tallies[kind] += Tally(
             calls=1,
@@ -104,7 +105,7 @@ def sampler(temperature, seed):
     rng = np.random.default_rng(seed)
 
     def choose(logits, scale):
-        scaled = logits * float(scale.value) / temperature
+        scaled = logits * to_float(scale) / temperature
         weights = np.exp(scaled - scaled.max())
         return int(rng.choice(len(weights), p=weights / weights.sum()))
 

@@ -12,7 +12,7 @@ from hdl.vector import ELEMENT_LATENCY
 
 
 __all__ = ["ListSize", "array_cycles", "clear_cycles", "flush_cycles", "list_size", "listing_cycles", "multiply_cycles",
-           "padded_lists", "vector_cycles"]
+           "padded_lists", "result_cycles", "vector_cycles"]
 
 
 class ListSize(NamedTuple):
@@ -72,6 +72,16 @@ def flush_cycles(config):
     accumulator and the holding register, then five results a tile, the last of which is written as it leaves.
     """
     return config.banks + config.tiles + 12
+
+
+def result_cycles(config, blocks, beats):  # -> int64 [blocks, tiles, 5]
+    """Cycle, counted from a product's first beat, in which each result is written.
+
+    Tiles are skewed by a cycle, and a tile's five results follow each other.
+    """
+    last_beat = (1 + np.arange(blocks)) * beats - 1
+    before_last = (config.tiles - 1 - np.arange(config.tiles))[:, None] + TRITS - 1 - np.arange(TRITS)
+    return last_beat[:, None, None] + flush_cycles(config) - before_last
 
 
 def array_cycles(config, placed, x, skip=True):  # Placed, int8 [n] -> cycles

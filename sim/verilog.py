@@ -18,7 +18,7 @@ __all__ = ["cached", "digest", "generate"]
 
 _MODULE = re.compile(r"^module (\S+?) ?\(.*?^endmodule\n", re.M | re.S)
 _PORTS = re.compile(r"^(module \S+?) ?\((.*)\);$", re.M)
-_INSTANCE = re.compile(r"^  (\\\S+)(?=  \S+ +\($)", re.M)
+_INSTANCE = re.compile(r"(?<=^  )\\\S+(?=  \S+ +\($)", re.M)
 _CONNECTIONS = re.compile(r"^  (\\\S+)  \S+ +\(\n(?:    \..*\n)+  \);\n", re.M)
 _PORT = re.compile(r"(\.?)(\\port\$(\d+)\$(\d+))(?= )")
 _INITIAL = re.compile(r"  initial begin\n((?:    \S+ ?\[\d+\] = \S+;\n)+)  end\n")
@@ -67,7 +67,7 @@ def _share(modules):
             alias[name] = first.setdefault(body.replace(name, "", 1), name)
         if len(first) == len(modules):
             return "\n".join(modules.values())
-        modules = {name: _INSTANCE.sub(lambda match: alias.get(match[1], match[1]) + " ", body)
+        modules = {name: _INSTANCE.sub(lambda match: alias.get(match[0], match[0]), body)
                    for name, body in modules.items() if alias[name] == name}
 
 

@@ -1,0 +1,1 @@
+"""The results table: everything in it is measured when it is made."""
