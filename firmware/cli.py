@@ -1,6 +1,7 @@
 """The command ``setun``."""
 
 import contextlib
+import functools
 import json
 import pathlib
 import sys
@@ -11,17 +12,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from golden.fixed import to_fixed
-from golden.matvec import matvec as golden_matvec
 from hdl.config import PRESETS
-from sim.cycles import array_cycles
 from sim.toolchain import ToolError
-from sim.transport import SimulatedTransport
 
 from . import checkpoint
-from .device import Device, DeviceError, MismatchError
-from .generate import Accelerated, generate, greedy, sampler
-from .packing import CapacityError, pack, place
+from .device import DeviceError, MismatchError
+from .generate import greedy, sampler
+from .measure import measure_closeness, measure_matvec, measure_run
+from .packing import CapacityError
+from .results import replace_table, results_table
 from .transport import LinkError
 
 
@@ -30,7 +29,7 @@ __all__ = ["main"]
 
 DEMO = pathlib.Path(__file__).parent / "demo"
 USER_ERRORS = (checkpoint.CheckpointError, CapacityError, DeviceError, MismatchError, LinkError, ToolError)
-console = Console(stderr=True)
+WINDOW = 256  # bytes
 
 
 class UserError(click.ClickException):
@@ -38,25 +37,38 @@ class UserError(click.ClickException):
     exit_code = 2
 
 
+def user_errors(command):
+    """Decorator: a user's mistake, or a missing tool, ends the command with one line and exit 2."""
+    @functools.wraps(command)
+    def wrapper(**options):
+        try:
+            return command(**options)
+        except USER_ERRORS as error:
+            raise UserError(str(error)) from error
+    return wrapper
+
+
 @contextlib.contextmanager
-def user_errors():
+def progress():
+    """A bar on standard error, and the function that moves it: description, done, total (None: not known)."""
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+                  console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("starting", total=None)
+        yield lambda description, done, total: bars.update(task, description=description, completed=done, total=total)
+
+
+@contextlib.contextmanager
+def writing(path):
     try:
         yield
-    except USER_ERRORS as error:
-        raise UserError(str(error)) from error
-
-
-def progress():
-    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                    console=console, transient=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def write_json(path, fields):
     if path:
-        try:
+        with writing(path):
             path.write_text(json.dumps(fields, indent=2) + "\n")
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def load_array(path, field):
@@ -102,6 +114,7 @@ def configs():
               help="Sample on the host; 0 takes the most likely token.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sampling.")
 @waveform_option
+@user_errors
 def run(model, prompt, tokens, config_name, json_path, temperature, seed, waveform):
     """Generate text with MODEL, a Hugging Face folder of a BitNet b1.58; every BitLinear goes through the RTL.
 
@@ -109,52 +122,32 @@ def run(model, prompt, tokens, config_name, json_path, temperature, seed, wavefo
     cycles with the cycle model; exit 1 where one differs.
     """
     config = PRESETS[config_name]
-    with user_errors():
-        loaded = checkpoint.load(model)
-        prompt_ids = list(prompt.encode())
-        if not prompt_ids:
-            raise UserError("--prompt is empty: give at least one character")
-        if max(prompt_ids) >= loaded.vocab:
-            raise UserError(f"--prompt has the byte {max(prompt_ids)}, and the model {loaded.vocab} tokens")
-        if len(prompt_ids) + tokens - 1 > loaded.context:
-            raise UserError(f"--prompt of {len(prompt_ids)} tokens and --tokens {tokens} exceed the model's context of "
-                            f"{loaded.context}: shorten one of them")
-        integer = to_fixed(loaded)
-        choose = sampler(temperature, seed) if temperature else greedy
-        with contextlib.closing(SimulatedTransport(config, waveform=waveform)) as transport, progress() as bars:
-            device = Device(transport, config)
-            loading = bars.add_task("loading weights", total=None)
-            accelerated = Accelerated(integer, device, lambda done, total: bars.update(
-                loading, completed=done, total=total))
-            bars.update(loading, visible=False)
-            task = bars.add_task("generating", total=tokens)
-            ids, cycles, predicted = [], [], []
-            for token, measured, expected in generate(integer, accelerated, prompt_ids, tokens, choose):
-                ids.append(token)
-                cycles.append(measured)
-                predicted.append(expected)
-                bars.update(task, advance=1)
-            speed = transport.cycles_per_second
-
+    loaded = checkpoint.load(model)
+    prompt_ids = list(prompt.encode())
+    if not prompt_ids:
+        raise UserError("--prompt is empty: give at least one character")
+    if max(prompt_ids) >= loaded.vocab:
+        raise UserError(f"--prompt has the byte {max(prompt_ids)} and the model {loaded.vocab} tokens: leave it out")
+    if len(prompt_ids) + tokens - 1 > loaded.context:
+        raise UserError(f"--prompt of {len(prompt_ids)} tokens and --tokens {tokens} exceed the model's context of "
+                        f"{loaded.context}: shorten one of them")
+    choose = sampler(temperature, seed) if temperature else greedy
+    with progress() as report:
+        accelerated, fields = measure_run(config, loaded, prompt_ids, tokens, choose, waveform=waveform,
+                                          progress=report)
+    write_json(json_path, {"model": model.name, "prompt": prompt, **fields})
+    report_run(prompt + fields["text"], config, accelerated, fields)
     total = accelerated.total
-    text = b"".join(bytes([token]) if token < 256 else b"?" for token in ids).decode("utf-8", "replace")
-    write_json(json_path, {
-        "model": str(model), "config": config.name, "prompt": prompt, "text": text, "tokens": len(ids),
-        "token_ids": ids, "resident": accelerated.resident, "values_compared": total.values,
-        "mismatches": total.mismatches, "cycles_per_token": cycles, "cycles_predicted": predicted,
-        "utilisation": total.utilisation, "skipped_fraction": total.skipped, "simulated_cycles_per_second": speed,
-    })
-    report_run(prompt + text, config, accelerated, cycles, speed)
     sys.exit(1 if total.mismatches or total.cycles != total.predicted else 0)
 
 
-def report_run(text, config, accelerated, cycles, speed):
-    total = accelerated.total
+def report_run(text, config, accelerated, fields):
+    total, speed = accelerated.total, fields["simulated_cycles_per_second"]
     out = Console()
     out.print(text, markup=False, highlight=False)
     table = Table(title=f"{config.name}: {config.products} products a cycle, weights "
                         + ("resident" if accelerated.resident else "streamed for every token"))
-    for heading in ("layer kind", "products compared", "mismatches", "cycles", "predicted", "utilisation", "skipped"):
+    for heading in ("layer kind", "values compared", "mismatches", "cycles", "predicted", "utilisation", "skipped"):
         table.add_column(heading, justify="left" if heading == "layer kind" else "right")
     for kind, tally in [*accelerated.tallies.items(), ("all", total)]:
         table.add_row(kind, f"{tally.values:,}", str(tally.mismatches), f"{tally.cycles:,}", f"{tally.predicted:,}",
@@ -163,8 +156,8 @@ def report_run(text, config, accelerated, cycles, speed):
     verdict = ("every value equals the golden model and every cycle count the cycle model"
                if not total.mismatches and total.cycles == total.predicted else
                f"{total.mismatches} values and {abs(total.cycles - total.predicted)} cycles differ from the models")
-    out.print(f"{np.mean(cycles):,.0f} cycles a token, {speed:,.0f} cycles a second simulated: {verdict}.",
-              highlight=False)
+    out.print(f"{np.mean(fields['cycles_per_token']):,.0f} cycles a token, {speed:,.0f} cycles a second simulated: "
+              f"{verdict}.", highlight=False)
 
 
 @main.command()
@@ -176,9 +169,9 @@ def report_run(text, config, accelerated, cycles, speed):
               help="Write the result here: .npy, int32 [M].")
 @json_option
 @waveform_option
+@user_errors
 def matvec(weights, activations, config_name, output, json_path, waveform):
     """Multiply one ternary matrix and one int8 vector on the RTL, with zeros skipped and without."""
-    config = PRESETS[config_name]
     w, x = load_array(weights, "--weights"), load_array(activations, "--activations")
     if w.dtype != np.int8 or w.ndim != 2 or not w.size:
         raise UserError(f"{weights}: --weights is {w.dtype} {list(w.shape)} and must be int8 [M, n]")
@@ -186,42 +179,63 @@ def matvec(weights, activations, config_name, output, json_path, waveform):
         raise UserError(f"{activations}: --activations is {x.dtype} {list(x.shape)} and must be int8 [n]")
     if w.shape[1] != len(x):
         raise UserError(f"{weights} has {w.shape[1]} columns and {activations} {len(x)} elements: they must agree")
-    if (abs(w.astype(np.int16)) > 1).any():
-        raise UserError(f"{weights}: --weights has the value {w[abs(w.astype(np.int16)) > 1].flat[0]}: only -1, 0 and "
-                        "+1 are ternary")
-    with user_errors():
-        packed = pack(w, config)
-        (placed,), resident = place([packed], config)
-        with contextlib.closing(SimulatedTransport(config, waveform=waveform)) as transport, progress() as bars:
-            device = Device(transport, config)
-            task = bars.add_task("loading weights", total=packed.blocks * packed.words if resident else None)
-            if resident:
-                device.load([placed], lambda words: bars.update(task, advance=words))
-            loading = device.counters()["CYCLES_LOAD"]
-            bars.update(task, description="multiplying", total=None)
-            product = device.multiply(placed, x, quantise=False)
-            dense = device.multiply(placed, x, quantise=False, skip=False)
-
-    expected = golden_matvec(w, x)
-    mismatches = int((product.accumulators != expected).sum() + (dense.accumulators != expected).sum())
-    cycles, cycles_dense = (item.counters["CYCLES_ISSUE"] + item.counters["CYCLES_FLUSH"] for item in (product, dense))
-    predicted = array_cycles(config, placed, x)
-    listed = product.counters["ENTRIES"] * len(packed.rows)
-    fields = {
-        "config": config.name, "shape": list(w.shape), "cycles": cycles, "cycles_predicted": predicted,
-        "cycles_dense": cycles_dense, "cycles_load": loading + product.counters["CYCLES_LOAD"],
-        "utilisation": listed / (cycles * config.products) if cycles else 0.0, "mismatches": mismatches,
-    }
+    foreign = w[(w < -1) | (w > 1)]
+    if foreign.size:
+        raise UserError(f"{weights}: --weights has the value {foreign[0]}: only -1, 0 and +1 are ternary")
+    with progress() as report:
+        accumulators, fields = measure_matvec(PRESETS[config_name], w, x, waveform=waveform, progress=report)
     if output:
-        try:
-            with open(output, "wb") as file:
-                np.save(file, product.accumulators)
-        except OSError as error:
-            raise UserError(f"{output}: cannot be written: {error.strerror}") from error
+        with writing(output), open(output, "wb") as file:
+            np.save(file, accumulators)
     write_json(json_path, fields)
-    table = Table(title=f"{w.shape[0]} x {w.shape[1]} on {config.name}", show_header=False)
+    table = Table(title=f"{w.shape[0]} x {w.shape[1]} on {config_name}", show_header=False)
     for name, value in fields.items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float)
                       else str(value))
     Console().print(table)
-    sys.exit(1 if mismatches or cycles != predicted else 0)
+    exact = (fields["cycles"], fields["cycles_dense"]) == (fields["cycles_predicted"], fields["cycles_dense_predicted"])
+    sys.exit(1 if fields["mismatches"] or not exact else 0)
+
+
+@main.command()
+@click.argument("model", type=click.Path(path_type=pathlib.Path), default=DEMO)
+@click.option("--text", type=click.Path(path_type=pathlib.Path, dir_okay=False), default=DEMO / "held_out.txt",
+              help="What to predict; the shipped held-out text unless given.")
+@click.option("--windows", type=click.IntRange(min=1), default=16, show_default=True, help="Of 256 bytes.")
+@json_option
+@user_errors
+def closeness(model, text, windows, json_path):
+    """Compare the integer golden model of MODEL with the float32 reference on a text, byte by byte."""
+    loaded = checkpoint.load(model)
+    try:
+        data = np.frombuffer(text.read_bytes(), np.uint8).astype(np.int64)
+    except OSError as error:
+        raise UserError(f"{text}: --text cannot be read: {error.strerror}") from error
+    length = min(WINDOW, loaded.context)
+    if len(data) < windows * length + 1:
+        raise UserError(f"{text}: --text has {len(data)} bytes and {windows} windows need {windows * length + 1}: "
+                        "ask for fewer --windows")
+    with progress() as report:
+        fields = measure_closeness(loaded, data, windows, length, progress=report)
+    write_json(json_path, fields)
+    table = Table(title=f"integer model against float32, {windows} windows of {length} bytes", show_header=False)
+    for name, value in fields.items():
+        table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.6f}")
+    Console().print(table)
+
+
+@main.command()
+@click.option("--readme", type=click.Path(path_type=pathlib.Path, dir_okay=False, exists=True),
+              default=pathlib.Path("README.md"), show_default=True, help="File whose results table is rewritten.")
+@user_errors
+def results(readme):
+    """Measure all figures of the README again and rewrite its results table; takes about a quarter of an hour."""
+    with progress() as report:
+        table = results_table(checkpoint.load(DEMO), (DEMO / "held_out.txt").read_bytes(), progress=report)
+    try:
+        text = replace_table(readme.read_text(), table)
+    except ValueError as error:
+        raise UserError(f"{readme}: {error}") from error
+    with writing(readme):
+        readme.write_text(text)
+    Console().print(table, markup=False, highlight=False)

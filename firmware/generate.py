@@ -80,7 +80,7 @@ class Accelerated:
         self.tallies[kind] += Tally(
             calls=1,
             values=accumulators.size + 1,
-            mismatches=int((product.accumulators != accumulators).sum()) + (product.absmax != absmax),
+            mismatches=int((product.accumulators != accumulators).sum() + (product.absmax != absmax)),
             cycles=cycles + product.counters["CYCLES_VECTOR"],
             predicted=multiply_cycles(self.device.config, placed, y),
             dense=codes.size,

@@ -1,1 +1,98 @@
-"""The results table: everything in it is measured when it is made."""
+"""The results table of the README: everything in it is measured when it is made."""
+
+import time
+
+import numpy as np
+
+from hdl.boards.ecp5 import ECP5
+from hdl.config import PRESETS
+from hdl.product import PORTABLE
+from sim.synthesis import array_area
+
+from .measure import measure_closeness, measure_matvec, measure_run, measure_simulators
+
+
+__all__ = ["replace_table", "results_table"]
+
+
+BEGIN, END = "<!-- setun results -->", "<!-- end -->"
+PROMPT, TOKENS = b"In the beginning", 32
+WINDOWS, LENGTH = 16, 256
+# The best published figures, measured with the same tools, where there is one to compare with.
+PEER_LUTS, PEER_PROTOTYPE = 47.7, 17.8
+
+
+def ternary(rng, rows, columns):
+    """A matrix with a third of zeros, and none of its rows and columns dead."""
+    w = rng.integers(-1, 2, (rows, columns), np.int8)
+    w[np.arange(max(rows, columns)) % rows, np.arange(max(rows, columns)) % columns] = 1
+    return w
+
+
+def area_rows():
+    config = PRESETS["16x20"]
+    for name, technology in (("ECP5 carry chains", ECP5), ("portable", PORTABLE)):
+        area = array_area(config, technology)
+        yield (f"area of the 16 x 20 array, {name}",
+               f"{area.luts / config.products:.2f} LUT a product ({area.luts:,} LUT, {area.trellis_ff:,} FF, "
+               f"{area.dp16kd} block RAM, {area.mult18x18d} DSP)",
+               f"best open core {PEER_LUTS}, prototype {PEER_PROTOTYPE}" if technology is ECP5 else "")
+
+
+def run_rows(checkpoint, progress):
+    for name in ("16x40", "16x20"):
+        start = time.perf_counter()
+        accelerated, fields = measure_run(PRESETS[name], checkpoint, list(PROMPT), TOKENS, progress=progress)
+        seconds = time.perf_counter() - start
+        total = accelerated.total
+        steps = len(PROMPT) + TOKENS - 1
+        yield (f"{TOKENS} tokens of the demo on {name}, weights "
+               + ("resident" if fields["resident"] else "streamed"),
+               f"{total.mismatches} of {total.values:,} values differ, {abs(total.cycles - total.predicted)} of "
+               f"{total.cycles:,} cycles", "0 and 0")
+        yield (f"one token of the demo on {name}",
+               f"{np.mean(fields['cycles_per_token']):,.0f} cycles of array and vector unit, utilisation "
+               f"{fields['utilisation']:.1%}, {fields['skipped_fraction']:.1%} of the products skipped; "
+               f"{seconds / steps:.2f} s to simulate", "")
+
+
+def matvec_rows(progress):
+    rng = np.random.default_rng(1958)
+    for rows, columns, zeros, name in ((1280, 512, 0, "16x20"), (2560, 2560, 0, "16x20-deep"),
+                                       (2560, 6912, .7, "16x20-deep")):
+        w, x = ternary(rng, rows, columns), rng.integers(1, 128, columns).astype(np.int8)
+        x[rng.random(columns) < zeros] = 0
+        _, fields = measure_matvec(PRESETS[name], w, x, progress=progress)
+        yield (f"{rows} x {columns} on {name}, {zeros:.0%} zero activations",
+               f"{fields['cycles']:,} cycles ({fields['cycles'] - fields['cycles_predicted']:+d} of predicted), "
+               + (f"{fields['cycles_dense'] / fields['cycles']:.2f} times faster than dense" if zeros else
+                  f"utilisation {fields['utilisation']:.2%}") + f", {fields['mismatches']} values differ", "")
+    w, x = ternary(rng, 1280, 512), rng.integers(-128, 128, 512).astype(np.int8)
+    speed = measure_simulators(PRESETS["16x20"], w, x)
+    yield ("simulating the 16 x 20 machine", f"{speed['compiled']:,.0f} cycles a second, {speed['ratio']:,.0f} times "
+           "Amaranth's simulator in the same run", "")
+
+
+def results_table(checkpoint, held_out, *, progress):
+    """Markdown. ``held_out`` is text that the model was not trained on, bytes."""
+    data = np.frombuffer(held_out, np.uint8).astype(np.int64)
+    close = measure_closeness(checkpoint, data, WINDOWS, LENGTH, progress=progress)
+    rows = [
+        *run_rows(checkpoint, progress),
+        *matvec_rows(progress),
+        ("integer model against float32, held-out text",
+         f"loss {close['loss']:.4f} against {close['loss_float']:.4f} nats a byte, KL {close['kl']:.1e}, argmax "
+         f"{close['argmax_agreement']:.1%} equal", "bf16: KL 2.6e-3, argmax 95.3%"),
+    ]
+    progress("synthesising", 0, None)
+    rows += area_rows()
+    return "\n".join(["| what | measured | to compare |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def replace_table(text, table):
+    """``text`` with the table between its marks replaced. Raises ValueError where there are no marks."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"has no place for the results: put {BEGIN} and {END} where they belong")
+    return f"{before}{begin}\n{table}\n{end}{after}"

@@ -30,7 +30,7 @@ def list_size(x, banks, live, skip):  # int8 [n] -> ListSize
     lengths = [len(values) for _, values in lists]
     return ListSize(
         beats=max(*lengths, TRITS),
-        words=max(1 + indices[-1] if len(indices) else 0 for indices, _ in lists),
+        words=max(int(indices[-1]) + 1 if len(indices) else 0 for indices, _ in lists),
         entries=sum(lengths),
         active=int(np.count_nonzero(x[:live])),
         skipped=min(live, len(x)) - sum(lengths))

@@ -1,6 +1,7 @@
 """The fast simulator: a design compiled by Verilator, with the clock loop in C++."""
 
 import ctypes
+import shutil
 import weakref
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def _build(component, name, key, trace):
         toolchain.run([toolchain.tool("verilator"), *flags, "--top-module", name, "-Mdir", str(folder / "objects"),
                        "-o", str(folder / "simulator.so"), f"{name}.v", str(HARNESS)],
                       folder=folder, timeout=BUILD_SECONDS)
+        shutil.rmtree(folder / "objects")
 
     key = digest(key or text, name, HARNESS.read_text(), *flags)
     return cached(toolchain.build_folder() / "simulator", key, build) / "simulator.so"
@@ -101,6 +103,8 @@ class Simulator:
 
     Members
     -------
+    close() : method
+        Ends the simulation, and completes the waveform; also done when the object is dropped or Python ends.
     cycles : int
         Since the start or the last reset.
     cycles_per_second : float
@@ -114,8 +118,14 @@ class Simulator:
             entry.restype, entry.argtypes = result, arguments
         if waveform is not None:
             _write_save_file(component, Path(waveform))
-        self._handle = self._library.simulator_open(str(waveform).encode())
-        self.close = weakref.finalize(self, self._library.simulator_close, self._handle)
+        self._opened = self._library.simulator_open(str(waveform).encode())
+        self.close = weakref.finalize(self, self._library.simulator_close, self._opened)
+
+    @property
+    def _handle(self):
+        if not self.close.alive:
+            raise ValueError("the simulator is closed")
+        return self._opened
 
     def reset(self):
         """Reset for one cycle; the count of cycles starts again at zero."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from firmware.transport import LinkError, LinkTimeout
+from hdl.top import Top
 
 from .simulator import Simulator
 
@@ -51,8 +52,6 @@ class SimulatedTransport:
 
     @cached_property
     def _simulator(self):
-        from hdl.top import Top
-
         status = Console(stderr=True).status(f"building the simulator for {self.config.name}")
         timer = threading.Timer(QUIET_SECONDS, status.start)
         timer.daemon = True

@@ -141,6 +141,8 @@ def test_waveform(tmp_path):
     simulator = Simulator(Adder(), "adder", waveform=path)
     simulator.exchange(FRAME, frames=1, limit=1000)
     simulator.close()
+    with pytest.raises(ValueError, match="the simulator is closed"):
+        simulator.cycles
     assert "trace__phase" in path.read_text()
     assert "TOP.trace__phase\n" in (tmp_path / "adder.vcd.gtkw").read_text()
     assert (tmp_path / "adder.vcd.trace__phase.txt").read_text().split() == ["0", "EMPTY", "1", "FULL"]

@@ -1,0 +1,149 @@
+"""Measurements on a simulated accelerator: what the commands report, and what the results table repeats."""
+
+import contextlib
+import time
+
+import numpy as np
+from amaranth.sim import Simulator
+
+from golden.closeness import closeness
+from golden.decoder import empty_cache, step
+from golden.fixed import to_fixed
+from golden.matvec import matvec
+from golden.reference import forward
+from golden.scalars import to_float
+from hdl.top import Top
+from sim.cycles import array_cycles
+from sim.transport import SimulatedTransport
+
+from .device import Device
+from .generate import Accelerated, generate, greedy
+from .packing import pack, place
+
+
+__all__ = ["measure_closeness", "measure_matvec", "measure_run", "measure_simulators"]
+
+
+def measure_matvec(config, w, x, *, waveform=None, progress=lambda description, done, total: None):
+    """One ternary matrix-vector product on the RTL, with zeros skipped and without.
+
+    ``w`` is int8 [M, n] of -1, 0, +1 and ``x`` int8 [n]. Returns the accumulators, int32 [M], and the fields of
+    ``setun matvec --json``. Raises CapacityError, and what firmware.device raises.
+    """
+    packed = pack(w, config)
+    (placed,), resident = place([packed], config)
+    with contextlib.closing(SimulatedTransport(config, waveform=waveform)) as transport:
+        device = Device(transport, config)
+        total = packed.blocks * packed.words if resident else None
+        written = 0
+
+        def advance(words):
+            nonlocal written
+            written += words
+            progress("loading weights", written, total)
+
+        if resident:
+            device.load([placed], advance)
+        loading = device.counters()["CYCLES_LOAD"]
+        progress("multiplying", 0, None)
+        product = device.multiply(placed, x, quantise=False)
+        dense = device.multiply(placed, x, quantise=False, skip=False)
+
+    expected = matvec(w, x)
+    cycles, cycles_dense = (item.counters["CYCLES_ISSUE"] + item.counters["CYCLES_FLUSH"] for item in (product, dense))
+    listed = product.counters["ENTRIES"] * len(packed.rows)
+    return product.accumulators, {
+        "config": config.name,
+        "shape": list(w.shape),
+        "cycles": cycles,
+        "cycles_predicted": array_cycles(config, placed, x),
+        "cycles_dense": cycles_dense,
+        "cycles_dense_predicted": array_cycles(config, placed, x, skip=False),
+        "cycles_load": loading + product.counters["CYCLES_LOAD"],
+        "utilisation": listed / (cycles * config.products) if cycles else 0.0,
+        "mismatches": int((product.accumulators != expected).sum() + (dense.accumulators != expected).sum()),
+    }
+
+
+def measure_run(config, checkpoint, prompt, count, choose=greedy, *, waveform=None,
+                progress=lambda description, done, total: None):
+    """``count`` tokens after the tokens ``prompt``, with every BitLinear on the RTL.
+
+    Returns what was accelerated, with its tallies, and the fields of ``setun run --json`` that are measured. Raises
+    CapacityError, and what firmware.device raises.
+    """
+    model = to_fixed(checkpoint)
+    ids, cycles, predicted = [], [], []
+    with contextlib.closing(SimulatedTransport(config, waveform=waveform)) as transport:
+        device = Device(transport, config)
+        accelerated = Accelerated(model, device, lambda done, total: progress("loading weights", done, total))
+        for token, measured, expected in generate(model, accelerated, prompt, count, choose):
+            ids.append(token)
+            cycles.append(measured)
+            predicted.append(expected)
+            progress("generating", len(ids), count)
+        speed = transport.cycles_per_second
+    total = accelerated.total
+    return accelerated, {
+        "config": config.name,
+        "text": b"".join(bytes([token]) if token < 256 else b"?" for token in ids).decode("utf-8", "replace"),
+        "tokens": len(ids),
+        "token_ids": ids,
+        "resident": accelerated.resident,
+        "values_compared": total.values,
+        "mismatches": total.mismatches,
+        "cycles_per_token": cycles,
+        "cycles_predicted": predicted,
+        "utilisation": total.utilisation,
+        "skipped_fraction": total.skipped,
+        "simulated_cycles_per_second": speed,
+    }
+
+
+def measure_closeness(checkpoint, data, windows, length, *, progress=lambda description, done, total: None):
+    """The integer golden model against the float32 reference on ``windows`` stretches of ``data``, int [bytes]."""
+    tokens = data[:windows * length].reshape(windows, length)
+    targets = data[1:windows * length + 1].reshape(windows, length)
+    progress("float32 reference", 0, None)
+    reference = forward(checkpoint, tokens)
+    model, logits = to_fixed(checkpoint), np.empty(reference.shape)
+    cache = empty_cache(model, windows)
+    for position in range(length):
+        values, scale, cache = step(model, tokens[:, position], position, cache)
+        logits[:, position] = values * to_float(scale)[..., None]
+        progress("integer model", position + 1, length)
+    measured = closeness(logits, reference, targets)
+    return {"bytes": windows * length, "loss": measured.loss, "loss_float": measured.reference_loss,
+            "loss_delta": measured.loss - measured.reference_loss, "kl": measured.divergence,
+            "argmax_agreement": measured.agreement}
+
+
+def measure_simulators(config, w, x, *, cycles=400):
+    """Cycles a second of the compiled simulator and of Amaranth's, one after the other, on the same machine.
+
+    The compiled one multiplies ``w`` and ``x``, Amaranth's runs ``cycles`` cycles of the same design.
+    """
+    packed = pack(w, config)
+    (placed,), _ = place([packed], config)
+    with contextlib.closing(SimulatedTransport(config)) as transport:
+        device = Device(transport, config)
+        device.load([placed])
+        device.multiply(placed, x, quantise=False)
+        compiled = transport.cycles_per_second
+
+    top = Top(config)
+    simulator = Simulator(top)
+    simulator.add_clock(1e-6)
+    seconds = 0.0
+
+    async def bench(ctx):
+        nonlocal seconds
+        ctx.set(top.i.valid, 1)
+        await ctx.tick()
+        start = time.perf_counter()
+        await ctx.tick().repeat(cycles)
+        seconds = time.perf_counter() - start
+
+    simulator.add_testbench(bench)
+    simulator.run()
+    return {"compiled": compiled, "amaranth": cycles / seconds, "ratio": compiled * seconds / cycles}

@@ -1,0 +1,18 @@
+from dataclasses import asdict
+
+import pytest
+
+from hdl.config import Config
+from hdl.top import Top
+from sim.cocotb_runner import run_cocotb
+
+
+CONFIGS = (
+    Config(name="2x5", banks=2, tiles=1, depth=256, columns=64, blocks=70),
+    Config(name="3x10", banks=3, tiles=2, depth=200, columns=100, blocks=40),
+)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
+def test_top(config):
+    run_cocotb(Top(config), "top", "cocotb_top", asdict(config))
