@@ -146,7 +146,7 @@ def report_run(text, config, accelerated, fields):
     out = Console()
     out.print(text, markup=False, highlight=False)
     table = Table(title=f"{config.name}: {config.products} products a cycle, weights "
-                        + ("resident" if accelerated.resident else "streamed for every token"))
+                        + ("resident" if fields["resident"] else "streamed for every token"))
     for heading in ("layer kind", "values compared", "mismatches", "cycles", "predicted", "utilisation", "skipped"):
         table.add_column(heading, justify="left" if heading == "layer kind" else "right")
     for kind, tally in [*accelerated.tallies.items(), ("all", total)]:

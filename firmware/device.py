@@ -115,13 +115,16 @@ class Device:
         return {register.name: (self._counters[register] - before[register]) % 2 ** 32 for register in Register
                 if register >= Register.CYCLES}
 
-    def load(self, placed, progress=lambda words: None):
-        """Write the weights of resident matrices once. ``progress`` is told the words of each piece written."""
+    def load(self, placed, progress=lambda written, total: None):
+        """Write the weights of resident matrices, once. ``progress`` is told the words that are written, and all."""
+        placed, written = list(placed), 0
+        total = sum(packed.blocks * packed.words for packed, _ in placed)
         for packed, chunks in placed:
             for chunk in chunks:
                 for command, words in self._weights(packed, chunk):
                     self._transact([command])
-                    progress(words)
+                    written += words
+                    progress(written, total)
 
     def _weights(self, packed, chunk):
         words = packed.weights[chunk.first:chunk.first + chunk.blocks].reshape(-1, self.config.banks
@@ -152,7 +155,7 @@ class Device:
             raise ValueError(f"the vector has shape {x.shape}, and the matrix {packed.shape}")
         if x.min() < limits.min or x.max() > limits.max:
             raise ValueError(f"activations must be from {limits.min} to {limits.max}")
-        flags = Flags.SKIP * bool(skip) | Flags.INT8 * (not quantise)
+        flags = (Flags.SKIP if skip else Flags(0)) | (Flags(0) if quantise else Flags.INT8)
         commands = list(self._vector(x[packed.columns], packed.live, flags))
         spans = []
         for index, chunk in enumerate(chunks):

@@ -12,7 +12,7 @@ from sim.cycles import multiply_cycles
 from .packing import pack, place
 
 
-__all__ = ["KINDS", "Accelerated", "Tally", "generate", "greedy", "sampler"]
+__all__ = ["KINDS", "Accelerated", "Tally", "generate", "greedy", "place_model", "sampler"]
 
 
 KINDS = ("qkv", "o", "gate_up", "down")
@@ -44,31 +44,26 @@ class Tally:
         return 1 - self.listed / self.dense if self.dense else 0.0
 
 
-class Accelerated:
-    """The ``linear`` of golden.decoder.step on a device, with all weights loaded where they fit.
+def place_model(model, config):  # -> {(layer, kind): Placed}, resident
+    """Pack all matrices of a model and lay them out. Raises CapacityError where one cannot go through."""
+    keys = [(index, kind) for index in range(len(model.layers)) for kind in KINDS]
+    placed, resident = place([pack(getattr(model.layers[index], kind).codes, config) for index, kind in keys], config)
+    return dict(zip(keys, placed)), resident
 
-    Raises CapacityError where a matrix cannot go through ``device``.
+
+class Accelerated:
+    """The ``linear`` of golden.decoder.step on a device.
+
+    Parameters
+    ----------
+    device : Device
+    placed : dict
+        Of place_model. What is to be resident must be loaded.
     """
 
-    def __init__(self, model, device, progress=lambda words, total: None):
-        self.device = device
-        keys, matrices = [], []
-        for index, layer in enumerate(model.layers):
-            for kind in KINDS:
-                keys.append((index, kind))
-                matrices.append(pack(getattr(layer, kind).codes, device.config))
-        placed, self.resident = place(matrices, device.config)
-        self.placed = dict(zip(keys, placed))
+    def __init__(self, device, placed):
+        self.device, self.placed = device, placed
         self.tallies = {kind: Tally() for kind in KINDS}
-        if self.resident:
-            total, written = sum(packed.blocks * packed.words for packed in matrices), 0
-
-            def advance(words):
-                nonlocal written
-                written += words
-                progress(written, total)
-
-            device.load(placed, advance)
 
     def __call__(self, layer, kind, codes, y):
         """Accumulators of the device; what the golden model says of them is only counted."""

@@ -1,6 +1,7 @@
 """Measurements on a simulated accelerator: what the commands report, and what the results table repeats."""
 
 import contextlib
+import functools
 import time
 
 import numpy as np
@@ -17,7 +18,7 @@ from sim.cycles import array_cycles
 from sim.transport import SimulatedTransport
 
 from .device import Device
-from .generate import Accelerated, generate, greedy
+from .generate import Accelerated, generate, greedy, place_model
 from .packing import pack, place
 
 
@@ -34,16 +35,8 @@ def measure_matvec(config, w, x, *, waveform=None, progress=lambda description, 
     (placed,), resident = place([packed], config)
     with contextlib.closing(SimulatedTransport(config, waveform=waveform)) as transport:
         device = Device(transport, config)
-        total = packed.blocks * packed.words if resident else None
-        written = 0
-
-        def advance(words):
-            nonlocal written
-            written += words
-            progress("loading weights", written, total)
-
         if resident:
-            device.load([placed], advance)
+            device.load([placed], functools.partial(progress, "loading weights"))
         loading = device.counters()["CYCLES_LOAD"]
         progress("multiplying", 0, None)
         product = device.multiply(placed, x, quantise=False)
@@ -73,10 +66,13 @@ def measure_run(config, checkpoint, prompt, count, choose=greedy, *, waveform=No
     CapacityError, and what firmware.device raises.
     """
     model = to_fixed(checkpoint)
+    placed, resident = place_model(model, config)
     ids, cycles, predicted = [], [], []
     with contextlib.closing(SimulatedTransport(config, waveform=waveform)) as transport:
         device = Device(transport, config)
-        accelerated = Accelerated(model, device, lambda done, total: progress("loading weights", done, total))
+        if resident:
+            device.load(placed.values(), functools.partial(progress, "loading weights"))
+        accelerated = Accelerated(device, placed)
         for token, measured, expected in generate(model, accelerated, prompt, count, choose):
             ids.append(token)
             cycles.append(measured)
@@ -89,7 +85,7 @@ def measure_run(config, checkpoint, prompt, count, choose=greedy, *, waveform=No
         "text": b"".join(bytes([token]) if token < 256 else b"?" for token in ids).decode("utf-8", "replace"),
         "tokens": len(ids),
         "token_ids": ids,
-        "resident": accelerated.resident,
+        "resident": resident,
         "values_compared": total.values,
         "mismatches": total.mismatches,
         "cycles_per_token": cycles,

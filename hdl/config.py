@@ -72,7 +72,7 @@ class Config:
 
 
 PRESETS = {config.name: config for config in (
-    Config(name="1x5", banks=1, tiles=1, depth=1024, columns=512, blocks=64),
+    Config(name="1x5", banks=1, tiles=1, depth=512, columns=512, blocks=64),
     Config(name="4x10", banks=4, tiles=2, depth=16384, columns=1024, blocks=128),
     Config(name="8x10", banks=8, tiles=2, depth=2048, columns=1024, blocks=128),
     Config(name="16x20", banks=16, tiles=4, depth=2048, columns=8192, blocks=102),

@@ -1,13 +1,14 @@
 """What the machine tells about itself: identification, state and counters, as 32-bit registers."""
 
 from amaranth import *
-from amaranth.lib import data, wiring
+from amaranth.lib import data, enum, wiring
 from amaranth.lib.wiring import In, Out
 
+from .config import TRITS
 from .registers import MAGIC, MAP_HASH, VERSION, Register
 
 
-__all__ = ["Counters", "Events"]
+__all__ = ["Cause", "Counters", "Events"]
 
 
 CAUSES = (Register.CYCLES_ISSUE, Register.CYCLES_FLUSH, Register.CYCLES_VECTOR, Register.CYCLES_LOAD,
@@ -16,10 +17,20 @@ COUNTED = (Register.ENTRIES, Register.SKIPPED, Register.MACS, Register.WEIGHTS_Z
            Register.BYTES_OUT, Register.BYTES_WEIGHTS, Register.BYTES_VECTOR, Register.BYTES_RESULTS)
 
 
+class Cause(enum.Enum, shape=3):
+    """What a cycle is counted as; the first that applies."""
+    ISSUE = 0
+    FLUSH = 1
+    VECTOR = 2
+    LOAD = 3
+    LINK = 4
+    IDLE = 5
+
+
 def Events(config):
     """What happens in a cycle: a bit for each cause, and by how much each counter grows."""
     return data.StructLayout({cause.name.lower(): 1 for cause in CAUSES}
-                             | {counter.name.lower(): range(config.columns + 1) for counter in COUNTED})
+                             | {counter.name.lower(): range(max(config.columns, TRITS) + 1) for counter in COUNTED})
 
 
 class Counters(wiring.Component):
@@ -35,6 +46,8 @@ class Counters(wiring.Component):
     address : In(range(len(Register)))
     value : Out(32)
         Of the register at ``address``, combinational.
+    cause : Out(Cause)
+        Of this cycle.
     """
 
     def __init__(self, config):
@@ -48,15 +61,19 @@ class Counters(wiring.Component):
             "snapshot": In(1),
             "address": In(range(len(Register))),
             "value": Out(32),
+            "cause": Out(Cause),
         })
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        causes = [self.i_events[cause.name.lower()] for cause in CAUSES]
-        grows = {Register.CYCLES: 1, Register.CYCLES_IDLE: ~Cat(causes).any()}
-        for index, cause in enumerate(CAUSES):
-            grows[cause] = causes[index] & ~Cat(causes[:index]).any()
+        m.d.comb += self.cause.eq(Cause.IDLE)
+        for cause in reversed(CAUSES):
+            with m.If(self.i_events[cause.name.lower()]):
+                m.d.comb += self.cause.eq(Cause[cause.name.removeprefix("CYCLES_")])
+        grows = {Register.CYCLES: 1}
+        for cause in (*CAUSES, Register.CYCLES_IDLE):
+            grows[cause] = self.cause == Cause[cause.name.removeprefix("CYCLES_")]
         for counter in COUNTED:
             grows[counter] = self.i_events[counter.name.lower()]
 

@@ -17,6 +17,8 @@ __all__ = ["Executor"]
 class Executor(wiring.Component):
     """Checks a command against the memories and does it, or refuses it and changes nothing.
 
+    A run is queued two cycles after its command stands on ``i``, if the vector unit rests and the queue has room.
+
     Members
     -------
     i : In(stream.Signature(Command))
@@ -92,10 +94,11 @@ class Executor(wiring.Component):
             Kind.WEIGHTS: [(command.data_bytes != command.product, Error.LENGTH),
                            (weights.address + weights.count > config.depth, Error.RANGE)],
             Kind.VECTOR: [((vector.slot >= config.slots) | (vector.length > config.columns) | (vector.length == 0)
-                           | (vector.live > vector.length) | (end > vector.length), Error.RANGE),
+                           | (vector.live > vector.length) | (end > vector.length)
+                           | (vector.flags & ~(Flags.INT8 | Flags.SKIP) & 0xff).any(), Error.RANGE),
                           (ragged, Error.LENGTH),
                           ((vector.offset != 0) & ((vector.offset != self.vector_expected) | ~same), Error.ORDER)],
-            Kind.RUN: [((run.slot >= config.slots) | (run.blocks == 0) | (run.stride > config.depth)
+            Kind.RUN: [((run.slot >= config.slots) | (run.zero != 0) | (run.blocks == 0) | (run.stride > config.depth)
                         | (run.base + command.product > config.depth)
                         | (run.destination + run.blocks > config.blocks), Error.RANGE),
                        (~self.ready.bit_select(run.slot, 1) | (self.list.words > run.stride), Error.LIST)],

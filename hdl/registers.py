@@ -8,9 +8,9 @@ A frame on the link is ``END body END``, where ``body`` is escaped as in SLIP (R
 
 with all integers little-endian and the CRC that of Ethernet and zlib over all that stands before it. The device
 answers each frame in order with one frame that carries the same sequence: ``kind | REPLY``, or ``Kind.ERROR`` with a
-byte of ``Error``. A frame that is answered with an error has changed nothing, and every command may be repeated: a
-driver that has lost an answer sends the frame again. Bytes between two ENDs that are too few for a header are noise
-and have no answer when there are none at all.
+byte of ``Error``. A frame that is answered with an error has changed nothing, and every command may be repeated when
+its answer was lost; only a piece of a vector is then refused (ORDER), and the vector begun again. Two ENDs with nothing
+between them are no frame.
 
 Payload of a command, and of its reply:
 
@@ -29,16 +29,16 @@ tile a byte, so that the bytes of a column segment are contiguous. VECTOR sends 
 vector of ``length`` elements, int32 to be quantised or int8 to be taken as they are; elements from ``live`` on belong
 to dead columns and only take part in the absmax. The list of a slot is ready when its last element is there. RUN
 queues a matrix-vector product: ``blocks`` row blocks, the word of column c of block b at ``base + b * stride +
-c // banks``; its results go to blocks ``destination`` and following. It is answered when it is queued. WAIT is
+c // banks``, all of ``blocks * stride`` words within the memory; its results go to blocks ``destination`` and following.
+It is answered when it is queued. WAIT is
 answered when all that was queued is finished, RESULTS likewise; the other commands do not wait for it, and a driver
 that overwrites weights or a list puts a WAIT before. RESET drops all that is queued or running, empties the
 lists and clears the counters; weights stay.
 """
 
-import enum
 import zlib
 
-from amaranth.lib import data
+from amaranth.lib import data, enum
 
 from .config import ACCUMULATOR_BITS, TRITS
 
@@ -57,7 +57,7 @@ MAGIC = int.from_bytes(b"SETN", "little")
 VERSION = 1
 
 
-class Kind(enum.IntEnum):
+class Kind(enum.IntEnum, shape=8):
     """Kinds of frames."""
     READ = 0x01
     WEIGHTS = 0x02
@@ -69,25 +69,25 @@ class Kind(enum.IntEnum):
     ERROR = 0xff
 
 
-class Error(enum.IntEnum):
+class Error(enum.IntEnum, shape=3):
     """Why a frame was refused."""
     NONE = 0
     CRC = 1  # damaged on the way
     LENGTH = 2  # shorter or longer than its length field, or than its kind allows
     KIND = 3  # no such command
-    RANGE = 4  # an address, slot or count beyond the memories
+    RANGE = 4  # an address, slot or count beyond the memories, an unknown flag, or something where zero belongs
     CODE = 5  # a weight byte that stands for no trits
     ORDER = 6  # a piece of a vector that does not continue the last one
     LIST = 7  # a run on a slot whose list is not complete, or needs more words a row block than the stride
 
 
-class Flags(enum.IntFlag):
+class Flags(enum.IntFlag, shape=8):
     """Flags of VECTOR."""
     INT8 = 1  # elements are int8 and taken as they are
     SKIP = 2  # zeros are left out of the list
 
 
-class Register(enum.IntEnum):
+class Register(enum.IntEnum, shape=16):
     """Addresses of the 32-bit registers. Counters wrap; cycles by cause sum to CYCLES."""
     MAGIC = 0
     VERSION = 1

@@ -7,12 +7,13 @@ from amaranth.lib.wiring import In, Out
 from .array import Array
 from .bank import Token
 from .command import CommandReader
-from .counters import Counters
+from .counters import Cause, Counters
 from .drain import Result
 from .executor import Executor
 from .frame import FrameReceiver, FrameTransmitter
 from .loader import Loader
 from .product import PORTABLE
+from .registers import Kind
 from .results import Results
 from .sequencer import Sequencer
 from .vector import VectorUnit
@@ -22,10 +23,14 @@ __all__ = ["Top", "TraceSignature"]
 
 
 class TraceSignature(wiring.Signature):
-    """What a test bench sees of the array, cycle by cycle.
+    """What a test bench sees of the machine, cycle by cycle.
 
     Members
     -------
+    command : Out(Kind)
+        That is executed, or was last.
+    cause : Out(Cause)
+        What the cycle is counted as.
     token : Out(Token)
         The beat that is issued.
     results : Out(Result), one for each tile
@@ -33,7 +38,8 @@ class TraceSignature(wiring.Signature):
     """
 
     def __init__(self, config):
-        super().__init__({"token": Out(Token(config)), "results": Out(Result(config)).array(config.tiles)})
+        super().__init__({"command": Out(Kind, init=Kind.RESET), "cause": Out(Cause), "token": Out(Token(config)),
+                          "results": Out(Result(config)).array(config.tiles)})
 
 
 class Top(wiring.Component):
@@ -108,6 +114,8 @@ class Top(wiring.Component):
             array.i_token.eq(sequencer.o_token),
             array.i_list.eq(vector.o_write),
             array.i_weights.eq(loader.o_weights),
+            self.trace.command.eq(commands.o.payload.kind),
+            self.trace.cause.eq(counters.cause),
             self.trace.token.eq(sequencer.o_token),
         ]
         m.d.comb += [getattr(vector, name).eq(arguments.vector[name])

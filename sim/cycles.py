@@ -8,11 +8,12 @@ import numpy as np
 from golden.layout import activation_lists
 from golden.quantiser import absmax_quantise
 from hdl.config import TRITS
+from hdl.registers import RunLayout
 from hdl.vector import ELEMENT_LATENCY
 
 
-__all__ = ["ListSize", "array_cycles", "clear_cycles", "flush_cycles", "list_size", "listing_cycles", "multiply_cycles",
-           "padded_lists", "result_cycles", "vector_cycles"]
+__all__ = ["ListSize", "array_cycles", "clear_cycles", "flush_cycles", "issue_latency", "list_size", "listing_cycles",
+           "multiply_cycles", "padded_lists", "result_cycles", "vector_cycles"]
 
 
 class ListSize(NamedTuple):
@@ -82,6 +83,15 @@ def result_cycles(config, blocks, beats):  # -> int64 [blocks, tiles, 5]
     last_beat = (1 + np.arange(blocks)) * beats - 1
     before_last = (config.tiles - 1 - np.arange(config.tiles))[:, None] + TRITS - 1 - np.arange(TRITS)
     return last_beat[:, None, None] + flush_cycles(config) - before_last
+
+
+def issue_latency():
+    """Cycles from the END of a RUN, taken by an idle machine whose list is ready, to its first beat.
+
+    Two to the header (hdl.frame), 18 and one a byte of the arguments to the command (hdl.command), three to check it
+    and queue the product (hdl.executor), two to the first token (hdl.sequencer).
+    """
+    return 2 + 18 + RunLayout.size // 8 + 3 + 2
 
 
 def array_cycles(config, placed, x, skip=True):  # Placed, int8 [n] -> cycles

@@ -112,6 +112,7 @@ class Simulator:
     """
 
     def __init__(self, component, name, *, key=None, waveform=None):
+        component._MustUse__used = True  # Amaranth would warn of one that was found in the cache, not elaborated
         self._library = ctypes.CDLL(_build(component, name, key, waveform is not None))
         for function, (result, *arguments) in _FUNCTIONS.items():
             entry = getattr(self._library, f"simulator_{function}")

@@ -4,17 +4,19 @@ import hashlib
 import itertools
 import os
 import re
-import shutil
 import tempfile
 from pathlib import Path
 
 from amaranth.back import verilog
+from filelock import FileLock
 
 from . import toolchain
 
 
 __all__ = ["cached", "digest", "generate"]
 
+
+LOCK_SECONDS = 3600  # longer than any build
 
 _MODULE = re.compile(r"^module (\S+?) ?\(.*?^endmodule\n", re.M | re.S)
 _PORTS = re.compile(r"^(module \S+?) ?\((.*)\);$", re.M)
@@ -87,21 +89,17 @@ def digest(*parts):
 def cached(folder, key, build):
     """The folder ``folder / key``, made by ``build(path)`` the first time.
 
-    It appears complete or not at all, and processes may build the same key at the same time: each works in a folder of
-    its own, and the first to end names the result.
+    It appears complete or not at all; of processes that want the same key at the same time one builds and the others
+    wait.
     """
     result = Path(folder) / key
     if result.exists():
         return result
     result.parent.mkdir(parents=True, exist_ok=True)
-    own = Path(tempfile.mkdtemp(dir=folder, prefix=f"{key}."))
-    try:
-        build(own)
-        try:
-            own.rename(result)
-        except OSError:
-            if not result.exists():  # else another process was first
-                raise
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
+    with FileLock(result.with_suffix(".lock"), timeout=LOCK_SECONDS):
+        if not result.exists():
+            with tempfile.TemporaryDirectory(dir=folder, prefix=f"{key}.", ignore_cleanup_errors=True) as own:
+                (Path(own) / "made").mkdir()
+                build(Path(own) / "made")
+                (Path(own) / "made").rename(result)
     return result

@@ -1,0 +1,187 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from firmware.device import Device, DeviceError, MismatchError, Product, _arguments
+from firmware.frames import encode
+from firmware.packing import Chunk, Placed, pack, place
+from firmware.transport import LinkError, LinkTimeout
+from golden.matvec import matvec
+from golden.quantiser import absmax_quantise
+from hdl.config import PRESETS
+from hdl.registers import REPLY, Error, Kind, Register, RunLayout, SpanLayout
+from sim.cycles import list_size
+from sim.transport import SimulatedTransport
+
+
+def ternary(rows, columns, seed=0):
+    return np.random.default_rng(seed).integers(-1, 2, (rows, columns), np.int8)
+
+
+def placed_on(device, *matrices):
+    placed, resident = place([pack(w, device.config) for w in matrices], device.config)
+    if resident:
+        device.load(placed)
+    return placed, resident
+
+
+class Scripted:
+    """A link whose other end says what the test makes it say."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def exchange(self, request, replies, limit):
+        return self.answer(request, replies)
+
+    def close(self):
+        pass
+
+
+def test_identifies(device):
+    device.identify()
+    registers = device.registers()
+    assert registers[Register.BANKS] == 4 and registers[Register.TILES] == 2 and registers[Register.PENDING] == 0
+
+
+@pytest.mark.parametrize("field, value, name", [("banks", 8, "BANKS"), ("depth", 8192, "DEPTH"),
+                                                ("columns", 512, "COLUMNS"), ("blocks", 64, "BLOCKS")])
+def test_refuses_another_machine(device, field, value, name):
+    expected = dataclasses.replace(device.config, name="other", **{field: value})
+    with pytest.raises(MismatchError, match=f"{name} is .* and config other has {value:#x}"):
+        Device(device.transport, expected)
+
+
+def test_refuses_another_register_map(device, monkeypatch):
+    monkeypatch.setattr("firmware.device.MAP_HASH", 1)
+    with pytest.raises(MismatchError, match="MAP"):
+        device.identify()
+
+
+@pytest.mark.parametrize("answer, message", [
+    (lambda request, replies: b"", "1 commands had 0 answers"),
+    (lambda request, replies: b"\xc0noise\xc0", "came damaged"),
+    (lambda request, replies: encode(Kind.RESET | REPLY, 77), "was answered as 77"),
+    (lambda request, replies: encode(Kind.RUN | REPLY, 1), "answered by a frame of kind 0x84"),
+])
+def test_refuses_nonsense(answer, message):
+    with pytest.raises(LinkError, match=message):
+        Device(Scripted(answer), PRESETS["1x5"])
+
+
+def test_waits_are_bounded(device):
+    with pytest.raises(LinkTimeout, match="has not sent 1 replies: no end after 1000 cycles"):
+        device.transport.exchange(b"\xc0", 1, limit=1000)
+
+
+def test_closed_link():
+    transport = SimulatedTransport(PRESETS["1x5"])
+    transport.close()
+    with pytest.raises(LinkError, match="closed"):
+        transport.exchange(b"", 0, limit=1)
+
+
+def test_refused_command(device):
+    arguments = _arguments(RunLayout, slot=0, base=0, stride=1, blocks=device.config.blocks + 1, destination=0)
+    with pytest.raises(DeviceError, match="refused RUN: RANGE") as refusal:
+        device._transact([(Kind.RUN, arguments)])
+    assert refusal.value.error == Error.RANGE and refusal.value.kind == Kind.RUN
+    with pytest.raises(ValueError, match="first = 65536 is beyond the 16 bits"):
+        _arguments(SpanLayout, first=65536, count=1)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("rows, columns", [(1, 1), (10, 4), (37, 101), (300, 1024), (1500, 7)])
+def test_multiply(device, rows, columns, skip):
+    rng = np.random.default_rng([rows, columns])
+    w = ternary(rows, columns, rows)
+    (placed,), resident = placed_on(device, w)
+    assert resident
+    x = rng.integers(-128, 128, columns).astype(np.int8) * (rng.random(columns) < .6)
+    assert (device.multiply(placed, x, quantise=False, skip=skip).accumulators == matvec(w, x.astype(np.int8))).all()
+    y = rng.integers(-2 ** 31, 2 ** 31, columns)
+    product = device.multiply(placed, y, quantise=True, skip=skip)
+    q, m = absmax_quantise(y)
+    assert (product.accumulators == matvec(w, q)).all() and product.absmax == m
+
+
+def test_dead_rows_and_columns(device):
+    w = ternary(60, 200, 3)
+    w[::3] = 0
+    w[:, 50:150] = 0
+    (placed,), _ = placed_on(device, w)
+    y = np.zeros(200, np.int64)
+    y[:10], y[77] = 100, 1000  # the largest is in a dead column
+    product = device.multiply(placed, y, quantise=True)
+    q, m = absmax_quantise(y)
+    assert m == 1000 and (product.accumulators == matvec(w, q)).all() and product.absmax == m
+    assert product.counters["CYCLES_ISSUE"] == placed.packed.blocks * list_size(
+        q[placed.packed.columns], 4, placed.packed.live, True).beats
+
+
+@pytest.mark.parametrize("w", [np.zeros((7, 9), np.int8), ternary(8, 9)], ids=["no weight", "no activation"])
+def test_nothing_to_do(device, w):
+    (placed,), _ = placed_on(device, w)
+    product = device.multiply(placed, np.zeros(9, np.int8), quantise=True)
+    assert not product.accumulators.any() and product.accumulators.shape == w.shape[:1]
+
+
+def test_resident_weights_are_loaded_once(device):
+    matrices = [ternary(30, 40, seed) for seed in range(3)]
+    placed, _ = placed_on(device, *matrices)
+    device.counters()
+    for _ in range(2):
+        for w, where in zip(matrices, placed):
+            x = np.random.default_rng(9).integers(-128, 128, 40)
+            product = device.multiply(where, x, quantise=False)
+            assert (product.accumulators == matvec(w, x.astype(np.int8))).all()
+            assert product.counters["BYTES_WEIGHTS"] == 0
+
+
+def test_streams_what_does_not_fit(device):
+    w = ternary(500, 1000, 4)
+    packed = pack(w, device.config)
+    chunks = [Chunk(index % 2 * 8192, first, min(20, packed.blocks - first), True)
+              for index, first in enumerate(range(0, packed.blocks, 20))]
+    x = np.random.default_rng(1).integers(-128, 128, 1000)
+    product = device.multiply(Placed(packed, chunks), x, quantise=False)
+    assert (product.accumulators == matvec(w, x.astype(np.int8))).all()
+    assert product.counters["BYTES_WEIGHTS"] == packed.weights.size
+    assert product.counters["WEIGHTS_ZERO"] == 5 * packed.weights.size - np.count_nonzero(w)
+
+
+def test_counters(device):
+    w = ternary(45, 300, 5)
+    (placed,), _ = placed_on(device, w)
+    x = np.random.default_rng(2).integers(-1, 2, 300)
+    for skip in (False, True):
+        product = device.multiply(placed, x, quantise=False, skip=skip)
+        counters, size = product.counters, list_size(x.astype(np.int8), 4, 300, skip)
+        assert counters["CYCLES"] == sum(value for name, value in counters.items() if name.startswith("CYCLES_"))
+        assert (counters["ENTRIES"], counters["SKIPPED"]) == (size.entries, size.skipped)
+        assert counters["MACS"] == np.count_nonzero(x) * placed.packed.blocks
+        assert counters["CYCLES_ISSUE"] == size.beats * placed.packed.blocks
+        assert counters["BYTES_VECTOR"] == 300
+        assert counters["BYTES_RESULTS"] == 3 * device.config.rows * placed.packed.blocks
+
+
+@pytest.mark.parametrize("x, quantise, message", [
+    (np.zeros(5, np.int8), False, "the vector has shape"),
+    (np.full(6, 128), False, "from -128 to 127"),
+    (np.full(6, 2 ** 31), True, "from -2147483648 to 2147483647"),
+])
+def test_bad_vectors(device, x, quantise, message):
+    (placed,), _ = placed_on(device, ternary(4, 6))
+    with pytest.raises(ValueError, match=message):
+        device.multiply(placed, x, quantise=quantise)
+
+
+def test_reset_keeps_weights(device):
+    w = ternary(20, 30, 6)
+    (placed,), _ = placed_on(device, w)
+    device.reset()
+    device.counters()
+    x = np.arange(-15, 15)
+    product = device.multiply(placed, x, quantise=False)
+    assert isinstance(product, Product) and (product.accumulators == matvec(w, x.astype(np.int8))).all()
