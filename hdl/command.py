@@ -18,7 +18,8 @@ ARGUMENT_BYTES = max(layout.size // 8 for layout in LAYOUTS.values() if layout)
 
 
 class Command(data.Struct):
-    """A command with its arguments, seen as the layout of each kind; where ``error`` is set they are meaningless."""
+    """A command with its arguments, seen as the layout of each kind; what its kind does not use is meaningless, and all of it
+    where ``error`` is set."""
     kind: 8
     sequence: 8
     error: 8
@@ -31,7 +32,8 @@ class Command(data.Struct):
 class CommandReader(wiring.Component):
     """Turns frames into commands. A command stands on ``o`` until it is taken, when it has been executed.
 
-    A command is there 18 cycles and one for every byte of its arguments after its header. Its data are taken from
+    A command is there 18 cycles and one for every byte of its arguments after its header, and one without arguments or
+    with an error in the cycle after it. Its data are taken from
     ``o_data`` while it stands; what is left of them when it is taken is dropped.
 
     Members

@@ -17,7 +17,7 @@ __all__ = ["Executor"]
 class Executor(wiring.Component):
     """Checks a command against the memories and does it, or refuses it and changes nothing.
 
-    A run is queued two cycles after its command stands on ``i``, if the vector unit rests and the queue has room.
+    Every command waits until the vector unit rests. One cycle after that a run is offered to the sequencer.
 
     Members
     -------
@@ -36,7 +36,9 @@ class Executor(wiring.Component):
         The bytes that follow on ``o_weights`` go to the word in the command.
     o_weights : Out(stream.Signature(8))
     vector_start : Out(1)
-        The bytes that follow on ``o_vector`` are a piece of a vector, of ``vector_count`` elements.
+        The bytes that follow on ``o_vector`` are a piece of a vector.
+    vector_count : Out(16)
+        Elements of that piece.
     vector_busy, vector_expected : In
         Of the VectorUnit.
     o_vector : Out(stream.Signature(8))
@@ -93,12 +95,11 @@ class Executor(wiring.Component):
             Kind.READ: [(span.first + span.count > len(Register), Error.RANGE)],
             Kind.WEIGHTS: [(command.data_bytes != command.product, Error.LENGTH),
                            (weights.address + weights.count > config.depth, Error.RANGE)],
-            Kind.VECTOR: [((vector.slot >= config.slots) | (vector.length > config.columns) | (vector.length == 0)
-                           | (vector.live > vector.length) | (end > vector.length)
-                           | (vector.flags & ~(Flags.INT8 | Flags.SKIP) & 0xff).any(), Error.RANGE),
+            Kind.VECTOR: [((vector.slot >= config.slots) | (vector.length > config.columns) | (vector.live > vector.length) | (end > vector.length)
+                           | (vector.flags > int(Flags.INT8 | Flags.SKIP)), Error.RANGE),
                           (ragged, Error.LENGTH),
                           ((vector.offset != 0) & ((vector.offset != self.vector_expected) | ~same), Error.ORDER)],
-            Kind.RUN: [((run.slot >= config.slots) | (run.zero != 0) | (run.blocks == 0) | (run.stride > config.depth)
+            Kind.RUN: [((run.slot >= config.slots) | (run.zero != 0) | (run.blocks == 0)
                         | (run.base + command.product > config.depth)
                         | (run.destination + run.blocks > config.blocks), Error.RANGE),
                        (~self.ready.bit_select(run.slot, 1) | (self.list.words > run.stride), Error.LIST)],

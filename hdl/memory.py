@@ -12,8 +12,8 @@ __all__ = ["BlockMemory"]
 class BlockMemory(wiring.Component):
     """Block RAM whose data is registered twice: ``read_data`` follows ``read_address`` after two cycles.
 
-    A word that is read in the cycle in which it is written is undefined; nothing in the machine does so. Told this,
-    synthesis adds no logic around the block RAM.
+    It keeps what was read last while ``read_enable`` is low. A word that is read in the cycle in which it is written is
+    undefined; nothing in the machine uses such a word. Told this, synthesis adds no logic around the block RAM.
 
     Parameters
     ----------

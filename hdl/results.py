@@ -31,6 +31,7 @@ class Results(wiring.Component):
         Stop reading.
     o : Out(stream.Signature(8))
     busy : Out(1)
+        From the cycle after ``start`` until the last byte is taken; there is no other start meanwhile.
     """
 
     def __init__(self, config):

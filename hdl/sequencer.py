@@ -33,8 +33,8 @@ def Run(config):
 class Sequencer(wiring.Component):
     """Queues products and issues their tokens without a gap, within a product and from one to the next.
 
-    An idle sequencer issues the first token two cycles after it takes a product. A product of B row blocks and a list
-    of L beats takes B * L cycles, and its last result is written flush_cycles(config) later (sim.cycles.run_cycles).
+    An idle sequencer issues the first token three cycles after it takes a product. A product of B row blocks and a list
+    of L beats takes B * L cycles, and its last result is written flush_cycles(config) later (sim.cycles.result_cycles).
 
     Members
     -------
@@ -44,8 +44,8 @@ class Sequencer(wiring.Component):
     o_token : Out(Token)
     flushing : Out(1)
         No token is issued, and results are still on their way.
-    pending : Out(range(2**...))
-        Products queued or running; one whose results are on their way still counts.
+    pending : Out(range(QUEUE_DEPTH + 3))
+        Products queued or running; the last one counts until its results are written.
     block_done : Out(1)
         The last token of a row block is issued; ``active`` columns were multiplied.
     active : Out
