@@ -79,8 +79,11 @@ def load_array(path, field):
         raise UserError(f"{path}: {field} is not a readable .npy file ({error}): write it with numpy.save") from error
 
 
-config_option = click.option("--config", "config_name", type=click.Choice(list(PRESETS)), default="16x40",
-                             show_default=True, help="Preset of the accelerator; see setun configs.")
+def config_option(default):
+    return click.option("--config", "config_name", type=click.Choice(list(PRESETS)), default=default,
+                        show_default=True, help="Preset of the accelerator; see setun configs.")
+
+
 json_option = click.option("--json", "json_path", type=click.Path(path_type=pathlib.Path, dir_okay=False),
                            help="Write the measurements to this file.")
 waveform_option = click.option("--waveform", type=click.Path(path_type=pathlib.Path, dir_okay=False),
@@ -108,7 +111,7 @@ def configs():
 @click.argument("model", type=click.Path(path_type=pathlib.Path), default=DEMO)
 @click.option("--prompt", default="In the beginning", show_default=True, help="Text to continue.")
 @click.option("--tokens", type=click.IntRange(min=1), default=32, show_default=True, help="Tokens to generate.")
-@config_option
+@config_option("16x40")
 @json_option
 @click.option("--temperature", type=click.FloatRange(min=0), default=0, show_default=True,
               help="Sample on the host; 0 takes the most likely token.")
@@ -147,8 +150,8 @@ def report_run(text, config, accelerated, fields):
     out.print(text, markup=False, highlight=False)
     table = Table(title=f"{config.name}: {config.products} products a cycle, weights "
                         + ("resident" if fields["resident"] else "streamed for every token"))
-    for heading in ("layer kind", "values compared", "mismatches", "cycles", "predicted", "utilisation", "skipped"):
-        table.add_column(heading, justify="left" if heading == "layer kind" else "right")
+    for heading in ("layers", "values", "differ", "cycles", "predicted", "utilisation", "skipped"):
+        table.add_column(heading, justify="left" if heading == "layers" else "right", no_wrap=True)
     for kind, tally in [*accelerated.tallies.items(), ("all", total)]:
         table.add_row(kind, f"{tally.values:,}", str(tally.mismatches), f"{tally.cycles:,}", f"{tally.predicted:,}",
                       f"{tally.utilisation:.1%}", f"{tally.skipped:.1%}", end_section=kind == "down")
@@ -164,7 +167,7 @@ def report_run(text, config, accelerated, fields):
 @click.option("--weights", required=True, type=click.Path(path_type=pathlib.Path),
               help=".npy, int8 [M, n] of -1, 0, +1.")
 @click.option("--activations", required=True, type=click.Path(path_type=pathlib.Path), help=".npy, int8 [n].")
-@config_option
+@config_option("16x20")
 @click.option("--output", type=click.Path(path_type=pathlib.Path, dir_okay=False),
               help="Write the result here: .npy, int32 [M].")
 @json_option
