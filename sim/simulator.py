@@ -65,8 +65,8 @@ def _write_save_file(component, waveform):
     with Path(f"{waveform}.gtkw").open("w") as file:
         save = GTKWSave(file)
         save.dumpfile(str(waveform.absolute()))
-        for path, _, value in component.signature.flatten(component):
-            shape, name = value.shape(), "__".join(map(str, path))
+        for path, member, _ in component.signature.flatten(component):
+            shape, name = member.shape, "__".join(map(str, path))
             width = Shape.cast(shape).width
             names = None
             if isinstance(shape, enum.EnumType):

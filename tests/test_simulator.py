@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import random
+import time
 
 import cocotb
 import pytest
@@ -162,24 +163,27 @@ def test_cache_hit_builds_nothing(monkeypatch):
     assert Simulator(Adder(), "adder").exchange(b"a", want=1, limit=100) == b"g"
 
 
-def _build_slowly(folder, barrier):
+def _build_slowly(folder, barrier, builds):
     def build(path):
-        barrier.wait(10)  # both are inside
-        (path / "name").write_text(path.name)
+        with builds:
+            builds.value += 1
+        time.sleep(.5)
+        (path / "name").write_text("made")
 
-    assert (cached(folder, "key", build) / "name").exists()
+    barrier.wait(20)
+    assert (cached(folder, "key", build) / "name").read_text() == "made"
 
 
-def test_two_processes_build_at_once(tmp_path):
+def test_one_of_two_processes_builds(tmp_path):
     context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(2)
-    builders = [context.Process(target=_build_slowly, args=(tmp_path, barrier)) for _ in range(2)]
+    barrier, builds = context.Barrier(2), context.Value("i", 0)
+    builders = [context.Process(target=_build_slowly, args=(tmp_path, barrier, builds)) for _ in range(2)]
     for builder in builders:
         builder.start()
     for builder in builders:
         builder.join(30)
     assert [builder.exitcode for builder in builders] == [0, 0]
-    assert os.listdir(tmp_path) == ["key"]
+    assert builds.value == 1
 
 
 def test_failed_build_leaves_nothing(tmp_path):
@@ -188,7 +192,7 @@ def test_failed_build_leaves_nothing(tmp_path):
 
     with pytest.raises(toolchain.ToolError, match=r"sh failed \(3\); its log ends:\nthe reason"):
         cached(tmp_path, "key", build)
-    assert not os.listdir(tmp_path)
+    assert not (tmp_path / "key").exists() and not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
 def test_slow_tool_is_stopped(tmp_path):
