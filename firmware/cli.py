@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import math
 import pathlib
 import sys
 
@@ -28,7 +29,7 @@ __all__ = ["main"]
 
 
 DEMO = pathlib.Path(__file__).parent / "demo"
-USER_ERRORS = (checkpoint.CheckpointError, CapacityError, DeviceError, MismatchError, LinkError, ToolError)
+USER_ERRORS = (checkpoint.CheckpointError, CapacityError, DeviceError, MismatchError, LinkError, ToolError, OSError)
 WINDOW = 256  # bytes
 
 
@@ -74,9 +75,12 @@ def write_json(path, fields):
 def load_array(path, field):
     """A .npy file. Raises UserError."""
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise UserError(f"{path}: {field} is not a readable .npy file ({error}): write it with numpy.save") from error
+    if not isinstance(array, np.ndarray):
+        raise UserError(f"{path}: {field} holds several arrays: write the one that is meant with numpy.save")
+    return array
 
 
 def config_option(default):
@@ -126,7 +130,9 @@ def run(model, prompt, tokens, config_name, json_path, temperature, seed, wavefo
     """
     config = PRESETS[config_name]
     loaded = checkpoint.load(model)
-    prompt_ids = list(prompt.encode())
+    if not math.isfinite(temperature):
+        raise UserError(f"--temperature is {temperature}: give a number from 0 on")
+    prompt_ids = list(prompt.encode("utf-8", "surrogateescape"))
     if not prompt_ids:
         raise UserError("--prompt is empty: give at least one character")
     if max(prompt_ids) >= loaded.vocab:

@@ -59,7 +59,7 @@ class Device:
 
         ``cycles`` is what the device may need beyond a cycle or two for every byte.
         """
-        frames, expected, reply_bytes = [], [], 0
+        frames, expected = [], []
         for kind, payload in commands:
             self._sequence = (self._sequence + 1) % 256
             frames.append(encode(kind, self._sequence, payload))

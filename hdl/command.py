@@ -18,8 +18,10 @@ ARGUMENT_BYTES = max(layout.size // 8 for layout in LAYOUTS.values() if layout)
 
 
 class Command(data.Struct):
-    """A command with its arguments, seen as the layout of each kind; what its kind does not use is meaningless, and all of it
-    where ``error`` is set."""
+    """A command with its arguments, seen as the layout of each kind.
+
+    What its kind does not use is meaningless, and all of it where ``error`` is set.
+    """
     kind: 8
     sequence: 8
     error: 8

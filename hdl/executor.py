@@ -95,8 +95,9 @@ class Executor(wiring.Component):
             Kind.READ: [(span.first + span.count > len(Register), Error.RANGE)],
             Kind.WEIGHTS: [(command.data_bytes != command.product, Error.LENGTH),
                            (weights.address + weights.count > config.depth, Error.RANGE)],
-            Kind.VECTOR: [((vector.slot >= config.slots) | (vector.length > config.columns) | (vector.live > vector.length) | (end > vector.length)
-                           | (vector.flags > int(Flags.INT8 | Flags.SKIP)), Error.RANGE),
+            Kind.VECTOR: [((vector.slot >= config.slots) | (vector.flags > int(Flags.INT8 | Flags.SKIP))
+                           | (vector.length > config.columns) | (end > vector.length)
+                           | (vector.live > vector.length), Error.RANGE),
                           (ragged, Error.LENGTH),
                           ((vector.offset != 0) & ((vector.offset != self.vector_expected) | ~same), Error.ORDER)],
             Kind.RUN: [((run.slot >= config.slots) | (run.zero != 0) | (run.blocks == 0)

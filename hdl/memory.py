@@ -45,7 +45,7 @@ class BlockMemory(wiring.Component):
         m = Module()
         m.submodules.storage = storage = memory.Memory(
             shape=self.width, depth=self.depth, init=[], attrs={"no_rw_check": 1})
-        # Synthesis merges the register behind an asynchronous port into the block RAM, and only then heeds the attribute.
+        # Synthesis merges the register behind an asynchronous port into the block RAM, and only so heeds the attribute.
         write, read = storage.write_port(), storage.read_port(domain="comb")
         m.d.comb += [
             write.en.eq(self.write_enable),

@@ -27,13 +27,12 @@ RESET    none                                                                  n
 WEIGHTS fills ``count`` words of all banks and tiles from word ``address`` on: for each word, for each bank, for each
 tile a byte, so that the bytes of a column segment are contiguous. VECTOR sends elements ``offset`` and following of a
 vector of ``length`` elements, int32 to be quantised or int8 to be taken as they are; elements from ``live`` on belong
-to dead columns and only take part in the absmax. The list of a slot is ready when its last element is there. RUN
-queues a matrix-vector product: ``blocks`` row blocks, the word of column c of block b at ``base + b * stride +
-c // banks``, all of ``blocks * stride`` words within the memory; its results go to blocks ``destination`` and following.
-It is answered when it is queued. WAIT is
-answered when all that was queued is finished, RESULTS likewise; the other commands do not wait for it, and a driver
-that overwrites weights or a list puts a WAIT before. RESET drops all that is queued or running, empties the
-lists and clears the counters; weights stay.
+to dead columns and only take part in the absmax. The list of a slot is ready when its last element is there. RUN queues
+a matrix-vector product: ``blocks`` row blocks, the word of column c of block b at ``base + b * stride + c // banks``,
+all of ``blocks * stride`` words within the memory; its results go to blocks ``destination`` and following. It is
+answered when it is queued. WAIT is answered when all that was queued is finished, RESULTS likewise; the other commands
+do not wait for it, and a driver that overwrites weights or a list puts a WAIT before. RESET drops all that is queued or
+running, empties the lists and clears the counters; weights stay.
 """
 
 import zlib

@@ -5,7 +5,6 @@ from golden.codes import word_encode
 from golden.layout import activation_lists, tile_weights
 from golden.matvec import matvec
 from hdl.array import Array, flush_cycles
-from hdl.boards.ecp5 import ECP5
 from hdl.config import Config
 from hdl.product import PORTABLE
 from sim.streams import simulate

@@ -155,3 +155,15 @@ def test_closeness(tmp_path):
     assert fields["loss"] <= 1.2
     (tmp_path / "short.txt").write_bytes(b"x" * 100)
     assert_refused(invoke("closeness", "--text", tmp_path / "short.txt"), "short.txt", "100 bytes", "--windows")
+
+
+def test_waveform(files):
+    folder, _, _ = files
+    assert_refused(matvec_of(folder, "--waveform", folder / "no" / "run.vcd"), "no/run.vcd", "No such file")
+
+
+def test_matvec_refuses_an_archive(files):
+    folder, w, _ = files
+    np.savez(folder / "w.npz", w=w, more=w)
+    (folder / "w.npz").rename(folder / "w.npy")
+    assert_refused(matvec_of(folder), "w.npy", "several arrays")

