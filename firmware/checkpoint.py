@@ -12,6 +12,7 @@ import numpy as np
 import safetensors
 
 from golden.codes import plain_decode
+from golden.fixed import MAX_HIDDEN
 from golden.model import Checkpoint, CheckpointLayer, Ternary
 
 
@@ -24,6 +25,8 @@ class CheckpointError(ValueError):
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LIMIT = 2 ** 31  # of any number in config.json
+# Sums of squares, sums of products and tables stay exact and within memory up to these.
+LIMITS = {"hidden": MAX_HIDDEN, "inner": 2 ** 17, "context": 2 ** 20}
 
 SIZES = {  # of Checkpoint: key of config.json
     "vocab": "vocab_size",
@@ -121,6 +124,9 @@ def _check_config(path, config):
                 "use a checkpoint with packed ternary weights")
     _require(path, quantization, QUANTIZATION, "quantization_config.")
     sizes = {name: _number(path, config, key, int) for name, key in SIZES.items()}
+    for name, limit in LIMITS.items():
+        if sizes[name] > limit:
+            _refuse(path, SIZES[name], f"{sizes[name]} is more than the {limit} supported", "use a smaller model")
     for whole, part, name, times in (("hidden", "heads", "num_attention_heads", 2),
                                      ("heads", "kv_heads", "num_key_value_heads", 1)):
         if sizes[whole] % (times * sizes[part]):

@@ -6,6 +6,7 @@ import json
 import math
 import pathlib
 import sys
+import zipfile
 
 import click
 import numpy as np
@@ -15,14 +16,14 @@ from rich.table import Table
 
 from hdl.config import PRESETS
 from sim.toolchain import ToolError
+from sim.transport import LinkError
 
 from . import checkpoint
 from .device import DeviceError, MismatchError
-from .generate import greedy, sampler
+from .generate import as_text, greedy, sampler
 from .measure import measure_closeness, measure_matvec, measure_run
 from .packing import CapacityError
 from .results import replace_table, results_table
-from .transport import LinkError
 
 
 __all__ = ["main"]
@@ -66,6 +67,19 @@ def writing(path):
         raise UserError(f"{path}: cannot be written: {error.strerror}") from error
 
 
+def check_folders(*paths):
+    """Refuse before anything is measured what could not be written afterwards."""
+    for path in paths:
+        if path and not path.absolute().parent.is_dir():
+            raise UserError(f"{path}: cannot be written: No such file or directory: create {path.parent} first")
+
+
+def refuse_tokenizer(model):
+    for name in ("tokenizer.json", "tokenizer.model"):
+        if (model / name).exists():
+            raise UserError(f"{model / name}: only models of bytes, without a tokenizer, are supported")
+
+
 def write_json(path, fields):
     if path:
         with writing(path):
@@ -76,7 +90,7 @@ def load_array(path, field):
     """A .npy file. Raises UserError."""
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError) as error:
+    except (OSError, ValueError, TypeError, EOFError, ArithmeticError, MemoryError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: {field} is not a readable .npy file ({error}): write it with numpy.save") from error
     if not isinstance(array, np.ndarray):
         raise UserError(f"{path}: {field} holds several arrays: write the one that is meant with numpy.save")
@@ -119,7 +133,7 @@ def configs():
 @json_option
 @click.option("--temperature", type=click.FloatRange(min=0), default=0, show_default=True,
               help="Sample on the host; 0 takes the most likely token.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the sampling.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the sampling.")
 @waveform_option
 @user_errors
 def run(model, prompt, tokens, config_name, json_path, temperature, seed, waveform):
@@ -129,6 +143,8 @@ def run(model, prompt, tokens, config_name, json_path, temperature, seed, wavefo
     cycles with the cycle model; exit 1 where one differs.
     """
     config = PRESETS[config_name]
+    check_folders(json_path, waveform)
+    refuse_tokenizer(model)
     loaded = checkpoint.load(model)
     if not math.isfinite(temperature):
         raise UserError(f"--temperature is {temperature}: give a number from 0 on")
@@ -144,10 +160,9 @@ def run(model, prompt, tokens, config_name, json_path, temperature, seed, wavefo
     with progress() as report:
         accelerated, fields = measure_run(config, loaded, prompt_ids, tokens, choose, waveform=waveform,
                                           progress=report)
-    write_json(json_path, {"model": model.name, "prompt": prompt, **fields})
-    report_run(prompt + fields["text"], config, accelerated, fields)
-    total = accelerated.total
-    sys.exit(1 if total.mismatches or total.cycles != total.predicted else 0)
+    write_json(json_path, {"model": model.name, "prompt": as_text(prompt_ids), **fields})
+    report_run(as_text(prompt_ids + fields["token_ids"]), config, accelerated, fields)
+    sys.exit(1 if accelerated.total.mismatches or accelerated.total.cycle_errors else 0)
 
 
 def report_run(text, config, accelerated, fields):
@@ -163,8 +178,8 @@ def report_run(text, config, accelerated, fields):
                       f"{tally.utilisation:.1%}", f"{tally.skipped:.1%}", end_section=kind == "down")
     out.print(table)
     verdict = ("every value equals the golden model and every cycle count the cycle model"
-               if not total.mismatches and total.cycles == total.predicted else
-               f"{total.mismatches} values and {abs(total.cycles - total.predicted)} cycles differ from the models")
+               if not total.mismatches and not total.cycle_errors else
+               f"{total.mismatches} values and {total.cycle_errors} counts of cycles differ from the models")
     out.print(f"{np.mean(fields['cycles_per_token']):,.0f} cycles a token, {speed:,.0f} cycles a second simulated: "
               f"{verdict}.", highlight=False)
 
@@ -181,6 +196,7 @@ def report_run(text, config, accelerated, fields):
 @user_errors
 def matvec(weights, activations, config_name, output, json_path, waveform):
     """Multiply one ternary matrix and one int8 vector on the RTL, with zeros skipped and without."""
+    check_folders(output, json_path, waveform)
     w, x = load_array(weights, "--weights"), load_array(activations, "--activations")
     if w.dtype != np.int8 or w.ndim != 2 or not w.size:
         raise UserError(f"{weights}: --weights is {w.dtype} {list(w.shape)} and must be int8 [M, n]")
@@ -215,12 +231,16 @@ def matvec(weights, activations, config_name, output, json_path, waveform):
 @user_errors
 def closeness(model, text, windows, json_path):
     """Compare the integer golden model of MODEL with the float32 reference on a text, byte by byte."""
+    check_folders(json_path)
+    refuse_tokenizer(model)
     loaded = checkpoint.load(model)
     try:
         data = np.frombuffer(text.read_bytes(), np.uint8).astype(np.int64)
     except OSError as error:
         raise UserError(f"{text}: --text cannot be read: {error.strerror}") from error
     length = min(WINDOW, loaded.context)
+    if len(data) and data.max() >= loaded.vocab:
+        raise UserError(f"{text}: --text has the byte {data.max()} and the model {loaded.vocab} tokens: leave it out")
     if len(data) < windows * length + 1:
         raise UserError(f"{text}: --text has {len(data)} bytes and {windows} windows need {windows * length + 1}: "
                         "ask for fewer --windows")
@@ -239,12 +259,12 @@ def closeness(model, text, windows, json_path):
 @user_errors
 def results(readme):
     """Measure all figures of the README again and rewrite its results table; takes about a quarter of an hour."""
-    with progress() as report:
-        table = results_table(checkpoint.load(DEMO), (DEMO / "held_out.txt").read_bytes(), progress=report)
     try:
-        text = replace_table(readme.read_text(), table)
+        replace_table(readme.read_text(), "")
     except ValueError as error:
         raise UserError(f"{readme}: {error}") from error
+    with progress() as report:
+        table = results_table(checkpoint.load(DEMO), (DEMO / "held_out.txt").read_bytes(), progress=report)
     with writing(readme):
-        readme.write_text(text)
+        readme.write_text(replace_table(readme.read_text(), table))
     Console().print(table, markup=False, highlight=False)

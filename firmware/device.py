@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hdl.config import TRITS
 from hdl.registers import (ACCUMULATOR_BYTES, MAGIC, MAP_HASH, MAX_PAYLOAD, REPLY, VERSION, Error, Flags, Kind,
                            Register, RunLayout, SpanLayout, VectorLayout, WeightsLayout)
+from sim.transport import LinkError
 
 from .frames import Decoder, FrameError, encode
-from .transport import LinkError
 
 
 __all__ = ["Device", "DeviceError", "MismatchError", "Product"]
@@ -41,7 +42,7 @@ class Device:
 
     Parameters
     ----------
-    transport : firmware.transport.Transport
+    transport : sim.transport.Transport
     config : hdl.config.Config
         What the accelerator must be.
 
@@ -87,9 +88,9 @@ class Device:
         """Drop what is running, forget lists, clear counters; weights stay."""
         self._transact([(Kind.RESET, b"")])
 
-    def registers(self):
-        """All registers: {Register: int}."""
-        payload, = self._transact([(Kind.READ, _arguments(SpanLayout, first=0, count=len(Register)))])
+    def registers(self, count=len(Register)):
+        """The first ``count`` registers: {Register: int}."""
+        payload, = self._transact([(Kind.READ, _arguments(SpanLayout, first=0, count=count))])
         return dict(zip(Register, np.frombuffer(payload, "<u4").tolist()))
 
     def identify(self):
@@ -97,17 +98,19 @@ class Device:
 
         Raises MismatchError that names the first register that differs.
         """
-        found = self.registers()
         config = self.config
-        for register, wanted in {
-                Register.MAGIC: MAGIC, Register.VERSION: VERSION, Register.MAP: MAP_HASH,
-                Register.BANKS: config.banks, Register.TILES: config.tiles, Register.DEPTH: config.depth,
-                Register.COLUMNS: config.columns, Register.BLOCKS: config.blocks,
-                Register.SLOTS: config.slots}.items():
-            if found[register] != wanted:
+        # Another register map may be shorter.
+        self._match(self.registers(3), {Register.MAGIC: MAGIC, Register.VERSION: VERSION, Register.MAP: MAP_HASH})
+        self._counters = self.registers()
+        self._match(self._counters, {
+            Register.BANKS: config.banks, Register.TILES: config.tiles, Register.DEPTH: config.depth,
+            Register.COLUMNS: config.columns, Register.BLOCKS: config.blocks, Register.SLOTS: config.slots})
+
+    def _match(self, found, wanted):
+        for register, value in wanted.items():
+            if found[register] != value:
                 raise MismatchError(f"the accelerator's {register.name} is {found[register]:#x} and config "
-                                    f"{config.name} has {wanted:#x}: give the config it was built with")
-        self._counters = found
+                                    f"{self.config.name} has {value:#x}: give the config it was built with")
 
     def counters(self):
         """Growth of each counter since the last call: {name: int}."""
@@ -159,18 +162,19 @@ class Device:
         commands = list(self._vector(x[packed.columns], packed.live, flags))
         spans = []
         for index, chunk in enumerate(chunks):
-            if chunk.load and index == 0:
+            following = chunks[index + 1] if index + 1 < len(chunks) else None
+            if chunk.load and (index == 0 or chunks[index - 1].base == chunk.base):
                 commands += [command for command, _ in self._weights(packed, chunk)]
             commands.append((Kind.RUN, _arguments(RunLayout, slot=0, base=chunk.base, stride=packed.words,
                                                   blocks=chunk.blocks, destination=0)))
-            if chunk.load and index + 1 < len(chunks):
-                commands += [command for command, _ in self._weights(packed, chunks[index + 1])]
+            if following and following.load and following.base != chunk.base:
+                commands += [command for command, _ in self._weights(packed, following)]
             most = MAX_PAYLOAD // (self.config.rows * ACCUMULATOR_BYTES)
             for first in range(0, chunk.blocks, most):
                 spans.append(len(commands))
                 commands.append((Kind.RESULTS, _arguments(SpanLayout, first=first,
                                                           count=min(most, chunk.blocks - first))))
-        beats = max(-(-len(x) // self.config.banks), 5)
+        beats = max(-(-len(x) // self.config.banks), TRITS)
         answers = self._transact(commands, cycles=(packed.blocks + 1) * beats + 6 * len(x))
         values = np.frombuffer(b"".join(answers[span] for span in spans), np.uint8).reshape(-1, ACCUMULATOR_BYTES)
         accumulators = np.zeros(packed.shape[0], np.int32)

@@ -12,7 +12,7 @@ from sim.cycles import multiply_cycles
 from .packing import pack, place
 
 
-__all__ = ["KINDS", "Accelerated", "Tally", "generate", "greedy", "place_model", "sampler"]
+__all__ = ["KINDS", "Accelerated", "Tally", "as_text", "generate", "greedy", "place_model", "sampler"]
 
 
 KINDS = ("qkv", "o", "gate_up", "down")
@@ -26,6 +26,7 @@ class Tally:
     mismatches: int = 0
     cycles: int = 0  # of the vector unit and the array
     predicted: int = 0
+    cycle_errors: int = 0  # calls whose cycles were not those predicted
     dense: int = 0  # products of all weights
     listed: int = 0  # products of listed activations and live rows
     slots: int = 0  # products that the array could have done in its own cycles
@@ -71,16 +72,18 @@ class Accelerated:
         packed = placed.packed
         product = self.device.multiply(placed, y, quantise=True)
         accumulators, absmax = quantised_matvec(layer, kind, codes, y)
-        cycles = product.counters["CYCLES_ISSUE"] + product.counters["CYCLES_FLUSH"]
+        array = product.counters["CYCLES_ISSUE"] + product.counters["CYCLES_FLUSH"]
+        cycles, predicted = array + product.counters["CYCLES_VECTOR"], multiply_cycles(self.device.config, placed, y)
         self.tallies[kind] += Tally(
             calls=1,
             values=accumulators.size + 1,
             mismatches=int((product.accumulators != accumulators).sum() + (product.absmax != absmax)),
-            cycles=cycles + product.counters["CYCLES_VECTOR"],
-            predicted=multiply_cycles(self.device.config, placed, y),
+            cycles=cycles,
+            predicted=predicted,
+            cycle_errors=int(cycles != predicted),
             dense=codes.size,
             listed=product.counters["ENTRIES"] * len(packed.rows),
-            slots=cycles * self.device.config.products,
+            slots=array * self.device.config.products,
         )
         return product.accumulators, np.int64(product.absmax)
 
@@ -88,6 +91,11 @@ class Accelerated:
     def total(self):
         """Tally of all kinds."""
         return sum(self.tallies.values(), Tally())
+
+
+def as_text(tokens):
+    """Tokens as UTF-8; a token beyond bytes is a question mark."""
+    return bytes(token if token < 256 else ord("?") for token in tokens).decode("utf-8", "replace")
 
 
 def greedy(logits, scale):
@@ -100,8 +108,7 @@ def sampler(temperature, seed):
     rng = np.random.default_rng(seed)
 
     def choose(logits, scale):
-        scaled = logits * to_float(scale) / temperature
-        weights = np.exp(scaled - scaled.max())
+        weights = np.exp((logits - logits.max()) * to_float(scale) / temperature)
         return int(rng.choice(len(weights), p=weights / weights.sum()))
 
     return choose

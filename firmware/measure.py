@@ -18,7 +18,7 @@ from sim.cycles import array_cycles
 from sim.transport import SimulatedTransport
 
 from .device import Device
-from .generate import Accelerated, generate, greedy, place_model
+from .generate import Accelerated, as_text, generate, greedy, place_model
 from .packing import pack, place
 
 
@@ -28,8 +28,9 @@ __all__ = ["measure_closeness", "measure_matvec", "measure_run", "measure_simula
 def measure_matvec(config, w, x, *, waveform=None, progress=lambda description, done, total: None):
     """One ternary matrix-vector product on the RTL, with zeros skipped and without.
 
-    ``w`` is int8 [M, n] of -1, 0, +1 and ``x`` int8 [n]. Returns the accumulators, int32 [M], and the fields of
-    ``setun matvec --json``. Raises CapacityError, and what firmware.device raises.
+    ``w`` is int8 [M, n] of -1, 0, +1 and ``x`` int8 [n]. Cycles of a matrix that goes through in chunks are those of
+    all chunks, without the waits for weights and results between them. Returns the accumulators, int32 [M], and the
+    fields of ``setun matvec --json``. Raises CapacityError, and what firmware.device raises.
     """
     packed = pack(w, config)
     (placed,), resident = place([packed], config)
@@ -37,7 +38,7 @@ def measure_matvec(config, w, x, *, waveform=None, progress=lambda description, 
         device = Device(transport, config)
         if resident:
             device.load([placed], functools.partial(progress, "loading weights"))
-        loading = device.counters()["CYCLES_LOAD"]
+        loading = device.counters()["BYTES_WEIGHTS"]  # a cycle each
         progress("multiplying", 0, None)
         product = device.multiply(placed, x, quantise=False)
         dense = device.multiply(placed, x, quantise=False, skip=False)
@@ -48,11 +49,12 @@ def measure_matvec(config, w, x, *, waveform=None, progress=lambda description, 
     return product.accumulators, {
         "config": config.name,
         "shape": list(w.shape),
+        "chunks": len(placed.chunks),
         "cycles": cycles,
         "cycles_predicted": array_cycles(config, placed, x),
         "cycles_dense": cycles_dense,
         "cycles_dense_predicted": array_cycles(config, placed, x, skip=False),
-        "cycles_load": loading + product.counters["CYCLES_LOAD"],
+        "cycles_load": loading + product.counters["BYTES_WEIGHTS"],
         "utilisation": listed / (cycles * config.products) if cycles else 0.0,
         "mismatches": int((product.accumulators != expected).sum() + (dense.accumulators != expected).sum()),
     }
@@ -73,16 +75,18 @@ def measure_run(config, checkpoint, prompt, count, choose=greedy, *, waveform=No
         if resident:
             device.load(placed.values(), functools.partial(progress, "loading weights"))
         accelerated = Accelerated(device, placed)
+        start = time.perf_counter()
         for token, measured, expected in generate(model, accelerated, prompt, count, choose):
             ids.append(token)
             cycles.append(measured)
             predicted.append(expected)
             progress("generating", len(ids), count)
+        seconds = time.perf_counter() - start
         speed = transport.cycles_per_second
     total = accelerated.total
     return accelerated, {
         "config": config.name,
-        "text": b"".join(bytes([token]) if token < 256 else b"?" for token in ids).decode("utf-8", "replace"),
+        "text": as_text(ids),
         "tokens": len(ids),
         "token_ids": ids,
         "resident": resident,
@@ -92,6 +96,7 @@ def measure_run(config, checkpoint, prompt, count, choose=greedy, *, waveform=No
         "cycles_predicted": predicted,
         "utilisation": total.utilisation,
         "skipped_fraction": total.skipped,
+        "seconds_per_step": seconds / (len(prompt) + count - 1),
         "simulated_cycles_per_second": speed,
     }
 

@@ -72,20 +72,18 @@ def pack(codes, config):  # int8 [M, n] -> Packed
 
 
 def place(matrices, config):  # list of Packed -> list of Placed, resident
-    """Lay matrices out in the weight memory: all of them, once, where they fit; else each goes through by halves.
+    """Lay matrices out in the weight memory: all of them, once, where they fit.
 
-    Raises CapacityError where a row block does not fit half the memory.
+    Else each goes through in chunks, by halves of the memory, so that one is loaded while the other is multiplied; a
+    matrix whose row blocks do not fit a half goes through the whole.
     """
     resident = sum(packed.blocks * packed.words for packed in matrices) <= config.depth
     placed, base = [], 0
     for packed in matrices:
-        half = config.depth // 2
-        most = min(config.blocks, packed.blocks if resident else half // max(packed.words, 1))
-        if packed.blocks and not most:
-            raise CapacityError(f"a row block of {packed.shape[1]} columns needs {packed.words} words and config "
-                                f"{config.name} holds two of {half}: choose a larger one (setun configs)")
+        half = config.depth // 2 if packed.words <= config.depth // 2 else 0
+        most = config.blocks if resident else min(config.blocks, (half or config.depth) // max(packed.words, 1))
         chunks = []
-        for index, first in enumerate(range(0, packed.blocks, most or 1)):
+        for index, first in enumerate(range(0, packed.blocks, most)):
             blocks = min(most, packed.blocks - first)
             start = base + first * packed.words if resident else index % 2 * half
             chunks.append(Chunk(start, first, blocks, not resident))

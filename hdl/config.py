@@ -10,6 +10,7 @@ __all__ = ["ACCUMULATOR_BITS", "Config", "MAX_COLUMNS", "PRESETS", "TRITS"]
 TRITS = 5  # ternary weights in a memory word, and rows of a tile: 3 ** 5 = 243 fits 8 bits
 ACCUMULATOR_BITS = 24  # holds 128 * 16384 = 2 ** 21 with its sign, with room for partial sums
 MAX_COLUMNS = 16384
+MAX_TILES = 1020  # a word of all tiles fits a frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,13 +24,13 @@ class Config:
     banks : int
         Column banks K, 1 to 64. Column ``c`` of a matrix lives in bank ``c % banks``.
     tiles : int
-        Tiles of 5 rows a bank, 1 to 32; the array has R = 5 * tiles rows.
+        Tiles of 5 rows a bank, 1 to 32, and at most 1020 in all; the array has R = 5 * tiles rows.
     depth : int
         Weight words a tile, 5 weights each. At most 65536.
     columns : int
         Longest activation vector, at most 16384.
     blocks : int
-        Row blocks of results that are held, R accumulators each.
+        Row blocks of results that are held, R accumulators each, at most 65535.
     slots : int
         Activation lists that are held (two: one is built while the other is read).
     """
@@ -44,11 +45,14 @@ class Config:
 
     def __post_init__(self):
         for field, low, high in (("banks", 1, 64), ("tiles", 1, 32), ("depth", 1, 65536), ("columns", 1, MAX_COLUMNS),
-                                 ("blocks", 1, 65536), ("slots", 1, 16)):
+                                 ("blocks", 1, 65535), ("slots", 1, 16)):
             value = getattr(self, field)
             if not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f"Config {self.name!r}: {field} must be an integer from {low} to {high}, "
                                  f"not {value!r}")
+        if self.banks * self.tiles > MAX_TILES:
+            raise ValueError(f"Config {self.name!r}: banks * tiles must be at most {MAX_TILES}, "
+                             f"not {self.banks * self.tiles}")
 
     @property
     def rows(self):
@@ -72,7 +76,7 @@ class Config:
 
 
 PRESETS = {config.name: config for config in (
-    Config(name="1x5", banks=1, tiles=1, depth=512, columns=512, blocks=64),
+    Config(name="1x5", banks=1, tiles=1, depth=256, columns=512, blocks=64),
     Config(name="4x10", banks=4, tiles=2, depth=16384, columns=1024, blocks=128),
     Config(name="8x10", banks=8, tiles=2, depth=2048, columns=1024, blocks=128),
     Config(name="16x20", banks=16, tiles=4, depth=2048, columns=8192, blocks=102),

@@ -128,7 +128,8 @@ def _map_hash():
     """CRC-32 of all that hardware and driver must agree on, in canonical text."""
     names = [f"{kind.__name__}.{member.name}={int(member)}" for kind in (Kind, Error, Flags, Register)
              for member in kind]
-    names += [f"{layout!r}" for layout in (WeightsLayout, VectorLayout, RunLayout, SpanLayout)]
+    names += [f"{field}:{place.offset}:{place.width}"
+              for layout in (WeightsLayout, VectorLayout, RunLayout, SpanLayout) for field, place in layout]
     names += [str(number) for number in (END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE, MAX_PAYLOAD, REPLY, TRITS,
                                          ACCUMULATOR_BITS)]
     return zlib.crc32("\n".join(names).encode())

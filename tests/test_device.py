@@ -6,13 +6,12 @@ import pytest
 from firmware.device import Device, DeviceError, MismatchError, Product, _arguments
 from firmware.frames import encode
 from firmware.packing import Chunk, Placed, pack, place
-from firmware.transport import LinkError, LinkTimeout
 from golden.matvec import matvec
 from golden.quantiser import absmax_quantise
 from hdl.config import PRESETS
 from hdl.registers import REPLY, Error, Kind, Register, RunLayout, SpanLayout
 from sim.cycles import list_size
-from sim.transport import SimulatedTransport
+from sim.transport import LinkError, LinkTimeout, SimulatedTransport
 
 
 def ternary(rows, columns, seed=0):
@@ -149,6 +148,15 @@ def test_streams_what_does_not_fit(device):
     assert (product.accumulators == matvec(w, x.astype(np.int8))).all()
     assert product.counters["BYTES_WEIGHTS"] == packed.weights.size
     assert product.counters["WEIGHTS_ZERO"] == 5 * packed.weights.size - np.count_nonzero(w)
+
+
+def test_streams_through_the_whole_memory(device):
+    w = ternary(40, 100, 7)
+    packed = pack(w, device.config)
+    chunks = [Chunk(0, first, 1, True) for first in range(packed.blocks)]
+    x = np.random.default_rng(1).integers(-128, 128, 100)
+    product = device.multiply(Placed(packed, chunks), x, quantise=False)
+    assert (product.accumulators == matvec(w, x.astype(np.int8))).all()
 
 
 def test_counters(device):

@@ -76,7 +76,7 @@ def test_mismatches_are_found(model):
 
 
 def test_too_small(model):
-    with pytest.raises(CapacityError, match="row block of 480 columns needs 480 words and config 1x5 holds two of 256"):
+    with pytest.raises(CapacityError, match="of 480 columns does not fit config 1x5: it needs 480 words of the 256"):
         place_model(model, PRESETS["1x5"])
 
 

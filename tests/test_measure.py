@@ -47,6 +47,11 @@ def test_skipping():
     assert fields["cycles_dense"] / fields["cycles"] >= 2.8
 
 
+def test_largest_array():
+    rng = np.random.default_rng(5)
+    exact(PRESETS["16x50"], full(rng, 333, 777), rng.integers(-128, 128, 777).astype(np.int8))
+
+
 @pytest.mark.parametrize("n", [6912, 16384])
 @pytest.mark.parametrize("weight, value", [(1, 127), (-1, -127), (1, -128), (-1, -128)])
 def test_extremes(n, weight, value):

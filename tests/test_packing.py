@@ -83,6 +83,10 @@ def test_row_block_too_long():
     shallow = Config(name="shallow", banks=1, tiles=1, depth=16, columns=64, blocks=4)
     with pytest.raises(CapacityError, match="row block of 17 columns"):
         pack(np.ones((1, 17), np.int8), shallow)
-    packed = [pack(np.ones((5, 12), np.int8), shallow) for _ in range(2)]
-    with pytest.raises(CapacityError, match="needs 12 words and config shallow holds two of 8"):
-        place(packed, shallow)
+
+
+def test_long_row_blocks_take_the_whole_memory():
+    shallow = Config(name="shallow", banks=1, tiles=1, depth=16, columns=64, blocks=4)
+    (placed,), resident = place([pack(np.ones((12, 12), np.int8), shallow)], shallow)
+    assert not resident
+    assert [(chunk.base, chunk.first, chunk.blocks) for chunk in placed.chunks] == [(0, 0, 1), (0, 1, 1), (0, 2, 1)]
