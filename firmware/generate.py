@@ -115,9 +115,9 @@ def sampler(temperature, seed):
 
 
 def generate(model, accelerated, prompt, count, choose=greedy):
-    """Yield ``count`` tokens, each with the Tally of the step that gave it; the first step of all is the prompt's.
+    """Yield (token, cycles, predicted cycles) ``count`` times, of the step that gave the token.
 
-    The prompt's other steps are in ``accelerated.total`` and belong to no token.
+    The steps of the prompt before its last token are in ``accelerated.total`` and belong to no token.
     """
     cache = empty_cache(model)
     token = None
