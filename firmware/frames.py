@@ -2,13 +2,12 @@
 
 import zlib
 
-from hdl.registers import END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE, HEADER_BYTES, MAX_PAYLOAD, Error
+from hdl.registers import CRC_BYTES, END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE, HEADER_BYTES, MAX_PAYLOAD, Error
 
 
 __all__ = ["Decoder", "FrameError", "encode", "escape", "unescape"]
 
 
-CRC_BYTES = 4
 UNESCAPED = {ESCAPED_END: END, ESCAPED_ESCAPE: ESCAPE}
 
 

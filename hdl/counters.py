@@ -39,7 +39,7 @@ class Counters(wiring.Component):
     Members
     -------
     i_events : In(Events)
-    pending, absmax, beats : In
+    pending, absmax, beats, offset : In
         Registers of the same names.
     clear : In(1)
     snapshot : In(1)
@@ -57,6 +57,7 @@ class Counters(wiring.Component):
             "pending": In(8),
             "absmax": In(32),
             "beats": In(16),
+            "offset": In(16),
             "clear": In(1),
             "snapshot": In(1),
             "address": In(range(len(Register))),
@@ -80,7 +81,8 @@ class Counters(wiring.Component):
         values = {Register.MAGIC: MAGIC, Register.VERSION: VERSION, Register.MAP: MAP_HASH,
                   Register.BANKS: config.banks, Register.TILES: config.tiles, Register.DEPTH: config.depth,
                   Register.COLUMNS: config.columns, Register.BLOCKS: config.blocks, Register.SLOTS: config.slots,
-                  Register.PENDING: self.pending, Register.ABSMAX: self.absmax, Register.BEATS: self.beats}
+                  Register.PENDING: self.pending, Register.ABSMAX: self.absmax, Register.BEATS: self.beats,
+                  Register.OFFSET: self.offset}
         for register, growth in grows.items():
             counter = Signal(32, name=register.name.lower())
             values[register] = seen = Signal(32, name=f"{register.name.lower()}_seen", reset_less=True)

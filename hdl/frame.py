@@ -7,18 +7,16 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from .codes import ByteDecoder
-from .registers import HEADER_BYTES, MAX_PAYLOAD, Error, WeightsLayout
+from .registers import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD, WINDOW_FRAMES, Error, WeightsLayout
 from .slip import Framed, SlipDecoder, SlipEncoder
 
 
 __all__ = ["FrameReceiver", "FrameTransmitter", "Header", "LinkHeader"]
 
 
-CRC_BYTES = 4
 CODES_AT = HEADER_BYTES + WeightsLayout.size // 8  # place of the first byte code in a body
 LONGEST = HEADER_BYTES + MAX_PAYLOAD + CRC_BYTES  # bytes of a body
 RING_BYTES = 2 * MAX_PAYLOAD  # a power of two: addresses wrap by themselves
-HEADERS = 4
 
 
 class LinkHeader(data.Struct):
@@ -166,7 +164,7 @@ class FrameReceiver(wiring.Component):
 
     Every body that is not empty gives a header; it is the consumer who then takes ``length`` bytes of the payload. One
     byte a cycle in and out. The header comes two cycles after the END of its frame is taken, the payload's first byte
-    four. The input stalls when HEADERS headers or RING_BYTES of payload wait, and loses nothing.
+    four. The input stalls when WINDOW_FRAMES headers or RING_BYTES of payload wait, and loses nothing.
 
     What is wrong with a frame is told in this order: CRC for a bad escape, LENGTH for a body too short for header and
     CRC, CRC, LENGTH for a payload that is not as long as the header says or longer than MAX_PAYLOAD.
@@ -188,7 +186,7 @@ class FrameReceiver(wiring.Component):
         m.submodules.slip = slip = SlipDecoder()
         m.submodules.inspector = inspector = Inspector()
         m.submodules.ring = ring = Ring()
-        m.submodules.headers = headers = SyncFIFO(width=Header.as_shape().size, depth=HEADERS)
+        m.submodules.headers = headers = SyncFIFO(width=Header.as_shape().size, depth=WINDOW_FRAMES)
         wiring.connect(m, wiring.flipped(self.i), slip.i)
         wiring.connect(m, ring.o, wiring.flipped(self.o_payload))
 

@@ -9,8 +9,10 @@ A frame on the link is ``END body END``, where ``body`` is escaped as in SLIP (R
 with all integers little-endian and the CRC that of Ethernet and zlib over all that stands before it. The device
 answers each frame in order with one frame that carries the same sequence: ``kind | REPLY``, or ``Kind.ERROR`` with a
 byte of ``Error``. A frame that is answered with an error has changed nothing, and every command may be repeated when
-its answer was lost; only a piece of a vector is then refused (ORDER), and the vector begun again. Two ENDs with nothing
-between them are no frame.
+its answer was lost; only a piece of a vector is then refused (ORDER), and the register OFFSET tells where to go on. Two
+ENDs with nothing between them are no frame. Beside the frame that it executes a device has room for WINDOW_FRAMES
+frames, and for WINDOW_BYTES bytes of payload and CRC in them: a driver sends no more ahead of their answers, for not
+every link can stop it.
 
 Payload of a command, and of its reply:
 
@@ -42,14 +44,17 @@ from amaranth.lib import data, enum
 from .config import ACCUMULATOR_BITS, TRITS
 
 
-__all__ = ["ACCUMULATOR_BYTES", "END", "ESCAPE", "ESCAPED_END", "ESCAPED_ESCAPE", "Error", "Flags", "HEADER_BYTES",
-           "Kind", "MAGIC", "MAP_HASH", "MAX_PAYLOAD", "REPLY", "Register", "RunLayout", "SpanLayout", "VERSION",
-           "VectorLayout", "WeightsLayout"]
+__all__ = ["ACCUMULATOR_BYTES", "CRC_BYTES", "END", "ESCAPE", "ESCAPED_END", "ESCAPED_ESCAPE", "Error", "Flags",
+           "HEADER_BYTES", "Kind", "MAGIC", "MAP_HASH", "MAX_PAYLOAD", "REPLY", "Register", "RunLayout", "SpanLayout",
+           "VERSION", "VectorLayout", "WINDOW_BYTES", "WINDOW_FRAMES", "WeightsLayout"]
 
 
 END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE = 0xc0, 0xdb, 0xdc, 0xdd
 HEADER_BYTES = 4
+CRC_BYTES = 4
 MAX_PAYLOAD = 1024
+WINDOW_FRAMES = 4
+WINDOW_BYTES = 2 * (MAX_PAYLOAD + CRC_BYTES)
 REPLY = 0x80
 ACCUMULATOR_BYTES = ACCUMULATOR_BITS // 8
 MAGIC = int.from_bytes(b"SETN", "little")
@@ -100,22 +105,23 @@ class Register(enum.IntEnum, shape=16):
     PENDING = 9  # runs queued or running
     ABSMAX = 10  # largest magnitude of the vector that was quantised last
     BEATS = 11  # length of the list that was built last, in beats
-    CYCLES = 12  # since RESET
-    CYCLES_ISSUE = 13  # a beat enters the array
-    CYCLES_FLUSH = 14  # results are on their way and no beat is there
-    CYCLES_VECTOR = 15  # else: a vector is quantised and listed
-    CYCLES_LOAD = 16  # else: weights are written
-    CYCLES_LINK = 17  # else: another command or its reply is on the way
-    CYCLES_IDLE = 18  # else
-    ENTRIES = 19  # activations in the lists that were built
-    SKIPPED = 20  # zero activations left out of them
-    MACS = 21  # products with a non-zero activation, in units of R; of CYCLES_ISSUE * BANKS in all
-    WEIGHTS_ZERO = 22  # zeros among the weights that were written
-    BYTES_IN = 23
-    BYTES_OUT = 24
-    BYTES_WEIGHTS = 25
-    BYTES_VECTOR = 26
-    BYTES_RESULTS = 27
+    OFFSET = 12  # at which the vector that was opened last continues; 0 where it is complete
+    CYCLES = 13  # since RESET
+    CYCLES_ISSUE = 14  # a beat enters the array
+    CYCLES_FLUSH = 15  # results are on their way and no beat is there
+    CYCLES_VECTOR = 16  # else: a vector is quantised and listed
+    CYCLES_LOAD = 17  # else: weights are written
+    CYCLES_LINK = 18  # else: another command or its reply is on the way
+    CYCLES_IDLE = 19  # else
+    ENTRIES = 20  # activations in the lists that were built
+    SKIPPED = 21  # zero activations left out of them
+    MACS = 22  # products with a non-zero activation, in units of R; of CYCLES_ISSUE * BANKS in all
+    WEIGHTS_ZERO = 23  # zeros among the weights that were written
+    BYTES_IN = 24
+    BYTES_OUT = 25
+    BYTES_WEIGHTS = 26
+    BYTES_VECTOR = 27
+    BYTES_RESULTS = 28
 
 
 WeightsLayout = data.StructLayout({"address": 16, "count": 16})
@@ -130,8 +136,8 @@ def _map_hash():
              for member in kind]
     names += [f"{field}:{place.offset}:{place.width}"
               for layout in (WeightsLayout, VectorLayout, RunLayout, SpanLayout) for field, place in layout]
-    names += [str(number) for number in (END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE, MAX_PAYLOAD, REPLY, TRITS,
-                                         ACCUMULATOR_BITS)]
+    names += [str(number) for number in (END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE, MAX_PAYLOAD, WINDOW_FRAMES,
+                                         WINDOW_BYTES, REPLY, TRITS, ACCUMULATOR_BITS)]
     return zlib.crc32("\n".join(names).encode())
 
 

@@ -135,6 +135,7 @@ class Top(wiring.Component):
             counters.pending.eq(sequencer.pending),
             counters.absmax.eq(vector.absmax),
             counters.beats.eq(vector.built.beats),
+            counters.offset.eq(vector.expected),
             counters.i_events.cycles_issue.eq(sequencer.o_token.valid),
             counters.i_events.cycles_flush.eq(sequencer.flushing),
             counters.i_events.cycles_vector.eq(vector.listing),

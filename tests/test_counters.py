@@ -15,7 +15,7 @@ CONFIG = Config(name="test", banks=3, tiles=2, depth=70, columns=100, blocks=9)
 ALL_CAUSES = list(Register)[Register.CYCLES + 1:Register.ENTRIES]  # the first that applies
 CAUSES, COUNTED = ALL_CAUSES[:-1], list(Register)[Register.ENTRIES:]
 COUNTERS = [Register.CYCLES, *ALL_CAUSES, *COUNTED]
-STATE = {Register.PENDING: "pending", Register.ABSMAX: "absmax", Register.BEATS: "beats"}
+STATE = {Register.PENDING: "pending", Register.ABSMAX: "absmax", Register.BEATS: "beats", Register.OFFSET: "offset"}
 
 
 def rtl_count(events, *, snapshots=(), clears=(), config=CONFIG, counters=None):

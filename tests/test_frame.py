@@ -5,8 +5,9 @@ import pytest
 
 from firmware.frames import Decoder, FrameError, encode, escape
 from golden.codes import BYTE_INVALID
-from hdl.frame import HEADERS, RING_BYTES, FrameReceiver, FrameTransmitter
-from hdl.registers import END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE, MAX_PAYLOAD, REPLY, Error, Kind
+from hdl.frame import RING_BYTES, FrameReceiver, FrameTransmitter
+from hdl.registers import (END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE, MAX_PAYLOAD, REPLY, WINDOW_FRAMES, Error,
+                           Kind)
 from sim.streams import get, put, simulate
 
 
@@ -242,7 +243,7 @@ def test_receiver_ring_wraps():
     assert rtl_receive(link) == reference(link)
 
 
-@pytest.mark.parametrize("lengths", [[0] * 2 * HEADERS, [MAX_PAYLOAD, MAX_PAYLOAD, 2]])
+@pytest.mark.parametrize("lengths", [[0] * 2 * WINDOW_FRAMES, [MAX_PAYLOAD, MAX_PAYLOAD, 2]])
 def test_receiver_back_pressure(lengths):
     """The input stops while nothing is taken; then all comes."""
     receiver = FrameReceiver()
