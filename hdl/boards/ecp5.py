@@ -1,9 +1,11 @@
-"""Lattice ECP5: products and accumulators on its carry chains.
+"""Lattice ECP5: products and accumulators on its carry chains, and its PLL.
 
 A CCU2C is two bits of carry chain. Each half has a LUT4 of its own, P(A, B, C, D), and GEN, the value of that LUT for
 C = D = 0; the sum is P ^ carry, and the carry out is P ? carry : GEN (yosys' cells_sim.v). Synthesis only uses A and B
 as addends; with all four inputs used, a conditional add or subtract takes one LUT a bit.
 """
+
+from fractions import Fraction
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -12,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 from ..product import AccumulatorSignature, ProductSignature, Technology
 
 
-__all__ = ["ECP5", "CarryChain", "FoldedAdd", "MaskedAdd"]
+__all__ = ["ECP5", "CarryChain", "FoldedAdd", "MaskedAdd", "Pll"]
 
 
 def lut4(function):
@@ -139,3 +141,49 @@ class Accumulator(wiring.Component):
 
 
 ECP5 = Technology(product=Product, accumulator=Accumulator)
+
+
+class Pll(wiring.Component):
+    """EHXPLLL: a clock made from another, with a ratio of small integers (Lattice FPGA-TN-02200).
+
+    Parameters
+    ----------
+    i_frequency, o_frequency : int
+        Hz.
+
+    Raises ValueError where no dividers give ``o_frequency`` exactly.
+
+    Members
+    -------
+    i : In(1)
+    o : Out(1)
+    locked : Out(1)
+    """
+
+    PHASE_DETECTOR = range(3_125_000, 400_000_001)  # Hz
+    OSCILLATOR = range(400_000_000, 800_000_001)
+
+    def __init__(self, *, i_frequency, o_frequency):
+        self.i_frequency, self.o_frequency = i_frequency, o_frequency
+        ratio = Fraction(o_frequency, i_frequency)
+        fits = [divider for divider in range(1, 129) if o_frequency * divider in self.OSCILLATOR]
+        if not fits or max(ratio.numerator, ratio.denominator) > 80 or (
+                i_frequency // ratio.denominator not in self.PHASE_DETECTOR):
+            raise ValueError(f"the ECP5's PLL does not make {o_frequency} Hz of {i_frequency} Hz")
+        self.i_divider, self.feedback_divider = ratio.denominator, ratio.numerator
+        self.o_divider = fits[len(fits) // 2]
+        super().__init__({"i": In(1), "o": Out(1), "locked": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.pll = Instance(
+            "EHXPLLL",
+            a_FREQUENCY_PIN_CLKI=str(self.i_frequency / 1e6), a_FREQUENCY_PIN_CLKOP=str(self.o_frequency / 1e6),
+            p_CLKI_DIV=self.i_divider, p_CLKFB_DIV=self.feedback_divider, p_CLKOP_DIV=self.o_divider,
+            p_CLKOP_CPHASE=self.o_divider - 1, p_CLKOP_FPHASE=0, p_CLKOP_ENABLE="ENABLED", p_FEEDBK_PATH="CLKOP",
+            p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED", p_DPHASE_SOURCE="DISABLED",
+            p_OUTDIVIDER_MUXA="DIVA", p_OUTDIVIDER_MUXB="DIVB", p_OUTDIVIDER_MUXC="DIVC", p_OUTDIVIDER_MUXD="DIVD",
+            i_CLKI=self.i, i_CLKFB=self.o, i_RST=0, i_STDBY=0, i_PHASESEL0=0, i_PHASESEL1=0, i_PHASEDIR=1,
+            i_PHASESTEP=1, i_PHASELOADREG=1, i_PLLWAKESYNC=0, i_ENCLKOP=0,
+            o_CLKOP=self.o, o_LOCK=self.locked)
+        return m
