@@ -18,17 +18,17 @@ __all__ = ["Array", "flush_cycles"]
 def flush_cycles(config):
     """Cycles from a row block's last token to its last result.
 
-    The token passes the banks, one a cycle, and its operand the tiles; on the way are list (2), address (1), weights
+    The token passes the banks, one a cycle, and its operand the stacks of tiles; on the way are list (2), address (1), weights
     (2), trits (1), product (1), accumulator (1), holding registers (1), five results and their register (1).
     """
-    return (config.banks - 1) + (config.tiles - 1) + 2 + 1 + 2 + 1 + 1 + 1 + 1 + TRITS
+    return (config.banks - 1) + (config.hops - 1) + 2 + 1 + 2 + 1 + 1 + 1 + 1 + TRITS
 
 
 class Array(wiring.Component):
     """K column banks x R rows of systolic ternary x int8 products: golden.matvec, a row block at a time.
 
     Takes a token every cycle and never stalls; the five results of each tile leave the tiles in parallel, skewed by
-    one cycle from tile to tile, the last ``flush_cycles(config)`` cycles after the token marked ``last``. Row blocks
+    one cycle from stack to stack, the last ``flush_cycles(config)`` cycles after the token marked ``last``. Row blocks
     must be at least five tokens long.
 
     Parameters
@@ -87,5 +87,6 @@ class Array(wiring.Component):
                 self.o_results[tile].eq(drain.o_result),
             ]
             m.d.comb += [port.eq(i) for port, i in zip(drain.i_sums, sums[rows])]
-            settle = drain.o_settle
+            if tile % config.stack == config.stack - 1:
+                settle = drain.o_settle
         return m

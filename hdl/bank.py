@@ -1,4 +1,4 @@
-"""A column bank: activation lists, and one tile for every five rows."""
+"""A column bank: activation lists, and the tiles."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
@@ -7,7 +7,6 @@ from amaranth.utils import ceil_log2
 
 from .config import TRITS
 from .lists import ListWriteLayout
-from .memory import BlockMemory
 from .product import sum_width
 from .tile import Operand, Tile, WeightWrite
 
@@ -24,17 +23,17 @@ def Token(config):
         "valid": 1,
         "first": 1,
         "last": 1,
-        "slot": ceil_log2(config.slots) or 1,
+        "slot": config.slot_bits,
         "beat": ceil_log2(config.list_depth),
-        "base": ceil_log2(config.depth) or 1,
-        "destination": ceil_log2(config.blocks * TRITS),
+        "base": config.address_bits,
+        "destination": config.result_bits,
     })
 
 
 class Bank(wiring.Component):
     """Looks up the activation of a beat, and sends it down the tiles.
 
-    A token enters in cycle 0; tile ``t`` gets the operand in cycle 3 + t. Token and writes go on to the next bank a
+    A token enters in cycle 0; stack ``t`` of tiles gets the operand in cycle 3 + t. Token and writes go on to the next bank a
     cycle later.
 
     Members
@@ -76,7 +75,7 @@ class Bank(wiring.Component):
         ]
 
         entry = Signal(data.StructLayout({"value": signed(8), "index": ceil_log2(config.list_depth)}))
-        m.submodules.list = entries = BlockMemory(
+        m.submodules.list = entries = self.technology.memory(
             depth=config.slots << ceil_log2(config.list_depth), width=len(entry.as_value()))
         m.d.comb += [
             entries.write_enable.eq(write.select[0]),
@@ -97,12 +96,13 @@ class Bank(wiring.Component):
             operand.x.eq(entry.value),
         ]
 
-        for tile in range(config.tiles):
-            rows = slice(tile * TRITS, (tile + 1) * TRITS)
-            m.submodules[f"tile_{tile}"] = below = Tile(config, self.technology, position=self.position)
+        for hop in range(config.hops):
+            tiles = slice(hop * config.stack, (hop + 1) * config.stack)
+            rows = slice(tiles.start * TRITS, tiles.stop * TRITS)
+            m.submodules[f"tile_{tiles.start}"] = below = Tile(config, self.technology, position=self.position)
             m.d.comb += [
                 below.i_operand.eq(operand),
-                below.write_enable.eq(weights.bank[0] & weights.tile[tile]),
+                below.write_enable.eq(Mux(weights.bank[0], weights.tile[tiles], 0)),
                 below.write_address.eq(weights.address),
                 below.write_word.eq(weights.word),
                 below.i_signs.eq(self.i_signs[rows]),

@@ -7,10 +7,10 @@ from amaranth.lib.wiring import In, Out
 from .config import TRITS
 
 
-__all__ = ["ByteDecoder", "Trits", "WORD_BITS", "WordDecoder", "WordEncoder"]
+__all__ = ["BYTE_BITS", "ByteDecoder", "Trits", "WORD_BITS", "WordDecoder", "WordEncoder"]
 
 
-WORD_BITS = 9
+BYTE_BITS, WORD_BITS = 8, 9
 
 
 class Trits(data.Struct):
@@ -24,23 +24,23 @@ class WordDecoder(wiring.Component):
 
     Members
     -------
-    word : In(9)
+    code : In(9)
     trits : Out(Trits)
     """
 
-    word: In(WORD_BITS)
+    code: In(WORD_BITS)
     trits: Out(Trits)
 
     def elaborate(self, platform):
         m = Module()
-        sign, field = self.word[:TRITS], self.word[TRITS:TRITS + 2]
+        sign, field = self.code[:TRITS], self.code[TRITS:TRITS + 2]
         m.d.comb += self.trits.sign.eq(sign)
         for index in range(3):
             before, last = (index - 1) % 3, (index - 2) % 3
             zero = ((field == index) | (field == before) & sign[before]
                     | (field == last) & sign[last] & sign[before])
             m.d.comb += self.trits.non_zero[index].eq(~zero)
-        m.d.comb += self.trits.non_zero[3:].eq(self.word[TRITS + 2:])
+        m.d.comb += self.trits.non_zero[3:].eq(self.code[TRITS + 2:])
         return m
 
 
@@ -79,19 +79,19 @@ class ByteDecoder(wiring.Component):
 
     Members
     -------
-    byte : In(8)
+    code : In(8)
     trits : Out(Trits)
     valid : Out(1)
         Clear for the 13 bytes that stand for no trits; ``trits`` is then meaningless.
     """
 
-    byte: In(8)
+    code: In(BYTE_BITS)
     trits: Out(Trits)
     valid: Out(1)
 
     def elaborate(self, platform):
         m = Module()
-        first, second, last = self.byte[0:3], self.byte[3:6], self.byte[6:8]
+        first, second, last = self.code[0:3], self.code[3:6], self.code[6:8]
         escape = last == 2
         both = escape & (second[:2] == 2)
         m.d.comb += self.valid.eq(~both | ~(second[2] | first[2] | (first[:2] == 2)))

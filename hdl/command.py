@@ -34,9 +34,9 @@ class Command(data.Struct):
 class CommandReader(wiring.Component):
     """Turns frames into commands. A command stands on ``o`` until it is taken, when it has been executed.
 
-    A command is there 18 cycles and one for every byte of its arguments after its header, and one without arguments or
-    with an error in the cycle after it. Its data are taken from
-    ``o_data`` while it stands; what is left of them when it is taken is dropped.
+    A command is there 19 cycles and one for every byte of its arguments after its header, and one without arguments or
+    with an error two cycles after it. Its data are taken from ``o_data`` while it stands; what is left of them when it
+    is taken is dropped.
 
     Members
     -------
@@ -60,14 +60,17 @@ class CommandReader(wiring.Component):
         m = Module()
         config = self.config
         command = Signal(Command, reset_less=True)
-        left = Signal(16)  # bytes of the payload
+        left, more = Signal(16), Signal()  # bytes of the payload, and whether there are any
         position = Signal(range(ARGUMENT_BYTES + 1))
         factor, multiplicand = Signal(16, reset_less=True), Signal(32, reset_less=True)
         step = Signal(range(16))
         wanted, size = Signal(range(ARGUMENT_BYTES + 1)), Signal(range(ARGUMENT_BYTES + 1))  # bytes of the arguments
         m.d.comb += self.o.payload.eq(command)
 
-        header = self.i_header.payload
+        header = Signal(Header, reset_less=True)
+        with m.If(self.i_payload.valid & self.i_payload.ready):
+            m.d.sync += [left.eq(left - 1), more.eq(left != 1)]
+
         error = Signal(8)
         with m.Switch(header.kind):
             for kind, layout in LAYOUTS.items():
@@ -89,17 +92,21 @@ class CommandReader(wiring.Component):
         with m.FSM():
             with m.State("HEADER"):
                 m.d.comb += self.i_header.ready.eq(1)
-                m.d.sync += [command.kind.eq(header.kind), command.sequence.eq(header.sequence),
-                             command.error.eq(error), left.eq(header.length), position.eq(0), size.eq(wanted)]
+                m.d.sync += header.eq(self.i_header.payload)
                 with m.If(self.i_header.valid):
-                    m.next = "ARGUMENTS"
-                    with m.If((error != Error.NONE) | (wanted == 0)):
-                        m.next = "COMMAND"
+                    m.next = "KIND"
+            with m.State("KIND"):
+                m.d.sync += [command.kind.eq(header.kind), command.sequence.eq(header.sequence),
+                             command.error.eq(error), left.eq(header.length), more.eq(header.length != 0),
+                             position.eq(0), size.eq(wanted)]
+                m.next = "ARGUMENTS"
+                with m.If((error != Error.NONE) | (wanted == 0)):
+                    m.next = "COMMAND"
             with m.State("ARGUMENTS"):
                 m.d.comb += self.i_payload.ready.eq(1)
                 with m.If(self.i_payload.valid):
                     m.d.sync += [arguments.as_value().word_select(position, 8).eq(self.i_payload.payload),
-                                 position.eq(position + 1), left.eq(left - 1)]
+                                 position.eq(position + 1)]
                     with m.If(position + 1 == size):
                         m.next = "FACTORS"
             with m.State("FACTORS"):
@@ -124,17 +131,13 @@ class CommandReader(wiring.Component):
                 m.d.comb += [
                     self.o.valid.eq(1),
                     self.o_data.payload.eq(self.i_payload.payload),
-                    self.o_data.valid.eq(self.i_payload.valid & (left != 0)),
-                    self.i_payload.ready.eq(self.o_data.ready & (left != 0)),
+                    self.o_data.valid.eq(self.i_payload.valid & more),
+                    self.i_payload.ready.eq(self.o_data.ready & more),
                 ]
-                with m.If(self.i_payload.valid & self.i_payload.ready):
-                    m.d.sync += left.eq(left - 1)
                 with m.If(self.o.ready):
                     m.next = "REST"
             with m.State("REST"):
-                m.d.comb += self.i_payload.ready.eq(left != 0)
-                with m.If(self.i_payload.valid & self.i_payload.ready):
-                    m.d.sync += left.eq(left - 1)
-                with m.If(left == 0):
+                m.d.comb += self.i_payload.ready.eq(more)
+                with m.If(~more):
                     m.next = "HEADER"
         return m

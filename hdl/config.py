@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from math import ceil
 
+from amaranth.utils import ceil_log2
+
 
 __all__ = ["ACCUMULATOR_BITS", "Config", "MAX_COLUMNS", "PRESETS", "TRITS"]
 
@@ -33,6 +35,11 @@ class Config:
         Row blocks of results that are held, R accumulators each, at most 65535.
     slots : int
         Activation lists that are held (two: one is built while the other is read).
+    stack : int
+        Tiles side by side: they share a memory, their words being one of its own, and get an activation in the same
+        cycle. Divides ``tiles``.
+    single_port : bool
+        Weights lie in memories with one port, in the byte code, and are only written while nothing runs.
     """
 
     name: str
@@ -42,10 +49,12 @@ class Config:
     columns: int
     blocks: int
     slots: int = 2
+    stack: int = 1
+    single_port: bool = False
 
     def __post_init__(self):
         for field, low, high in (("banks", 1, 64), ("tiles", 1, 32), ("depth", 1, 65536), ("columns", 1, MAX_COLUMNS),
-                                 ("blocks", 1, 65535), ("slots", 1, 16)):
+                                 ("blocks", 1, 65535), ("slots", 1, 16), ("stack", 1, 4)):
             value = getattr(self, field)
             if not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f"Config {self.name!r}: {field} must be an integer from {low} to {high}, "
@@ -53,6 +62,8 @@ class Config:
         if self.banks * self.tiles > MAX_TILES:
             raise ValueError(f"Config {self.name!r}: banks * tiles must be at most {MAX_TILES}, "
                              f"not {self.banks * self.tiles}")
+        if self.tiles % self.stack:
+            raise ValueError(f"Config {self.name!r}: stack must divide the {self.tiles} tiles, not be {self.stack}")
 
     @property
     def rows(self):
@@ -68,6 +79,26 @@ class Config:
     def capacity(self):
         """Ternary weights on chip."""
         return self.products * self.depth
+
+    @property
+    def hops(self):
+        """Cycles that an activation takes down a bank: stacks of tiles."""
+        return self.tiles // self.stack
+
+    @property
+    def address_bits(self):
+        """Of a weight word."""
+        return ceil_log2(self.depth) or 1
+
+    @property
+    def result_bits(self):
+        """Of the address of a result in the memory of its tile."""
+        return ceil_log2(self.blocks * TRITS)
+
+    @property
+    def slot_bits(self):
+        """Of the number of a list."""
+        return ceil_log2(self.slots) or 1
 
     @property
     def list_depth(self):

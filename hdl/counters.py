@@ -1,10 +1,12 @@
 """What the machine tells about itself: identification, state and counters, as 32-bit registers."""
 
 from amaranth import *
-from amaranth.lib import data, enum, wiring
+from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from .config import TRITS
+from .memory import BLOCK_LATENCY, BlockMemory
 from .registers import MAGIC, MAP_HASH, VERSION, Register
 
 
@@ -15,6 +17,10 @@ CAUSES = (Register.CYCLES_ISSUE, Register.CYCLES_FLUSH, Register.CYCLES_VECTOR, 
           Register.CYCLES_LINK)  # first one that applies
 COUNTED = (Register.ENTRIES, Register.SKIPPED, Register.MACS, Register.WEIGHTS_ZERO, Register.BYTES_IN,
            Register.BYTES_OUT, Register.BYTES_WEIGHTS, Register.BYTES_VECTOR, Register.BYTES_RESULTS)
+
+
+REGISTERS = 1 << ceil_log2(len(Register))  # places for them
+ROUND = 2 * REGISTERS  # cycles
 
 
 class Cause(enum.Enum, shape=3):
@@ -34,7 +40,11 @@ def Events(config):
 
 
 class Counters(wiring.Component):
-    """The registers of registers.Register. Counters are read as they stood at ``snapshot``, a cycle later.
+    """The registers of registers.Register.
+
+    Events are counted in small counters, and those added up in a memory every 64 cycles, one after the other. What is
+    read is as all of it stood before some cycle, the same for all, at most 64 cycles from ``start``. The first byte
+    comes at most 136 cycles after ``start``.
 
     Members
     -------
@@ -42,10 +52,13 @@ class Counters(wiring.Component):
     pending, absmax, beats, offset : In
         Registers of the same names.
     clear : In(1)
-    snapshot : In(1)
-    address : In(range(len(Register)))
-    value : Out(32)
-        Of the register at ``address``, combinational.
+        Pulse: forget the events up to this cycle and in it. Not between ``start`` and the last byte.
+    start : In(1)
+        Pulse: read ``count`` registers, one or more, from ``first``, which hold until the last byte is taken. There is
+        no other start meanwhile.
+    first, count : In
+    o : Out(stream.Signature(8))
+        Registers, low bytes first.
     cause : Out(Cause)
         Of this cycle.
     """
@@ -59,42 +72,99 @@ class Counters(wiring.Component):
             "beats": In(16),
             "offset": In(16),
             "clear": In(1),
-            "snapshot": In(1),
-            "address": In(range(len(Register))),
-            "value": Out(32),
+            "start": In(1),
+            "first": In(range(len(Register))),
+            "count": In(range(len(Register) + 1)),
+            "o": Out(stream.Signature(8)),
             "cause": Out(Cause),
         })
 
-    def elaborate(self, platform):
-        m = Module()
-        config = self.config
+    def _counted(self, m, turn):
+        """What each counter has grown by since the last ``turn``."""
         m.d.comb += self.cause.eq(Cause.IDLE)
         for cause in reversed(CAUSES):
             with m.If(self.i_events[cause.name.lower()]):
                 m.d.comb += self.cause.eq(Cause[cause.name.removeprefix("CYCLES_")])
-        grows = {Register.CYCLES: 1}
+        growths = {Register.CYCLES: ~self.clear}
         for cause in (*CAUSES, Register.CYCLES_IDLE):
-            grows[cause] = self.cause == Cause[cause.name.removeprefix("CYCLES_")]
+            growths[cause] = self.cause == Cause[cause.name.removeprefix("CYCLES_")]
         for counter in COUNTED:
-            grows[counter] = self.i_events[counter.name.lower()]
+            growths[counter] = self.i_events[counter.name.lower()]
 
-        values = {Register.MAGIC: MAGIC, Register.VERSION: VERSION, Register.MAP: MAP_HASH,
-                  Register.BANKS: config.banks, Register.TILES: config.tiles, Register.DEPTH: config.depth,
-                  Register.COLUMNS: config.columns, Register.BLOCKS: config.blocks, Register.SLOTS: config.slots,
-                  Register.PENDING: self.pending, Register.ABSMAX: self.absmax, Register.BEATS: self.beats,
-                  Register.OFFSET: self.offset}
-        for register, growth in grows.items():
-            counter = Signal(32, name=register.name.lower())
-            values[register] = seen = Signal(32, name=f"{register.name.lower()}_seen", reset_less=True)
-            with m.If(self.clear):
-                m.d.sync += counter.eq(0)
+        counted = {}
+        for register, growth in growths.items():
+            grown = Signal(len(growth), name=f"{register.name.lower()}_growth")
+            counted[register] = count = Signal(len(growth) + ceil_log2(ROUND), name=register.name.lower())
+            m.d.sync += grown.eq(growth)
+            with m.If(turn):
+                m.d.sync += count.eq(grown)
             with m.Else():
-                m.d.sync += counter.eq(counter + growth)
-            with m.If(self.snapshot):
-                m.d.sync += seen.eq(counter)
+                m.d.sync += count.eq(count + grown)
+            with m.If(self.clear):
+                m.d.sync += [grown.eq(0), count.eq(0)]
+        return counted
 
-        with m.Switch(self.address):
-            for register in Register:
-                with m.Case(register):
-                    m.d.comb += self.value.eq(values[register])
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        constants = {Register.MAGIC: MAGIC, Register.VERSION: VERSION, Register.MAP: MAP_HASH,
+                     Register.BANKS: config.banks, Register.TILES: config.tiles, Register.DEPTH: config.depth,
+                     Register.COLUMNS: config.columns, Register.BLOCKS: config.blocks, Register.SLOTS: config.slots}
+        # Below lies what is read, above what was added up; of that, word 0 is never written and stays 0.
+        m.submodules.storage = storage = BlockMemory(
+            depth=2 * REGISTERS, width=32, init=[constants.get(address, 0) for address in range(REGISTERS)])
+
+        # In a round each register has two cycles: the even one fetches its sum, the odd one belongs to the reader.
+        time = Signal(range(ROUND))
+        odd, register, turn = time[0], time[1:], time == ROUND - 1
+        start_waits, copying, clearing = Signal(), Signal(), Signal()
+        clear_waits = Signal(init=1)  # for a reset leaves the memory as it is
+        m.d.sync += time.eq(time + 1)
+        with m.If(turn):
+            m.d.sync += [copying.eq(start_waits), start_waits.eq(0), clearing.eq(clear_waits), clear_waits.eq(0)]
+        with m.If(self.start):
+            m.d.sync += start_waits.eq(1)
+        with m.If(self.clear):
+            m.d.sync += clear_waits.eq(1)
+
+        counted = self._counted(m, turn)
+        state = {Register.PENDING: self.pending, Register.ABSMAX: self.absmax, Register.BEATS: self.beats,
+                 Register.OFFSET: self.offset}
+        holding = {}
+        growth, total = Signal(32, reset_less=True), Signal(32, reset_less=True)
+        growing, grown = (Signal.like(register, name=name, reset_less=True) for name in ("growing", "grown"))
+        for source, value in (state | counted).items():
+            held = Signal.like(value, name=f"{source.name.lower()}_held", reset_less=True)
+            with m.If(turn):
+                m.d.sync += held.eq(value)
+            holding[source] = held
+        with m.If(~odd):
+            with m.Switch(register):
+                for source, held in holding.items():
+                    with m.Case(source):
+                        m.d.sync += growth.eq(held)
+            m.d.sync += [growing.eq(register), total.eq(storage.read_data + growth), grown.eq(growing)]
+
+        address, left = Signal(range(REGISTERS)), Signal.like(self.count)
+        summed = (register >= Register.CYCLES) & ~clearing
+        m.d.comb += [
+            storage.read_enable.eq(1),
+            storage.read_address.eq(Mux(odd, address, Cat(register & summed.replicate(len(register)), 1))),
+            storage.write_data.eq(total),
+            storage.write_address.eq(Cat(grown, odd)),
+            storage.write_enable.eq((grown >= Register.PENDING) & (grown < len(Register))
+                                    & Mux(odd, grown >= Register.CYCLES, copying)),
+        ]
+
+        word, byte, age = Signal(32, reset_less=True), Signal(range(5)), Signal(range(BLOCK_LATENCY + 2))
+        taken = self.o.valid & self.o.ready
+        m.d.comb += [self.o.valid.eq(byte != 0), self.o.payload.eq(word[:8])]
+        with m.If(age != BLOCK_LATENCY + 1):
+            m.d.sync += age.eq(age + 1)
+        with m.If(taken):
+            m.d.sync += [word.eq(word >> 8), byte.eq(byte - 1)]
+        with m.If((left != 0) & (byte == 0) & odd & (age == BLOCK_LATENCY + 1)):
+            m.d.sync += [word.eq(storage.read_data), byte.eq(4), left.eq(left - 1), address.eq(address + 1), age.eq(0)]
+        with m.If(turn & copying):
+            m.d.sync += [address.eq(self.first), left.eq(self.count), age.eq(0)]
         return m

@@ -3,7 +3,6 @@
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from .config import ACCUMULATOR_BITS, TRITS
 from .product import sum_width
@@ -14,12 +13,12 @@ __all__ = ["Drain", "Result", "Settle"]
 
 def Settle(config):
     """What of a token concerns the accumulators."""
-    return data.StructLayout({"valid": 1, "first": 1, "last": 1, "destination": ceil_log2(config.blocks * TRITS)})
+    return data.StructLayout({"valid": 1, "first": 1, "last": 1, "destination": config.result_bits})
 
 
 def Result(config):
     """An accumulator on its way to the result memory of its tile."""
-    return data.StructLayout({"valid": 1, "address": ceil_log2(config.blocks * TRITS),
+    return data.StructLayout({"valid": 1, "address": config.result_bits,
                               "value": signed(ACCUMULATOR_BITS)})
 
 

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from .codes import ByteDecoder
 from .registers import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD, WINDOW_FRAMES, Error, WeightsLayout
 from .slip import Framed, SlipDecoder, SlipEncoder
+from .stage import Stage
 
 
 __all__ = ["FrameReceiver", "FrameTransmitter", "Header", "LinkHeader"]
@@ -17,6 +18,7 @@ __all__ = ["FrameReceiver", "FrameTransmitter", "Header", "LinkHeader"]
 CODES_AT = HEADER_BYTES + WeightsLayout.size // 8  # place of the first byte code in a body
 LONGEST = HEADER_BYTES + MAX_PAYLOAD + CRC_BYTES  # bytes of a body
 RING_BYTES = 2 * MAX_PAYLOAD  # a power of two: addresses wrap by themselves
+SPARE_BYTES = 4  # what comes before the ring is known to be full
 
 
 class LinkHeader(data.Struct):
@@ -42,8 +44,8 @@ class Header(data.Struct):
 class Ring(wiring.Component):
     """Ring buffer of RING_BYTES in block RAM, whose bytes can be taken back until they are committed.
 
-    One byte a cycle in and out; the first byte comes out three cycles after ``commit``. Takes no byte while it is
-    full.
+    One byte a cycle in and out; the first byte comes out three cycles after ``commit``. Takes no byte while all but
+    the last SPARE_BYTES are used.
 
     Members
     -------
@@ -68,8 +70,10 @@ class Ring(wiring.Component):
         # One bit more than an address, to tell full from empty.
         written, committed, taken = (Signal(range(2 * RING_BYTES), name=name)
                                      for name in ("written", "committed", "taken"))
+        filled, full = Signal.like(written), Signal()
         m.d.comb += [
-            self.i.ready.eq(written != taken ^ RING_BYTES),
+            filled.eq(written - taken),
+            self.i.ready.eq(~full),
             write.en.eq(self.i.valid & self.i.ready),
             write.addr.eq(written),
             write.data.eq(self.i.payload),
@@ -80,6 +84,7 @@ class Ring(wiring.Component):
             m.d.sync += [written.eq(written - CRC_BYTES), committed.eq(written - CRC_BYTES)]
         with m.If(self.drop):
             m.d.sync += written.eq(committed)
+        m.d.sync += full.eq(filled >= RING_BYTES - SPARE_BYTES)
 
         valid = Signal()  # of what the memory has read
         advance = ~self.o.valid | self.o.ready
@@ -127,7 +132,7 @@ class Inspector(wiring.Component):
             crc.valid.eq(self.taken & ~item.end),
             crc.start.eq(self.taken & item.end),
             crc.data.eq(item.data),
-            codes.byte.eq(item.data),
+            codes.code.eq(item.data),
         ]
         m.d.sync += expected.eq(head.length + HEADER_BYTES + CRC_BYTES)
         with m.If(self.taken):
@@ -164,7 +169,7 @@ class FrameReceiver(wiring.Component):
 
     Every body that is not empty gives a header; it is the consumer who then takes ``length`` bytes of the payload. One
     byte a cycle in and out. The header comes two cycles after the END of its frame is taken, the payload's first byte
-    four. The input stalls when WINDOW_FRAMES headers or RING_BYTES of payload wait, and loses nothing.
+    four. The input stalls when WINDOW_FRAMES headers or almost RING_BYTES of payload wait, and loses nothing.
 
     What is wrong with a frame is told in this order: CRC for a bad escape, LENGTH for a body too short for header and
     CRC, CRC, LENGTH for a payload that is not as long as the header says or longer than MAX_PAYLOAD.
@@ -212,8 +217,8 @@ class FrameTransmitter(wiring.Component):
     """Headers and payloads to bytes of the link; firmware.frames.encode.
 
     One byte of the link a cycle, from frame to frame: ten cycles a frame, one a byte of its payload, and one for each
-    byte that is escaped. The first END comes a cycle after the header is offered. Takes the header when its last byte
-    leaves, and only then bytes of the payload.
+    byte that is escaped. The first END comes two cycles after the header is offered. Takes the header with its last
+    byte, and only then bytes of the payload.
 
     Members
     -------
@@ -231,20 +236,22 @@ class FrameTransmitter(wiring.Component):
         m = Module()
         m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=8).create()
         m.submodules.slip = slip = SlipEncoder()
+        m.submodules.stage = stage = Stage(Framed)
+        wiring.connect(m, stage.o, slip.i)
         wiring.connect(m, slip.o, wiring.flipped(self.o))
 
-        item, header = slip.i.payload, self.i_header.payload
+        item, header = stage.i.payload, self.i_header.payload
         index, left = Signal(range(HEADER_BYTES)), Signal.like(header.length, reset_less=True)
-        taken = slip.i.valid & slip.i.ready
+        taken = stage.i.valid & stage.i.ready
         last = index == HEADER_BYTES - 1  # and of the CRC, which is as long
-        m.d.comb += [crc.data.eq(item.data), slip.i.valid.eq(1)]
+        m.d.comb += [crc.data.eq(item.data), stage.i.valid.eq(1)]
         with m.FSM():
             with m.State("HEADER"):
                 m.d.comb += [
-                    slip.i.valid.eq(self.i_header.valid),
+                    stage.i.valid.eq(self.i_header.valid),
                     item.data.eq(header.as_value().word_select(index, 8)),
                     crc.valid.eq(taken),
-                    self.i_header.ready.eq(slip.i.ready & last),
+                    self.i_header.ready.eq(stage.i.ready & last),
                 ]
                 m.d.sync += [index.eq(index + taken), left.eq(header.length)]
                 with m.If(taken & last):
@@ -253,10 +260,10 @@ class FrameTransmitter(wiring.Component):
                         m.next = "CRC"
             with m.State("PAYLOAD"):
                 m.d.comb += [
-                    slip.i.valid.eq(self.i_payload.valid),
+                    stage.i.valid.eq(self.i_payload.valid),
                     item.data.eq(self.i_payload.payload),
                     crc.valid.eq(taken),
-                    self.i_payload.ready.eq(slip.i.ready),
+                    self.i_payload.ready.eq(stage.i.ready),
                 ]
                 m.d.sync += left.eq(left - taken)
                 with m.If(taken & (left == 1)):

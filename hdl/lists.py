@@ -42,8 +42,8 @@ class ListBuilder(wiring.Component):
     Column c goes to bank c % banks as (c // banks, value), in ascending order; columns from ``live`` on are left out,
     and zeros too where ``skip`` is set. Before that, (0, 0) is written to all banks where the array will read past
     the end of a bank's list: to max(ceil(live / banks), 5) addresses, one a cycle. Then an element is taken every
-    cycle. ``done`` comes max(ceil(live / banks), 5) + length + 1 cycles after ``start`` when elements are always
-    there, together with the last write, and in any case the cycle after the last element is taken.
+    cycle. ``done`` comes max(ceil(live / banks), 5) + length + 2 cycles after ``start`` when elements are always
+    there, together with the last write, and in any case two cycles after the last element is taken.
 
     Parameters
     ----------
@@ -92,25 +92,36 @@ class ListBuilder(wiring.Component):
 
         clearing, appending = Signal(), Signal()
         skip = Signal(reset_less=True)
-        live, length = Signal.like(self.live, reset_less=True), Signal.like(self.length, reset_less=True)
-        # While clearing, the end of the columns that the lists up to this address can hold.
-        column = Signal(range(self.config.columns + banks * TRITS + 1), reset_less=True)
+        live, end = Signal.like(self.live, reset_less=True), Signal.like(self.length, reset_less=True)
+        # While clearing, the end of the columns that the lists up to the next address can hold.
+        column = Signal(range(self.config.columns + banks * (TRITS + 1) + 1), reset_less=True)
+        cleared = Signal(reset_less=True)
         index = Signal(range(self.config.list_depth), reset_less=True)
         bank = Signal(range(banks), reset_less=True)
         select = Signal(banks, reset_less=True)
-        m.d.comb += [self.busy.eq(clearing | appending), self.i.ready.eq(appending)]
-
         alive = column < live
         zero = self.i.payload == 0
-        entry = alive & ~(skip & zero)
+        judged = Signal()  # the element of the cycle before, of which all is known but its place in the list
+        m.d.comb += [self.busy.eq(clearing | appending | judged), self.i.ready.eq(appending)]
+        value, place = Signal.like(self.i.payload, reset_less=True), Signal.like(index, reset_less=True)
+        where, chosen = Signal.like(bank, reset_less=True), Signal.like(select, reset_less=True)
+        entry, active, skipped, opens, ends = (Signal(name=name, reset_less=True) for name in (
+            "entry", "active", "skipped", "opens", "ends"))
+        m.d.sync += [
+            judged.eq(appending & self.i.valid), value.eq(self.i.payload), place.eq(index), where.eq(bank),
+            chosen.eq(select), entry.eq(alive & ~(skip & zero)), active.eq(alive & ~zero),
+            skipped.eq(alive & skip & zero), opens.eq(index == 0), ends.eq(column == end),
+        ]
+
         count = Signal.like(count_read.data)
         next_count = Signal.like(count)
         m.d.comb += [
-            count_read.addr.eq(bank),
-            count.eq(Mux(index == 0, 0, count_read.data)),
+            count_read.addr.eq(where),
+            count.eq(Mux(opens, 0, count_read.data)),
             next_count.eq(count + entry),
-            count_write.addr.eq(bank),
+            count_write.addr.eq(where),
             count_write.data.eq(next_count),
+            count_write.en.eq(judged),
         ]
 
         m.d.sync += [self.o_write.select.eq(0), self.done.eq(0)]
@@ -118,35 +129,34 @@ class ListBuilder(wiring.Component):
             m.d.sync += [
                 self.o_write.select.eq(-1), self.o_write.address.eq(index),
                 self.o_write.index.eq(0), self.o_write.value.eq(0),
-                column.eq(column + banks), index.eq(index + 1),
+                column.eq(column + banks), index.eq(index + 1), cleared.eq(~alive & (index >= TRITS - 2)),
             ]
-            with m.If(~alive & (index >= TRITS - 1)):
-                m.d.sync += [clearing.eq(0), appending.eq(1), column.eq(0), index.eq(0)]
+            with m.If(cleared):
+                m.d.sync += [clearing.eq(0), appending.eq(1), column.eq(0), index.eq(0), cleared.eq(0)]
         with m.Elif(appending & self.i.valid):
-            m.d.comb += count_write.en.eq(1)
+            m.d.sync += [column.eq(column + 1), bank.eq(bank + 1), select.eq(select.rotate_left(1))]
+            with m.If(select[-1]):
+                m.d.sync += [bank.eq(0), index.eq(index + 1)]
+            with m.If(column == end):
+                m.d.sync += appending.eq(0)
+        with m.If(judged):
             m.d.sync += [
-                self.o_write.select.eq(Mux(entry, select, 0)), self.o_write.address.eq(count),
-                self.o_write.index.eq(index), self.o_write.value.eq(self.i.payload),
-                built.entries.eq(built.entries + entry),
-                built.active.eq(built.active + (alive & ~zero)),
-                built.skipped.eq(built.skipped + (alive & skip & zero)),
-                column.eq(column + 1), bank.eq(bank + 1), select.eq(select.rotate_left(1)),
+                self.o_write.select.eq(Mux(entry, chosen, 0)), self.o_write.address.eq(count),
+                self.o_write.index.eq(place), self.o_write.value.eq(value),
+                built.entries.eq(built.entries + entry), built.active.eq(built.active + active),
+                built.skipped.eq(built.skipped + skipped), self.done.eq(ends),
             ]
             # Counts grow by one: the first to pass the longest is the longest.
             with m.If(count == built.beats):
                 m.d.sync += built.beats.eq(next_count)
             with m.If(entry):
-                m.d.sync += built.words.eq(index + 1)
-            with m.If(select[-1]):
-                m.d.sync += [bank.eq(0), index.eq(index + 1)]
-            with m.If(column + 1 == length):
-                m.d.sync += [appending.eq(0), self.done.eq(1)]
+                m.d.sync += built.words.eq(place + 1)
 
         with m.If(self.start):
             m.d.sync += [
-                clearing.eq(1), appending.eq(0), self.done.eq(0), self.o_write.select.eq(0),
-                self.o_write.slot.eq(self.slot), skip.eq(self.skip), live.eq(self.live), length.eq(self.length),
-                column.eq(banks), index.eq(0), bank.eq(0), select.eq(1),
+                clearing.eq(1), cleared.eq(0), appending.eq(0), judged.eq(0), self.done.eq(0), self.o_write.select.eq(0),
+                self.o_write.slot.eq(self.slot), skip.eq(self.skip), live.eq(self.live), end.eq(self.length - 1),
+                column.eq(2 * banks), index.eq(0), bank.eq(0), select.eq(1),
                 built.eq(0), built.beats.eq(TRITS),
             ]
         return m

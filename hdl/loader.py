@@ -3,9 +3,8 @@
 from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
-from .codes import ByteDecoder, WordEncoder
+from .codes import ByteDecoder, Trits, WordEncoder
 from .config import TRITS
 from .tile import WeightWrite
 
@@ -14,9 +13,9 @@ __all__ = ["Loader"]
 
 
 class Loader(wiring.Component):
-    """Transcodes bytes to 9-bit words and deals them out: for each word, for each bank, for each tile one.
+    """Transcodes bytes to the code of the memories and deals them out: for each word, for each bank, for each tile one.
 
-    A byte a cycle; the write leaves two cycles after its byte is taken. Never stalls.
+    A byte a cycle; the write leaves three cycles after its byte is taken. Never stalls.
 
     Members
     -------
@@ -33,7 +32,7 @@ class Loader(wiring.Component):
         self.config = config
         super().__init__({
             "start": In(1),
-            "address": In(ceil_log2(config.depth) or 1),
+            "address": In(config.address_bits),
             "i": In(stream.Signature(8)),
             "o_weights": Out(WeightWrite(config)),
             "zeros": Out(range(TRITS + 1)),
@@ -46,7 +45,8 @@ class Loader(wiring.Component):
         address = Signal.like(self.address)
         bank, tile = Signal(self.config.banks), Signal(self.config.tiles)  # one-hot: where the next byte goes
         byte, valid = Signal(8, reset_less=True), Signal()
-        place = Signal(WeightWrite(self.config), reset_less=True)
+        code, trits, decoded = Signal(8, reset_less=True), Signal(Trits, reset_less=True), Signal()
+        place, there = (Signal(WeightWrite(self.config), name=name, reset_less=True) for name in ("place", "there"))
         write = Signal(WeightWrite(self.config))
 
         m.d.comb += self.i.ready.eq(1)
@@ -61,14 +61,15 @@ class Loader(wiring.Component):
         with m.If(self.start):
             m.d.sync += [bank.eq(1), tile.eq(1), address.eq(self.address)]
 
-        m.d.comb += [decoder.byte.eq(byte), encoder.trits.eq(decoder.trits), self.o_weights.eq(write)]
+        m.d.comb += [decoder.code.eq(byte), encoder.trits.eq(trits), self.o_weights.eq(write)]
+        m.d.sync += [code.eq(byte), trits.eq(decoder.trits), decoded.eq(valid), there.eq(place)]
         zeros = Signal.like(self.zeros)
         m.d.sync += [
-            write.bank.eq(Mux(valid, place.bank, 0)),
-            write.tile.eq(place.tile),
-            write.address.eq(place.address),
-            write.word.eq(encoder.word),
-            zeros.eq(Mux(valid, sum(~decoder.trits.non_zero[row] for row in range(TRITS)), 0)),
+            write.bank.eq(Mux(decoded, there.bank, 0)),
+            write.tile.eq(there.tile),
+            write.address.eq(there.address),
+            write.word.eq(code if self.config.single_port else encoder.word),
+            zeros.eq(Mux(decoded, sum(~trits.non_zero[row] for row in range(TRITS)), 0)),
         ]
         m.d.comb += self.zeros.eq(zeros)
         return m

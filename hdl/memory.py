@@ -1,4 +1,4 @@
-"""Block RAM with one write port and one read port."""
+"""Memories of the machine, for any technology."""
 
 from amaranth import *
 from amaranth.lib import memory, wiring
@@ -6,11 +6,38 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 
-__all__ = ["BlockMemory"]
+__all__ = ["BLOCK_LATENCY", "BlockMemory", "MemorySignature", "SinglePortMemory"]
+
+
+BLOCK_LATENCY = 2  # cycles from an address to its data
+
+
+class MemorySignature(wiring.Signature):
+    """Ports of a memory of ``depth`` words of ``lanes * width`` bits.
+
+    Members
+    -------
+    write_enable : In(lanes)
+        Lanes that are written, the lowest bits first.
+    write_address, write_data : In
+    read_enable, read_address : In
+    read_data : Out(lanes * width)
+    """
+
+    def __init__(self, *, depth, width, lanes=1):
+        address = max(ceil_log2(depth), 1)
+        super().__init__({
+            "write_enable": In(lanes),
+            "write_address": In(address),
+            "write_data": In(lanes * width),
+            "read_enable": In(1),
+            "read_address": In(address),
+            "read_data": Out(lanes * width),
+        })
 
 
 class BlockMemory(wiring.Component):
-    """Block RAM whose data is registered twice: ``read_data`` follows ``read_address`` after two cycles.
+    """Block RAM with one write port and one read port, whose data is registered twice: ``read_data`` follows ``read_address`` after two cycles.
 
     It keeps what was read last while ``read_enable`` is low. A word that is read in the cycle in which it is written is
     undefined; nothing in the machine uses such a word. Told this, synthesis adds no logic around the block RAM.
@@ -20,42 +47,59 @@ class BlockMemory(wiring.Component):
     depth : int
         Words.
     width : int
-        Bits of a word.
-
-    Members
-    -------
-    write_enable, write_address, write_data : In
-    read_enable, read_address : In
-    read_data : Out(width)
+        Bits of a lane.
+    lanes : int
+        Parts of a word that are written one by one.
+    init : list of int
+        The first words; zeros follow.
     """
 
-    def __init__(self, *, depth, width):
-        self.depth, self.width = depth, width
-        address = max(ceil_log2(depth), 1)
-        super().__init__({
-            "write_enable": In(1),
-            "write_address": In(address),
-            "write_data": In(width),
-            "read_enable": In(1),
-            "read_address": In(address),
-            "read_data": Out(width),
-        })
+    def __init__(self, *, depth, width, lanes=1, init=()):
+        self.depth, self.width, self.lanes, self.init = depth, width, lanes, init
+        super().__init__(MemorySignature(depth=depth, width=width, lanes=lanes))
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.storage = storage = memory.Memory(
-            shape=self.width, depth=self.depth, init=[], attrs={"no_rw_check": 1})
+            shape=self.lanes * self.width, depth=self.depth, init=self.init, attrs={"no_rw_check": 1})
         # Synthesis merges the register behind an asynchronous port into the block RAM, and only so heeds the attribute.
-        write, read = storage.write_port(), storage.read_port(domain="comb")
+        write, read = storage.write_port(granularity=self.width), storage.read_port(domain="comb")
         m.d.comb += [
             write.en.eq(self.write_enable),
             write.addr.eq(self.write_address),
             write.data.eq(self.write_data),
             read.addr.eq(self.read_address),
         ]
-        word, data = Signal(self.width, reset_less=True), Signal(self.width, reset_less=True)
+        word, data = (Signal.like(self.read_data, name=name, reset_less=True) for name in ("word", "data"))
         with m.If(self.read_enable):
             m.d.sync += word.eq(read.data)
         m.d.sync += data.eq(word)
         m.d.comb += self.read_data.eq(data)
+        return m
+
+
+class SinglePortMemory(wiring.Component):
+    """BlockMemory of one port: what is read in the cycle of a write is undefined.
+
+    Parameters
+    ----------
+    depth, width, lanes : int
+        As of BlockMemory.
+    """
+
+    def __init__(self, *, depth, width, lanes=1):
+        self.depth, self.width, self.lanes = depth, width, lanes
+        super().__init__(MemorySignature(depth=depth, width=width, lanes=lanes))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.block = block = BlockMemory(depth=self.depth, width=self.width, lanes=self.lanes)
+        m.d.comb += [
+            block.write_enable.eq(self.write_enable),
+            block.write_address.eq(self.write_address),
+            block.write_data.eq(self.write_data),
+            block.read_enable.eq(self.read_enable & ~self.write_enable.any()),
+            block.read_address.eq(self.read_address),
+            self.read_data.eq(block.read_data),
+        ]
         return m

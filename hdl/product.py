@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import ACCUMULATOR_BITS
+from .memory import BlockMemory, SinglePortMemory
 
 
 __all__ = ["Accumulator", "AccumulatorSignature", "PORTABLE", "Product", "ProductSignature", "Technology",
@@ -128,6 +129,8 @@ class Technology(NamedTuple):
     """The components that are written once more for a device where that pays."""
     product: type = Product
     accumulator: type = Accumulator
+    memory: type = BlockMemory
+    single_port_memory: type = SinglePortMemory
 
 
 PORTABLE = Technology()

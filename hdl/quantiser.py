@@ -27,7 +27,7 @@ def _magnitude_below(value):
 class Absmax(wiring.Component):
     """Largest magnitude of the values since ``clear``, m of golden.quantiser.absmax_quantise.
 
-    ``absmax`` follows ``valid`` by two cycles. One value a cycle.
+    ``absmax`` follows ``valid`` by three cycles. One value a cycle.
 
     Members
     -------
@@ -47,11 +47,12 @@ class Absmax(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         # Ones' complement above the sign never orders against |y|; so only the largest need be incremented.
-        key = Cat(self.value[-1], _magnitude_below(self.value))
+        key, valid = Signal(32, reset_less=True), Signal()
         largest = Signal.like(key)
+        m.d.sync += [key.eq(Cat(self.value[-1], _magnitude_below(self.value))), valid.eq(self.valid & ~self.clear)]
         with m.If(self.clear):
             m.d.sync += largest.eq(0)
-        with m.Elif(self.valid & _less(largest, key)):
+        with m.Elif(valid & _less(largest, key)):
             m.d.sync += largest.eq(key)
         m.d.sync += self.absmax.eq(largest[1:] + largest[0])
         return m

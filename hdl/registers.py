@@ -8,7 +8,8 @@ A frame on the link is ``END body END``, where ``body`` is escaped as in SLIP (R
 
 with all integers little-endian and the CRC that of Ethernet and zlib over all that stands before it. The device
 answers each frame in order with one frame that carries the same sequence: ``kind | REPLY``, or ``Kind.ERROR`` with a
-byte of ``Error``. A frame that is answered with an error has changed nothing, and every command may be repeated when
+byte of ``Error``: of several the first of CRC, LENGTH, KIND and CODE that holds for the frame as such, and then of
+RANGE, LENGTH, ORDER and LIST. A frame that is answered with an error has changed nothing, and every command may be repeated when
 its answer was lost; only a piece of a vector is then refused (ORDER), and the register OFFSET tells where to go on. Two
 ENDs with nothing between them are no frame. Beside the frame that it executes a device has room for WINDOW_FRAMES
 frames, and for WINDOW_BYTES bytes of payload and CRC in them: a driver sends no more ahead of their answers, for not

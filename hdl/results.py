@@ -6,14 +6,12 @@ from amaranth.lib.wiring import In, Out
 
 from .config import ACCUMULATOR_BITS, TRITS
 from .drain import Result
-from .memory import BlockMemory
+from .memory import BLOCK_LATENCY
+from .product import PORTABLE
 from .registers import ACCUMULATOR_BYTES
 
 
 __all__ = ["Results"]
-
-
-READ_CYCLES = 2  # of a BlockMemory
 
 
 class Results(wiring.Component):
@@ -34,8 +32,8 @@ class Results(wiring.Component):
         From the cycle after ``start`` until the last byte is taken; there is no other start meanwhile.
     """
 
-    def __init__(self, config):
-        self.config = config
+    def __init__(self, config, technology=PORTABLE):
+        self.config, self.technology = config, technology
         super().__init__({
             "i_results": In(Result(config)).array(config.tiles),
             "start": In(1),
@@ -53,7 +51,8 @@ class Results(wiring.Component):
         tile, row, blocks = Signal(range(config.tiles)), Signal(range(TRITS)), Signal.like(self.blocks)
         read_data = Array(Signal(ACCUMULATOR_BITS, name=f"data_{index}") for index in range(config.tiles))
         for index in range(config.tiles):
-            m.submodules[f"tile_{index}"] = store = BlockMemory(depth=config.blocks * TRITS, width=ACCUMULATOR_BITS)
+            m.submodules[f"tile_{index}"] = store = self.technology.memory(
+                depth=config.blocks * TRITS, width=ACCUMULATOR_BITS)
             m.d.comb += [
                 store.write_enable.eq(self.i_results[index].valid),
                 store.write_address.eq(self.i_results[index].address),
@@ -64,9 +63,9 @@ class Results(wiring.Component):
             ]
 
         value, left = Signal(ACCUMULATOR_BITS, reset_less=True), Signal(range(ACCUMULATOR_BYTES + 1))
-        age = Signal(range(READ_CYCLES + 1))  # cycles since the address changed
+        age = Signal(range(BLOCK_LATENCY + 1))  # cycles since the address changed
         taken = self.o.valid & self.o.ready
-        load = (blocks != 0) & (age == READ_CYCLES) & ((left == 0) | (left == 1) & taken)
+        load = (blocks != 0) & (age == BLOCK_LATENCY) & ((left == 0) | (left == 1) & taken)
         m.d.comb += [
             self.o.valid.eq(left != 0),
             self.o.payload.eq(value[:8]),
@@ -74,7 +73,7 @@ class Results(wiring.Component):
         ]
         with m.If(taken):
             m.d.sync += [value.eq(value >> 8), left.eq(left - 1)]
-        with m.If(age != READ_CYCLES):
+        with m.If(age != BLOCK_LATENCY):
             m.d.sync += age.eq(age + 1)
         with m.If(load):
             m.d.sync += [value.eq(read_data[tile]), left.eq(ACCUMULATOR_BYTES), age.eq(0),

@@ -1,9 +1,8 @@
 """Runs matrix-vector products: beat after beat, row block after row block."""
 
 from amaranth import *
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from .array import flush_cycles
 from .bank import Token
@@ -13,27 +12,26 @@ from .config import TRITS
 __all__ = ["QUEUE_DEPTH", "Run", "Sequencer"]
 
 
-QUEUE_DEPTH = 4
+QUEUE_DEPTH = 1  # enough to follow without a gap
 
 
 def Run(config):
     """A matrix-vector product: the descriptor of registers.RunLayout, checked, with the length of its list."""
-    word = ceil_log2(config.depth) or 1
     return data.StructLayout({
-        "slot": ceil_log2(config.slots) or 1,
+        "slot": config.slot_bits,
         "beats": range(config.list_depth + 1),
         "active": range(config.columns + 1),  # columns in the list whose activation is not zero
-        "base": word,
-        "stride": word + 1,
+        "base": config.address_bits,
+        "stride": config.address_bits + 1,
         "blocks": range(config.blocks + 1),
-        "destination": ceil_log2(config.blocks * TRITS),
+        "destination": config.result_bits,
     })
 
 
 class Sequencer(wiring.Component):
     """Queues products and issues their tokens without a gap, within a product and from one to the next.
 
-    An idle sequencer issues the first token three cycles after it takes a product. A product of B row blocks and a list
+    An idle sequencer issues the first token two cycles after it takes a product. A product of B row blocks and a list
     of L beats takes B * L cycles, and its last result is written flush_cycles(config) later (sim.cycles.result_cycles).
 
     Members
@@ -68,16 +66,12 @@ class Sequencer(wiring.Component):
         run = Signal(Run(self.config), reset_less=True)
         running, beat = Signal(), Signal.like(self.o_token.beat)
         flush = Signal(range(flush_cycles(self.config) + 1))
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=len(run.as_value()), depth=QUEUE_DEPTH)
-        following = data.View(Run(self.config), queue.r_data)
-        last = beat + 1 == run.beats
+        following, waiting = Signal.like(run, reset_less=True), Signal()
+        last = Signal()  # the beat is; lists have five or more
         finish = last & (run.blocks == 1)
 
         m.d.comb += [
-            queue.w_data.eq(self.i.payload),
-            queue.w_en.eq(self.i.valid),
-            self.i.ready.eq(queue.w_rdy),
-            queue.r_en.eq(~running | finish),
+            self.i.ready.eq(~waiting),
             self.o_token.valid.eq(running),
             self.o_token.first.eq(beat == 0),
             self.o_token.last.eq(last),
@@ -86,12 +80,12 @@ class Sequencer(wiring.Component):
             self.o_token.base.eq(run.base),
             self.o_token.destination.eq(run.destination),
             self.flushing.eq(~running & (flush != 0)),
-            self.pending.eq(queue.level + (running | (flush != 0))),
+            self.pending.eq(waiting + (running | (flush != 0))),
             self.block_done.eq(running & last),
             self.active.eq(run.active),
         ]
         with m.If(running):
-            m.d.sync += flush.eq(flush_cycles(self.config))
+            m.d.sync += [flush.eq(flush_cycles(self.config)), last.eq(~last & (beat + 2 == run.beats))]
             with m.If(last):
                 m.d.sync += [
                     beat.eq(0),
@@ -103,6 +97,8 @@ class Sequencer(wiring.Component):
                 m.d.sync += beat.eq(beat + 1)
         with m.Elif(flush != 0):
             m.d.sync += flush.eq(flush - 1)
-        with m.If(queue.r_en):
-            m.d.sync += [running.eq(queue.r_rdy), run.eq(following), beat.eq(0)]
+        with m.If(~running | finish):
+            m.d.sync += [running.eq(waiting), run.eq(following), beat.eq(0), waiting.eq(0)]
+        with m.If(self.i.valid & ~waiting):
+            m.d.sync += [following.eq(self.i.payload), waiting.eq(1)]
         return ResetInserter(self.clear)(m)

@@ -1,32 +1,35 @@
-"""A tile: five rows of one column bank, with their weights."""
+"""A stack of tiles: five rows each of one column bank, with their weights."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
-from .codes import WORD_BITS, WordDecoder
+from .codes import BYTE_BITS, WORD_BITS, ByteDecoder, WordDecoder
 from .config import TRITS
-from .memory import BlockMemory
 from .product import sum_width
 
 
-__all__ = ["Operand", "Tile", "WeightWrite"]
+__all__ = ["Operand", "Tile", "WeightWrite", "code_bits"]
 
 
 def Operand(config):
     """An activation and the word of its column: {valid, address, x}."""
-    return data.StructLayout({"valid": 1, "address": ceil_log2(config.depth) or 1, "x": signed(8)})
+    return data.StructLayout({"valid": 1, "address": config.address_bits, "x": signed(8)})
+
+
+def code_bits(config):
+    """Bits of five weights in memory."""
+    return BYTE_BITS if config.single_port else WORD_BITS
 
 
 def WeightWrite(config):
     """A word on its way to the tile (one-hot) of a bank (one-hot, this bank first)."""
-    return data.StructLayout({"bank": config.banks, "tile": config.tiles, "address": ceil_log2(config.depth) or 1,
-                              "word": WORD_BITS})
+    return data.StructLayout({"bank": config.banks, "tile": config.tiles, "address": config.address_bits,
+                              "word": code_bits(config)})
 
 
 class Tile(wiring.Component):
-    """Weight memory, trit decoder and one product for each of five rows.
+    """Weight memory, and for each tile of the stack a trit decoder and one product for each of five rows.
 
     Drawn for one row; ``operand`` enters in cycle 0, ``sums`` must come in cycle 3 and leave in cycle 4::
 
@@ -45,8 +48,10 @@ class Tile(wiring.Component):
     -------
     i_operand : In(Operand)
     o_operand : Out(Operand)
-        To the tile below, a cycle later.
-    write_enable, write_address, write_word : In
+        To the stack below, a cycle later.
+    write_enable : In(config.stack)
+        Tiles that are written.
+    write_address, write_word : In
     i_sums, o_sums : partial sums of the rows, in the technology's form
     i_signs, o_signs : what the technology wants to know of them, a cycle earlier
     """
@@ -56,41 +61,48 @@ class Tile(wiring.Component):
         super().__init__({
             "i_operand": In(Operand(config)),
             "o_operand": Out(Operand(config)),
-            "write_enable": In(1),
-            "write_address": In(ceil_log2(config.depth) or 1),
-            "write_word": In(WORD_BITS),
-            "i_sums": In(signed(sum_width(position))).array(TRITS),
-            "o_sums": Out(signed(sum_width(position + 1))).array(TRITS),
-            "i_signs": In(TRITS),
-            "o_signs": Out(TRITS),
+            "write_enable": In(config.stack),
+            "write_address": In(config.address_bits),
+            "write_word": In(code_bits(config)),
+            "i_sums": In(signed(sum_width(position))).array(config.stack * TRITS),
+            "o_sums": Out(signed(sum_width(position + 1))).array(config.stack * TRITS),
+            "i_signs": In(config.stack * TRITS),
+            "o_signs": Out(config.stack * TRITS),
         })
 
     def elaborate(self, platform):
         m = Module()
+        stack, width = self.config.stack, code_bits(self.config)
+        memory, decoder_type = ((self.technology.single_port_memory, ByteDecoder) if self.config.single_port else
+                                (self.technology.memory, WordDecoder))
         operand = Signal.like(self.i_operand, reset_less=True)
         m.d.sync += operand.eq(self.i_operand)
         m.d.comb += self.o_operand.eq(operand)
 
-        m.submodules.weights = weights = BlockMemory(depth=self.config.depth, width=WORD_BITS)
-        m.submodules.decoder = decoder = WordDecoder()
+        m.submodules.weights = weights = memory(depth=self.config.depth, width=width, lanes=stack)
         m.d.comb += [
             weights.write_enable.eq(self.write_enable),
             weights.write_address.eq(self.write_address),
-            weights.write_data.eq(self.write_word),
+            weights.write_data.eq(self.write_word.replicate(stack)),
             weights.read_enable.eq(self.i_operand.valid),
             weights.read_address.eq(self.i_operand.address),
-            decoder.word.eq(weights.read_data),
         ]
         x_read, x = Signal(signed(8), reset_less=True), Signal(signed(8), reset_less=True)
         m.d.sync += [x_read.eq(operand.x), x.eq(x_read)]
 
-        for row in range(TRITS):
+        trits = []
+        for lane in range(stack):
+            m.submodules[f"decoder_{lane}"] = decoder = decoder_type()
+            m.d.comb += decoder.code.eq(weights.read_data.word_select(lane, width))
+            trits += [(decoder.trits.non_zero[row], decoder.trits.sign[row]) for row in range(TRITS)]
+
+        for row, (non_zero, sign) in enumerate(trits):
             m.submodules[f"product_{row}"] = product = self.technology.product(position=self.position)
             m.d.comb += [
                 product.i.eq(self.i_sums[row]),
                 product.i_sign.eq(self.i_signs[row]),
-                product.non_zero.eq(decoder.trits.non_zero[row]),
-                product.sign.eq(decoder.trits.sign[row]),
+                product.non_zero.eq(non_zero),
+                product.sign.eq(sign),
                 product.x.eq(x),
                 self.o_sums[row].eq(product.o),
                 self.o_signs[row].eq(product.o_sign),

@@ -16,6 +16,7 @@ from .product import PORTABLE
 from .registers import Kind
 from .results import Results
 from .sequencer import Sequencer
+from .stage import Stage
 from .vector import VectorUnit
 
 
@@ -73,11 +74,13 @@ class Top(wiring.Component):
         m.submodules.commands = commands = CommandReader(config)
         m.submodules.executor = executor = Executor(config)
         m.submodules.loader = loader = Loader(config)
-        m.submodules.vector = vector = VectorUnit(config)
+        m.submodules.vector = vector = VectorUnit(config, self.technology)
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.array = array = Array(config, self.technology)
-        m.submodules.results = results = Results(config)
+        m.submodules.results = results = Results(config, self.technology)
         m.submodules.counters = counters = Counters(config)
+        m.submodules.elements = elements = Stage(8)
+        m.submodules.answer = answer = Stage(8)
         m.submodules.transmitter = transmitter = FrameTransmitter()
 
         wiring.connect(m, wiring.flipped(self.i), receiver.i)
@@ -86,11 +89,14 @@ class Top(wiring.Component):
         wiring.connect(m, commands.o, executor.i)
         wiring.connect(m, commands.o_data, executor.i_data)
         wiring.connect(m, executor.o_weights, loader.i)
-        wiring.connect(m, executor.o_vector, vector.i)
+        wiring.connect(m, executor.o_vector, elements.i)
+        wiring.connect(m, elements.o, vector.i)
         wiring.connect(m, executor.o_run, sequencer.i)
         wiring.connect(m, results.o, executor.i_results)
         wiring.connect(m, executor.o_header, transmitter.i_header)
-        wiring.connect(m, executor.o_payload, transmitter.i_payload)
+        wiring.connect(m, counters.o, executor.i_registers)
+        wiring.connect(m, executor.o_payload, answer.i)
+        wiring.connect(m, answer.o, transmitter.i_payload)
         wiring.connect(m, transmitter.o, wiring.flipped(self.o))
 
         arguments = commands.o.payload.arguments
@@ -99,6 +105,7 @@ class Top(wiring.Component):
             loader.address.eq(arguments.weights.address),
             vector.clear.eq(executor.clear),
             vector.start.eq(executor.vector_start),
+            vector.opens.eq(executor.vector_opens),
             vector.count.eq(executor.vector_count),
             vector.query.eq(arguments.run.slot),
             executor.vector_busy.eq(vector.busy),
@@ -119,7 +126,7 @@ class Top(wiring.Component):
             self.trace.token.eq(sequencer.o_token),
         ]
         m.d.comb += [getattr(vector, name).eq(arguments.vector[name])
-                     for name in ("slot", "flags", "length", "live", "offset")]
+                     for name in ("slot", "flags", "length", "live")]
         for tile in range(config.tiles):
             m.d.comb += [
                 results.i_results[tile].eq(array.o_results[tile]),
@@ -129,9 +136,9 @@ class Top(wiring.Component):
         received, sent = self.i.valid & self.i.ready, self.o.valid & self.o.ready
         m.d.comb += [
             counters.clear.eq(executor.clear),
-            counters.snapshot.eq(executor.snapshot),
-            counters.address.eq(executor.register),
-            executor.value.eq(counters.value),
+            counters.start.eq(executor.registers_start),
+            counters.first.eq(arguments.span.first),
+            counters.count.eq(arguments.span.count),
             counters.pending.eq(sequencer.pending),
             counters.absmax.eq(vector.absmax),
             counters.beats.eq(vector.built.beats),

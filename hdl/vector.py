@@ -5,7 +5,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .lists import ListBuilder, ListState, ListWriteLayout
-from .memory import BlockMemory
+from .memory import BLOCK_LATENCY
+from .product import PORTABLE
 from .quantiser import QUANTISER_LATENCY, Absmax, Quantiser
 from .registers import Flags
 
@@ -14,7 +15,6 @@ __all__ = ["ELEMENT_LATENCY", "Elements", "VectorUnit"]
 
 
 ELEMENT_BYTES = 4
-BLOCK_LATENCY = 2  # of BlockMemory
 ELEMENT_LATENCY = BLOCK_LATENCY + QUANTISER_LATENCY
 
 
@@ -46,8 +46,8 @@ class Elements(wiring.Component):
     o : Out(stream.Signature(signed(8), always_ready=True))
     """
 
-    def __init__(self, config):
-        self.config = config
+    def __init__(self, config, technology=PORTABLE):
+        self.config, self.technology = config, technology
         super().__init__({
             "start": In(1),
             "opens": In(1),
@@ -62,7 +62,8 @@ class Elements(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.absmax = absmax = Absmax()
-        m.submodules.storage = storage = BlockMemory(depth=self.config.columns, width=8 * ELEMENT_BYTES)
+        m.submodules.storage = storage = self.technology.memory(
+            depth=self.config.columns, width=8 * ELEMENT_BYTES)
         m.submodules.quantiser = quantiser = Quantiser()
 
         word, byte = Signal(8 * ELEMENT_BYTES, reset_less=True), Signal(range(ELEMENT_BYTES), reset_less=True)
@@ -96,16 +97,16 @@ class Elements(wiring.Component):
 class VectorUnit(wiring.Component):
     """Quantises vectors and lists them, golden.quantiser.absmax_quantise and golden.layout.activation_lists.
 
-    A vector comes in one or more pieces, each announced by ``start``; offset 0 opens it, and abandons one that is
-    open. One byte a cycle is taken, except that int8 elements wait while the list memories are cleared, which begins
+    A vector comes in one or more pieces, each announced by ``start``; one with ``opens`` is the first, and abandons a
+    vector that is open. One byte a cycle is taken, except that int8 elements wait while the list memories are cleared, which begins
     at opening. int32 elements are little-endian; once the last is there, one a cycle is quantised.
 
-    The list is ready 2 cycles after the last byte of int8 elements is taken, and length + 14 after the last byte of
+    The list is ready 3 cycles after the last byte of int8 elements is taken, and length + 15 after the last byte of
     int32 elements. From ``start`` of a vector of one piece, with bytes always there, it is
-    max(ceil(live / banks), 5) + length + 2 and 5 * length + 14 cycles: sim.cycles.vector_cycles.
+    max(ceil(live / banks), 5) + length + 3 and 5 * length + 15 cycles: sim.cycles.vector_cycles.
 
-    The caller keeps to the following: offsets are 0 or ``expected``, ``offset + count <= length <= config.columns``,
-    ``live <= length``, ``count`` is not 0, and nothing is started while ``busy``. A list that is read by the array
+    The caller keeps to the following: a piece opens a vector or goes on at ``expected``, no piece goes beyond
+    ``length <= config.columns``, ``live <= length``, ``count`` is not 0, and nothing is started while ``busy``. A list that is read by the array
     must not be opened.
 
     Parameters
@@ -118,10 +119,12 @@ class VectorUnit(wiring.Component):
         Pulse: abandon what is running, forget all lists; idle in the next cycle.
     start : In(1)
         A piece follows on ``i``, of which the next six tell.
+    opens : In(1)
+        It is the first of a vector.
     slot, flags, length, live : In
         As in VECTOR; looked at when a vector is opened only.
-    offset, count : In(range(config.columns + 1))
-        First element and number of elements.
+    count : In(range(config.columns + 1))
+        Number of elements.
     i : In(stream.Signature(8))
         Bytes of the elements of a piece; none are taken but between pieces' starts and ends.
     busy : Out(1)
@@ -144,17 +147,17 @@ class VectorUnit(wiring.Component):
         Of that list.
     """
 
-    def __init__(self, config):
-        self.config = config
+    def __init__(self, config, technology=PORTABLE):
+        self.config, self.technology = config, technology
         columns = range(config.columns + 1)
         super().__init__({
             "clear": In(1),
             "start": In(1),
+            "opens": In(1),
             "slot": In(range(config.slots)),
             "flags": In(8),
             "length": In(columns),
             "live": In(columns),
-            "offset": In(columns),
             "count": In(columns),
             "i": In(stream.Signature(8)),
             "busy": Out(1),
@@ -171,15 +174,15 @@ class VectorUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.elements = elements = Elements(self.config)
+        m.submodules.elements = elements = Elements(self.config, self.technology)
         m.submodules.builder = builder = ListBuilder(self.config)
 
-        opens = self.start & (self.offset == 0)
+        opens = self.start & self.opens
         takes_int8, skip = (self.flags & Flags.INT8).any(), (self.flags & Flags.SKIP).any()
-        int8, length = Signal(reset_less=True), Signal.like(self.length, reset_less=True)
+        int8, end = Signal(reset_less=True), Signal.like(self.length, reset_less=True)
         remaining = Signal.like(self.count, reset_less=True)
         position = self.expected  # of the element that is received, and then again that is read
-        last = position + 1 == length
+        last = position == end
         receiving, reading, received = Signal(), Signal(), Signal()
 
         taken = self.i.valid & self.i.ready
@@ -205,7 +208,7 @@ class VectorUnit(wiring.Component):
         with m.If(received | reading):
             m.d.sync += position.eq(Mux(last, 0, position + 1))
         with m.If(opens):
-            m.d.sync += [position.eq(0), length.eq(self.length), int8.eq(takes_int8)]
+            m.d.sync += [position.eq(0), end.eq(self.length - 1), int8.eq(takes_int8)]
             m.d.sync += self.ready.bit_select(self.slot, 1).eq(0)
         with m.FSM() as fsm:
             m.d.comb += [self.busy.eq(~fsm.ongoing("IDLE")),

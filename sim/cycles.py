@@ -58,7 +58,7 @@ def vector_cycles(length, live, banks, int8):
 
     The lists are cleared while int32 elements are received, and these are then read back.
     """
-    listing = 2
+    listing = 3
     if int8:
         return clear_cycles(live, banks) + length + listing
     return 4 * length + length + QUANTISE + listing
@@ -66,35 +66,35 @@ def vector_cycles(length, live, banks, int8):
 
 def listing_cycles(length, int8):
     """Cycles in which hdl.vector.VectorUnit quantises and lists a vector that has arrived."""
-    return 1 if int8 else length + QUANTISE + 1
+    return 2 if int8 else length + QUANTISE + 2
 
 
 def flush_cycles(config):
-    """Cycles from a row block's last beat to its last result: through the banks, the tiles, and 12 registers and rows.
+    """Cycles from a row block's last beat to its last result: through the banks, the stacks of tiles, and 12 registers and rows.
 
     Two to read the list, one to address the weights, two to read them, one to decode, one each for the product, the
     accumulator and the holding register, then five results a tile, the last of which is written as it leaves.
     """
-    return config.banks + config.tiles + 12
+    return config.banks + config.hops + 12
 
 
 def result_cycles(config, blocks, beats):  # -> int64 [blocks, tiles, 5]
     """Cycle, counted from a product's first beat, in which each result is written.
 
-    Tiles are skewed by a cycle, and a tile's five results follow each other.
+    Stacks of tiles are skewed by a cycle, and a tile's five results follow each other.
     """
     last_beat = (1 + np.arange(blocks)) * beats - 1
-    before_last = (config.tiles - 1 - np.arange(config.tiles))[:, None] + TRITS - 1 - np.arange(TRITS)
+    before_last = (config.hops - 1 - np.arange(config.tiles) // config.stack)[:, None] + TRITS - 1 - np.arange(TRITS)
     return last_beat[:, None, None] + flush_cycles(config) - before_last
 
 
 def issue_latency():
     """Cycles from the END of a RUN, taken by an idle machine whose list is ready, to its first beat.
 
-    Two to the header (hdl.frame), 18 and one a byte of the arguments to the command (hdl.command), three to check it
+    Two to the header (hdl.frame), 19 and one a byte of the arguments to the command (hdl.command), four to check it
     and queue the product (hdl.executor), two to the first token (hdl.sequencer).
     """
-    return 2 + 18 + RunLayout.size // 8 + 3 + 2
+    return 2 + 19 + RunLayout.size // 8 + 4 + 2
 
 
 def array_cycles(config, placed, x, skip=True):  # Placed, int8 [n] -> cycles

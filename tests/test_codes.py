@@ -55,12 +55,12 @@ def test_invalid_bytes():
 
 
 def test_word_decoder():
-    rows = rtl_table(WordDecoder(), "word", range(512), "trits")
+    rows = rtl_table(WordDecoder(), "code", range(512), "trits")
     assert [trits_of(row[0]) for row in rows] == word_decode(np.arange(512)).tolist()
 
 
 def test_byte_decoder():
-    rows = rtl_table(ByteDecoder(), "byte", range(256), "trits", "valid")
+    rows = rtl_table(ByteDecoder(), "code", range(256), "trits", "valid")
     assert [byte for byte in range(256) if not rows[byte][1]] == BYTE_INVALID
     valid = [byte for byte in range(256) if rows[byte][1]]
     assert [trits_of(rows[byte][0]) for byte in valid] == byte_decode(np.array(valid)).tolist()

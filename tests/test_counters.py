@@ -2,11 +2,11 @@ import random
 from itertools import product
 
 import pytest
-from amaranth import Signal
 
 import hdl.counters
 from hdl.config import PRESETS, TRITS, Config
 from hdl.counters import Counters
+from hdl.memory import BlockMemory
 from hdl.registers import MAGIC, MAP_HASH, VERSION, Register
 from sim.streams import simulate
 
@@ -18,30 +18,61 @@ COUNTERS = [Register.CYCLES, *ALL_CAUSES, *COUNTED]
 STATE = {Register.PENDING: "pending", Register.ABSMAX: "absmax", Register.BEATS: "beats", Register.OFFSET: "offset"}
 
 
-def rtl_count(events, *, snapshots=(), clears=(), config=CONFIG, counters=None):
-    """{register: value} as they are read after each snapshot, one a cycle while counting goes on.
+def rtl_read(counters, events, *, starts=(0,), clears=(), state=(), first=0, count=len(Register), stall=0.0):
+    """[{register: value}] as read from each of the cycles ``starts`` on, or as soon as the reading before has ended.
 
-    ``events`` has for each cycle {register: 1 or growth}; they are 0 after its end.
+    ``events`` has for each cycle {register: 1 or growth}; they are 0 after its end. Returns the cycles of the starts
+    and of the first bytes too.
     """
-    counters = counters or Counters(config)
-    reads, pending = [], []
+    reads, started, first_bytes, cycle = [], [], [], 0
+    rng = random.Random(1)
 
-    async def bench(ctx):
-        for cycle in range(max([len(events), *snapshots]) + len(COUNTERS) + 1):
+    async def drive(ctx):
+        nonlocal cycle
+        for port, value in dict(state).items():
+            ctx.set(getattr(counters, port), value)
+        while len(reads) < len(starts):
             now = events[cycle] if cycle < len(events) else {}
             ctx.set(counters.i_events, {register.name.lower(): value for register, value in now.items()})
             ctx.set(counters.clear, cycle in clears)
-            ctx.set(counters.snapshot, cycle in snapshots)
-            if pending:
-                ctx.set(counters.address, pending[0])
-                reads[-1][pending.pop(0)] = ctx.get(counters.value)
-            if cycle in snapshots:
-                assert not pending
-                reads.append({})
-                pending.extend(COUNTERS)
             await ctx.tick()
+            cycle += 1
 
-    simulate(counters, bench)
+    async def read(ctx):
+        ctx.set(counters.first, first)
+        ctx.set(counters.count, count)
+        for start in starts:
+            while cycle < start:
+                await ctx.tick()
+            started.append(cycle)
+            ctx.set(counters.start, 1)
+            await ctx.tick()
+            ctx.set(counters.start, 0)
+            received = b""
+            while len(received) < 4 * count:
+                ctx.set(counters.o.ready, rng.random() >= stall)
+                now = cycle
+                _, _, valid, ready, payload = await ctx.tick().sample(
+                    counters.o.valid, counters.o.ready, counters.o.payload)
+                if valid and len(first_bytes) == len(reads):
+                    first_bytes.append(now)
+                if valid and ready:
+                    received += bytes([payload])
+            values = [int.from_bytes(received[place:place + 4], "little") for place in range(0, len(received), 4)]
+            reads.append(dict(zip(list(Register)[first:first + count], values)))
+
+    simulate(counters, drive, read)
+    return reads, started, first_bytes
+
+
+def assert_counted(events, *, starts, clears=(), **options):
+    """Whatever is read is right for one and the same cycle; returns what was read."""
+    reads, started, first_bytes = rtl_read(Counters(CONFIG), events, starts=starts, clears=clears, **options)
+    for read, start, first_byte in zip(reads, started, first_bytes, strict=True):
+        since = max([0, *[clear + 1 for clear in clears if clear < start]])
+        seen = since + read[Register.CYCLES]
+        assert start - 1 <= seen <= start + 64 and first_byte <= start + 136
+        assert {register: read[register] for register in COUNTERS} == reference(events, since, seen)
     return reads
 
 
@@ -49,16 +80,12 @@ def cause_of(now):
     return next((cause for cause in CAUSES if now.get(cause)), Register.CYCLES_IDLE)
 
 
-def reference(events, *, snapshots, clears=()):
-    """What has happened since the last clear and before each snapshot."""
-    reads = []
-    for snapshot in snapshots:
-        since = max([-1, *[clear for clear in clears if clear < snapshot]]) + 1
-        counted = [events[cycle] if cycle < len(events) else {} for cycle in range(since, snapshot)]
-        reads.append({Register.CYCLES: len(counted)}
-                     | {cause: sum(cause_of(now) == cause for now in counted) for cause in ALL_CAUSES}
-                     | {register: sum(now.get(register, 0) for now in counted) for register in COUNTED})
-    return reads
+def reference(events, since, end):
+    """What has happened from one cycle to before another."""
+    counted = [events[cycle] if cycle < len(events) else {} for cycle in range(since, end)]
+    return ({Register.CYCLES: len(counted)}
+            | {cause: sum(cause_of(now) == cause for now in counted) for cause in ALL_CAUSES}
+            | {register: sum(now.get(register, 0) for now in counted) for register in COUNTED})
 
 
 def random_events(rng, count, largest):
@@ -72,81 +99,78 @@ def random_events(rng, count, largest):
     return events
 
 
+@pytest.mark.parametrize("stall", [0.0, 0.7])
 @pytest.mark.parametrize("seed", range(3))
-def test_random(seed):
+def test_random(seed, stall):
     rng = random.Random(seed)
-    events = random_events(rng, 300, CONFIG.columns)
-    schedule = {"snapshots": [0, 40, 100, 140, 200, 299], "clears": [70, 119, 199]}
-    reads = rtl_count(events, **schedule)
-    assert reads == reference(events, **schedule)
-    for read in reads:
+    events = random_events(rng, 3000, CONFIG.columns)
+    starts = sorted(rng.sample(range(3000), 8))
+    for read in assert_counted(events, starts=starts, stall=stall):
         assert sum(read[cause] for cause in ALL_CAUSES) == read[Register.CYCLES]
 
 
 def test_causes_by_priority():
     """All combinations of causes, a cycle each: half of them are the first one's, a quarter the second one's."""
     events = [dict(zip(CAUSES, applies, strict=True)) for applies in product((0, 1), repeat=len(CAUSES))]
-    (read,) = rtl_count(events, snapshots=[len(events)])
-    assert [read[cause] for cause in ALL_CAUSES] == [16, 8, 4, 2, 1, 1]
-    assert read[Register.CYCLES] == 32
+    (read,) = assert_counted(events, starts=[len(events)])
+    assert [read[cause] for cause in ALL_CAUSES[:-1]] == [16, 8, 4, 2, 1]
 
 
 @pytest.mark.parametrize("register", COUNTED)
 def test_each_event(register):
     """Alone, by one, by the most, and for long."""
-    events = [{register: growth} for growth in [1, 0, CONFIG.columns, 1] + [CONFIG.columns] * 20]
-    (read,) = rtl_count(events, snapshots=[len(events)])
-    assert read == reference(events, snapshots=[len(events)])[0]
-    assert read[register] == 21 * CONFIG.columns + 2
+    events = [{register: growth} for growth in [1, 0, CONFIG.columns, 1] + [CONFIG.columns] * 200]
+    (read,) = assert_counted(events, starts=[len(events)])
+    assert read[register] == 201 * CONFIG.columns + 2
 
 
 @pytest.mark.parametrize("columns", [1, 3, 4, 16384])
 def test_growth_fits(columns):
     """A byte of weights has up to five zeros, however short vectors are."""
     config = Config(name="test", banks=1, tiles=1, depth=1, columns=columns, blocks=1)
-    events = [{Register.WEIGHTS_ZERO: TRITS, Register.ENTRIES: columns, Register.MACS: columns}] * 3
-    (read,) = rtl_count(events, snapshots=[3], config=config)
-    assert [read[register] for register in events[0]] == [3 * TRITS, 3 * columns, 3 * columns]
+    events = [{Register.WEIGHTS_ZERO: TRITS, Register.ENTRIES: columns, Register.MACS: columns}] * 130
+    (read,), _, _ = rtl_read(Counters(config), events, starts=[130])
+    assert [read[register] for register in events[0]] == [130 * TRITS, 130 * columns, 130 * columns]
 
 
-def test_clear():
-    """Counting begins anew in the cycle after; what was seen before stays until the next snapshot."""
-    events = random_events(random.Random(5), 100, CONFIG.columns)
-    assert rtl_count(events, snapshots=[30], clears=[31, 33]) == reference(events, snapshots=[30])
-    (read,) = rtl_count(events, snapshots=[31], clears=[30])
-    assert set(read.values()) == {0}
+@pytest.mark.parametrize("clear", [*range(60, 70), 126, 127, 128])
+def test_clear(clear):
+    """In any cycle of a round: counting begins anew in the cycle after, also for what is read at once."""
+    events = random_events(random.Random(5), 400, CONFIG.columns)
+    assert_counted(events, starts=[clear + 1, clear + 300], clears=[20, clear])
 
 
 def test_wraps(monkeypatch):
     """At 2 ** 32, each counter for itself."""
-    monkeypatch.setattr(hdl.counters, "Signal", lambda *args, **options: Signal(*args, init=2 ** 32 - 10, **options))
-    events = [dict.fromkeys([*CAUSES[:1], *COUNTED], 1)] * 12
-    reads = rtl_count(events, snapshots=[9, 49])
-    assert [read[Register.BYTES_IN] for read in reads] == [2 ** 32 - 1, 2]
-    assert [read[Register.CYCLES] for read in reads] == [2 ** 32 - 1, 39]
-    assert [read[Register.CYCLES_LOAD] for read in reads] == [2 ** 32 - 10] * 2
+    class Full(BlockMemory):
+        def __init__(self, *, depth, width, init):
+            super().__init__(depth=depth, width=width, init=[*init, 2 ** 32 - 10])  # the word that counters begin at
+
+    monkeypatch.setattr(hdl.counters, "BlockMemory", Full)
+    reads, _, _ = rtl_read(Counters(CONFIG), [{Register.BYTES_IN: 1}] * 12, starts=[100])
+    assert reads[0][Register.BYTES_IN] == 2
+    assert reads[0][Register.BYTES_OUT] == 2 ** 32 - 10
+    assert reads[0][Register.CYCLES] < 200
+
+
+@pytest.mark.parametrize("first, count", [(0, 1), (28, 1), (9, 4), (5, 11)])
+def test_some(first, count):
+    reads, _, _ = rtl_read(Counters(CONFIG), [], starts=[0, 1], first=first, count=count)
+    assert [list(read) for read in reads] == [list(Register)[first:first + count]] * 2
 
 
 @pytest.mark.parametrize("config", [CONFIG, *PRESETS.values()], ids=lambda config: config.name)
 def test_identification(config):
-    """They are there without a snapshot, and so is the state."""
+    """And the state, from bit to bit."""
     counters, rng = Counters(config), random.Random(6)
     expected = {Register.MAGIC: MAGIC, Register.VERSION: VERSION, Register.MAP: MAP_HASH, Register.BANKS: config.banks,
                 Register.TILES: config.tiles, Register.DEPTH: config.depth, Register.COLUMNS: config.columns,
                 Register.BLOCKS: config.blocks, Register.SLOTS: config.slots}
-
-    async def bench(ctx):
-        for value in (0, 1, rng.getrandbits(32), 2 ** 32 - 1):
-            for register, port in STATE.items():
-                ctx.set(getattr(counters, port), value)
-                expected[register] = ctx.get(getattr(counters, port))
-                assert expected[register] == value % (1 << len(getattr(counters, port)))
-            for register, known in expected.items():
-                ctx.set(counters.address, register)
-                assert ctx.get(counters.value) == known
-            await ctx.tick()
-
-    simulate(counters, bench)
+    state = {port: rng.getrandbits(len(getattr(counters, port))) for port in STATE.values()}
+    reads, _, _ = rtl_read(counters, [], starts=[0, 0], state=state)
+    expected |= {register: state[port] for register, port in STATE.items()}
+    for read in reads:
+        assert {register: read[register] for register in expected} == expected
 
 
 def test_every_register():

@@ -12,8 +12,8 @@ CONFIG = Config(name="test", banks=2, tiles=2, depth=40, columns=30, blocks=50, 
 WORD = CONFIG.banks * CONFIG.tiles  # bytes
 BLOCK = CONFIG.rows * ACCUMULATOR_BYTES
 STALLS = [(0, 0), (0.6, 0), (0, 0.6), (0.5, 0.5)]
-PULSES = ("clear", "snapshot", "load_start", "vector_start", "results_start")
-STREAMS = ("o_header", "o_payload", "o_weights", "o_vector", "o_run", "i_data", "i_results")
+PULSES = ("clear", "registers_start", "load_start", "vector_start", "results_start")
+STREAMS = ("o_header", "o_payload", "o_weights", "o_vector", "o_run", "i_data", "i_registers", "i_results")
 RUN_FIELDS = ("slot", "beats", "active", "base", "stride", "blocks", "destination")
 LAYOUTS = {Kind.READ: "span", Kind.WEIGHTS: "weights", Kind.VECTOR: "vector", Kind.RUN: "run", Kind.RESULTS: "span"}
 OPENED = ("slot", "flags", "length", "live")
@@ -62,12 +62,7 @@ def results(first, count, **options):
     return item_of(Kind.RESULTS, first=first, count=count, **options)
 
 
-def register_values(number):
-    rng = random.Random(number)
-    return [rng.getrandbits(32) for _ in Register]
-
-
-def result_bytes(number, count):
+def answer_bytes(number, count):
     return random.Random(number).randbytes(count)
 
 
@@ -117,10 +112,8 @@ class Machine:
         kind, payload, done, sent = command["kind"], b"", [], {"weights": b"", "vector": b""}
         match kind:
             case Kind.READ:
-                first, count = arguments["first"], arguments["count"]
-                done = ["snapshot"]
-                payload = b"".join(value.to_bytes(4, "little")
-                                   for value in register_values(self.number)[first:first + count])
+                done = ["registers_start"] if arguments["count"] else []
+                payload = answer_bytes(self.number, 4 * arguments["count"])
             case Kind.WEIGHTS:
                 done, sent["weights"] = ["load_start"], data
             case Kind.VECTOR:
@@ -134,7 +127,7 @@ class Machine:
                                  "stride": arguments["stride"], "blocks": arguments["blocks"],
                                  "destination": TRITS * arguments["destination"]})]
             case Kind.RESULTS:
-                done, payload = ["results_start"], result_bytes(self.number, command["product"])
+                done, payload = ["results_start"], answer_bytes(self.number, command["product"])
             case Kind.RESET:
                 done, self.expected = ["clear"], 0
         return done, sent, (kind | REPLY, payload)
@@ -153,7 +146,7 @@ class Bench:
         self.executor, self.rng = Executor(CONFIG), random.Random(0)
         self.stall_in, self.stall_out = stall_in, stall_out
         self.busy, self.pending, self.expected = 0, 0, 0  # as VectorUnit and Sequencer show them
-        self.left, self.results, self.values = 0, [], [0] * len(Register)
+        self.left, self.registers, self.results = 0, [], []
 
     def drive(self, ctx, ready, list_state, data, length):
         """Inputs of a cycle: what the executor must not look at is noise."""
@@ -164,7 +157,8 @@ class Bench:
         ctx.set(executor.ready, rng.randrange(8) if self.busy else ready)
         ctx.set(executor.list, noise if self.busy else list_state)
         ctx.set(executor.pending, self.pending)
-        for stream, queue in ((executor.i_data, data), (executor.i_results, self.results)):
+        for stream, queue in ((executor.i_data, data), (executor.i_registers, self.registers),
+                              (executor.i_results, self.results)):
             if not queue:
                 ctx.set(stream.valid, 0)
             elif not ctx.get(stream.valid) and rng.random() >= self.stall_in:
@@ -174,7 +168,6 @@ class Bench:
         ctx.set(executor.o_payload.ready, bool(length) and rng.random() >= self.stall_out)
         for stream in (executor.o_weights, executor.o_run, executor.o_header):
             ctx.set(stream.ready, rng.random() >= self.stall_out)
-        ctx.set(executor.value, self.values[ctx.get(executor.register) % len(Register)])
 
     async def command(self, ctx, number, item):
         """As Machine.execute returns it, with the sequence of the reply, and the number of bytes of data left."""
@@ -197,14 +190,14 @@ class Bench:
 
             finishing = self.pending > 0 and rng.random() < 0.02
             done += [(name, count) if name == "vector_start" else name for name in PULSES if name in pulses]
-            if "snapshot" in pulses:
-                self.values = register_values(number)
+            if "registers_start" in pulses:
+                self.registers.extend(answer_bytes(number, 4 * arguments["count"]))
             if "vector_start" in pulses:
                 self.left, self.busy = len(data), rng.randrange(1, 60)
                 self.expected = (arguments["offset"] + count) % arguments["length"]
             if "results_start" in pulses:
                 assert self.pending == 0
-                self.results.extend(result_bytes(number, command["product"]))
+                self.results.extend(answer_bytes(number, command["product"]))
             if "o_run" in moved:
                 done.append(("run", {field: moved["o_run"][field] for field in RUN_FIELDS}))
             self.pending += ("o_run" in moved) - finishing
@@ -216,6 +209,8 @@ class Bench:
                     sent[name] += bytes([moved[f"o_{name}"]])
             if "i_data" in moved:
                 data.pop(0)
+            if "i_registers" in moved:
+                self.registers.pop(0)
             if "i_results" in moved:
                 self.results.pop(0)
             self.left -= "o_vector" in moved
@@ -233,7 +228,7 @@ class Bench:
             if taken:
                 break
         ctx.set(executor.i.valid, 0)
-        assert header is not None and not length and not self.results
+        assert header is not None and not length and not self.results and not self.registers
         return done, sent, (header.kind, payload), header.sequence, len(data)
 
 
@@ -326,7 +321,7 @@ LIMITS = {  # each command, and its answer
         (weights(CONFIG.depth - 1, 2), Error.RANGE), (weights(CONFIG.depth, 1), Error.RANGE),
         (weights(CONFIG.depth + 1, 0), Error.RANGE), (weights(0xffff, 1), Error.RANGE),
         (weights(3, 2, 2 * WORD - 1), Error.LENGTH), (weights(3, 2, 2 * WORD + 1), Error.LENGTH),
-        (weights(3, 0, 1), Error.LENGTH), (weights(3, 1, 0), Error.LENGTH), (weights(3, 0x4000, 0), Error.LENGTH)],
+        (weights(3, 0, 1), Error.LENGTH), (weights(3, 1, 0), Error.LENGTH), (weights(3, 0x4000, 0), Error.RANGE)],
     "vector": [
         (vector(48), Error.NONE), (vector(52), Error.RANGE), (vector(12, flags=Flags.INT8), Error.NONE),
         (vector(13, flags=Flags.INT8), Error.RANGE), (vector(1, flags=Flags.INT8), Error.NONE),
@@ -465,6 +460,7 @@ def test_waits_for_the_vector_unit(kind):
         ctx.set(executor.ready, -1)
         ctx.set(executor.list, list_state)
         ctx.set(executor.o_run.ready, 1)
+        ctx.set(executor.i_registers.valid, 1)
         await ctx.tick().until(executor.o_header.valid)
         assert ctx.get(executor.o_header.payload.kind) == (Kind.ERROR if kind == Kind.VECTOR else kind | REPLY)
 

@@ -301,7 +301,7 @@ def test_transmitter_longest():
 
 
 def test_transmitter_timing():
-    """A byte a cycle from the cycle after the header is offered, over frames with and without payload."""
+    """A byte a cycle from two cycles after the header is offered, over frames with and without payload."""
     frames = [(Kind.READ | REPLY, 1, bytes(20)), (Kind.WAIT | REPLY, 2, b""), (Kind.ERROR, 3, bytes([END, 1]))]
     link, cycles = rtl_transmit(frames)
-    assert cycles == list(range(1, len(link) + 1))
+    assert cycles == list(range(2, len(link) + 2))

@@ -7,7 +7,7 @@ from hdl.loader import Loader
 from sim.streams import put, simulate
 
 
-LATENCY = 2
+LATENCY = 3
 SHAPES = [(1, 1), (1, 3), (4, 1), (3, 2)]  # banks, tiles
 DEPTH = 50
 

@@ -97,5 +97,6 @@ def test_absmax():
                 ctx.set(absmax.valid, 0)
                 ctx.set(absmax.value, -LARGEST)
                 await ctx.tick()
+                await ctx.tick()
             assert ctx.get(absmax.absmax) == max(map(abs, vector))
     simulate(absmax, bench)

@@ -44,7 +44,8 @@ class Host:
     async def piece(self, ctx, y, *, live, flags=0, slot=0, offset=0, count=None, stall=0.0):
         """Send a piece of ``y``. Returns the cycle from its start in which its last byte was taken."""
         count = len(y) - offset if count is None else count
-        await self.pulse(ctx, start=1, slot=slot, flags=flags, length=len(y), live=live, offset=offset, count=count)
+        await self.pulse(ctx, start=1, slot=slot, flags=flags, length=len(y), live=live, opens=offset == 0,
+                         count=count)
         part = y[offset:offset + count].astype(np.int8 if flags & Flags.INT8 else "<i4").tobytes()
         return 1 + (await put(ctx, self.unit.i, part, stall=stall))[-1]
 
@@ -106,7 +107,7 @@ def test_latency(flags):
         for n in (1, 6, COLUMNS):
             await host.piece(ctx, np.ones(n, int), live=n, flags=flags, stall=0.7)
             cycles = 1 + await host.idle(ctx)
-            assert cycles == (2 if flags & Flags.INT8 else n + 14)
+            assert cycles == (3 if flags & Flags.INT8 else n + 15)
             assert ctx.get(host.unit.ready) == 1
     host.simulate(bench)
 
@@ -164,7 +165,7 @@ def test_clear(flags):
         for cycles in range(0, vector_cycles(7, 7, 4, flags) - 1, 3):
             await host.piece(ctx, y[:1], live=1, flags=Flags.INT8, slot=1)
             await host.idle(ctx)
-            await host.pulse(ctx, start=1, flags=flags, length=7, live=7, count=7)
+            await host.pulse(ctx, start=1, opens=1, flags=flags, length=7, live=7, count=7)
             ctx.set(host.unit.i.valid, 1)
             for _ in range(cycles):
                 await ctx.tick()

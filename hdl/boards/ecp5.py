@@ -1,4 +1,4 @@
-"""Lattice ECP5: products and accumulators on its carry chains, and its PLL.
+"""Lattice ECP5: products and accumulators on its carry chains, its block RAM, and its PLL.
 
 A CCU2C is two bits of carry chain. Each half has a LUT4 of its own, P(A, B, C, D), and GEN, the value of that LUT for
 C = D = 0; the sum is P ^ carry, and the carry out is P ? carry : GEN (yosys' cells_sim.v). Synthesis only uses A and B
@@ -10,11 +10,18 @@ from fractions import Fraction
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
+from ..memory import MemorySignature
 from ..product import AccumulatorSignature, ProductSignature, Technology
 
 
-__all__ = ["ECP5", "CarryChain", "FoldedAdd", "MaskedAdd", "Pll"]
+__all__ = ["ECP5", "BlockMemory", "CarryChain", "FoldedAdd", "MaskedAdd", "Pll"]
+
+
+BLOCK_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}  # bits of a word: words
+BLOCK_BITS = 18  # of a port
+BLOCK_LANE = 9  # bits that are written together, of 18 and 36
 
 
 def lut4(function):
@@ -140,7 +147,62 @@ class Accumulator(wiring.Component):
         return m
 
 
-ECP5 = Technology(product=Product, accumulator=Accumulator)
+class BlockMemory(wiring.Component):
+    """hdl.memory.BlockMemory in DP16KD, of as many as there are bits, with the last register in them.
+
+    From that register data comes 4 ns sooner than from the array (Lattice FPGA-DS-02012), and fabric saves its own.
+
+    Parameters
+    ----------
+    depth, width, lanes : int
+        As of hdl.memory.BlockMemory; at most 16384 words, and lanes, where there are several, of 9 bits.
+
+    Raises ValueError where the blocks have no such shape.
+    """
+
+    def __init__(self, *, depth, width, lanes=1):
+        self.depth, self.width, self.lanes = depth, width, lanes
+        fits = [bits for bits, words in BLOCK_SHAPES.items() if depth <= words]
+        if not fits or lanes > 1 and (width != BLOCK_LANE or fits[-1] < BLOCK_LANE):
+            raise ValueError(f"the ECP5's block RAM has no {depth} words of {lanes} x {width} bits")
+        self.bits = fits[-1] if lanes == 1 else min(fits[-1], lanes * width)
+        super().__init__(MemorySignature(depth=depth, width=width, lanes=lanes))
+
+    def elaborate(self, platform):
+        m = Module()
+        for low in range(0, self.lanes * self.width, self.bits):
+            m.submodules[f"bits_{low}"] = self._block(m, low)
+        return m
+
+    def _block(self, m, low):
+        i, o = Signal(2 * BLOCK_BITS, name=f"i_{low}"), Signal(2 * BLOCK_BITS, name=f"o_{low}")
+        m.d.comb += [i.eq(self.write_data[low:low + self.bits]), self.read_data[low:low + self.bits].eq(o)]
+        # An address counts bits of a word; where it has lanes, those of a write take the place of the lowest.
+        shift = 14 - ceil_log2(BLOCK_SHAPES[self.bits])
+        write, read = (Signal(14, name=f"{name}_{low}") for name in ("write", "read"))
+        m.d.comb += [write[shift:].eq(self.write_address), read[shift:].eq(self.read_address)]
+        enable = self.write_enable.any()
+        if self.bits > BLOCK_LANE:
+            chosen = self.write_enable[low // BLOCK_LANE:] if self.lanes > 1 else enable.replicate(4)
+            m.d.comb += write[:self.bits // BLOCK_LANE].eq(chosen)
+        ports = {}
+        for bit in range(BLOCK_BITS):
+            # A word of 36 bits goes in and out at both ports.
+            ports |= {f"i_DIA{bit}": i[bit], f"o_DOA{bit}": Signal(name=f"unused_{low}")}
+            ports |= {f"i_DIB{bit}": i[BLOCK_BITS + bit], f"o_DOB{bit}": o[bit]}
+            if self.bits > BLOCK_BITS:
+                ports |= {f"o_DOA{bit}": o[bit], f"o_DOB{bit}": o[BLOCK_BITS + bit]}
+        for bit in range(14):
+            ports |= {f"i_ADA{bit}": write[bit], f"i_ADB{bit}": read[bit]}
+        for port in "AB":
+            ports |= {f"i_CS{port}{bit}": C(0, 1) for bit in range(3)}
+            ports |= {f"p_DATA_WIDTH_{port}": self.bits, f"p_REGMODE_{port}": "OUTREG", f"p_CSDECODE_{port}": "0b000",
+                      f"p_WRITEMODE_{port}": "NORMAL", f"i_CLK{port}": ClockSignal(), f"i_RST{port}": C(0, 1)}
+        return Instance("DP16KD", p_RESETMODE="SYNC", p_GSR="DISABLED", i_CEA=C(1, 1), i_OCEA=C(1, 1), i_WEA=enable,
+                        i_CEB=self.read_enable, i_OCEB=C(1, 1), i_WEB=C(0, 1), **ports)
+
+
+ECP5 = Technology(product=Product, accumulator=Accumulator, memory=BlockMemory)
 
 
 class Pll(wiring.Component):
