@@ -182,6 +182,8 @@ class Executor(wiring.Component):
         m.d.sync += [flag.eq(command.kind[:KIND_BITS] == kind) for kind, flag in is_kind.items()]
         m.d.sync += self.vector_opens.eq(command.arguments.vector.offset == 0)
 
+        pulses = (self.clear, self.registers_start, self.load_start, self.vector_start, self.results_start)
+        m.d.sync += [pulse.eq(0) for pulse in pulses]
         with m.FSM():
             with m.State("REST"):
                 # What is checked of lists is known when the vector unit rests, which it soon does by itself.
@@ -200,19 +202,19 @@ class Executor(wiring.Component):
                 with m.Elif(is_kind[Kind.RUN]):
                     m.next = "QUEUE"
                 with m.Elif(is_kind[Kind.WEIGHTS] | is_kind[Kind.VECTOR]):
-                    m.d.comb += [self.load_start.eq(is_kind[Kind.WEIGHTS]), self.vector_start.eq(is_kind[Kind.VECTOR])]
+                    m.d.sync += [self.load_start.eq(is_kind[Kind.WEIGHTS]), self.vector_start.eq(is_kind[Kind.VECTOR])]
                     with m.If(is_kind[Kind.VECTOR]):
                         m.d.sync += opened.eq(command.arguments.vector.as_value())
-                    m.next = "DATA"
+                    m.next = "START"
                     if self.config.single_port:
                         with m.If(is_kind[Kind.WEIGHTS]):
                             m.next = "SETTLE"
                 with m.Else():
-                    m.d.comb += self.clear.eq(is_kind[Kind.RESET])
+                    m.d.sync += self.clear.eq(is_kind[Kind.RESET])
                     m.next = "ANSWER"
                     with m.If(is_kind[Kind.READ] & (command.arguments.span.count != 0)):
-                        m.d.comb += self.registers_start.eq(1)
-                        m.d.sync += header.length.eq(command.arguments.span.count << 2)
+                        m.d.sync += [self.registers_start.eq(1),
+                                     header.length.eq(command.arguments.span.count << 2)]
                         m.next = "FETCH"
             with m.State("FETCH"):  # nothing of the answer is on its way when the registers are read
                 with m.If(self.i_registers.valid):
@@ -221,10 +223,11 @@ class Executor(wiring.Component):
                 with m.If(self.pending == 0):
                     m.next = "ANSWER"
                     with m.If(is_kind[Kind.RESULTS]):
-                        m.d.comb += self.results_start.eq(1)
-                        m.d.sync += header.length.eq(command.product)
+                        m.d.sync += [self.results_start.eq(1), header.length.eq(command.product)]
                     with m.If(is_kind[Kind.WEIGHTS]):
                         m.next = "DATA"
+            with m.State("START"):  # what comes next is told so in this cycle
+                m.next = "DATA"
             with m.State("QUEUE"):
                 m.d.comb += self.o_run.valid.eq(1)
                 with m.If(self.o_run.ready):

@@ -8,15 +8,16 @@ as addends; with all four inputs used, a conditional add or subtract takes one L
 from fractions import Fraction
 
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..memory import MemorySignature
 from ..product import AccumulatorSignature, ProductSignature, Technology
+from .board import Family
 
 
-__all__ = ["ECP5", "BlockMemory", "CarryChain", "FoldedAdd", "MaskedAdd", "Pll"]
+__all__ = ["ECP5", "FAMILY", "BlockMemory", "CarryChain", "FoldedAdd", "MaskedAdd", "Pll"]
 
 
 BLOCK_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}  # bits of a word: words
@@ -45,19 +46,23 @@ class CarryChain(Elaboratable):
 
     def elaborate(self, platform):
         m = Module()
-        carry = C(0, 1)
-        for low in range(0, len(self.o), 2):
-            carry_out = Signal(name=f"carry_{low + 2}")
-            ports = {}
-            for half in (0, 1):
-                used = low + half < len(self.o)
+        # Place and route spends a CCU2C on a carry in, though constant, and one on a carry out, though unused. Where a
+        # half is to spare it comes first, and its LUT of zeros is the carry in of 0, whatever comes in below.
+        spare = len(self.o) % 2
+        halves = [None] * spare + list(range(len(self.o)))
+        carry = {} if spare else {"i_CIN": C(0, 1)}
+        for low in range(0, len(halves), 2):
+            ports = dict(carry)
+            for half, bit in enumerate(halves[low:low + 2]):
                 for name, operand in self.operands.items():
-                    ports[f"i_{name}{half}"] = operand[low + half] if used else C(0, 1)
-                ports[f"o_S{half}"] = self.o[low + half] if used else Signal(name=f"unused_{low}")
-            m.submodules[f"bits_{low}"] = Instance(
-                "CCU2C", p_INIT0=C(self.init, 16), p_INIT1=C(self.init, 16), p_INJECT1_0="NO", p_INJECT1_1="NO",
-                i_CIN=carry, o_COUT=carry_out, **ports)
-            carry = carry_out
+                    ports[f"i_{name}{half}"] = C(0, 1) if bit is None else operand[bit]
+                ports[f"o_S{half}"] = Signal(name=f"unused_{low}") if bit is None else self.o[bit]
+                ports[f"p_INIT{half}"] = C(0 if bit is None else self.init, 16)
+                ports[f"p_INJECT1_{half}"] = "NO"
+            if low + 2 < len(halves):
+                carry_out = Signal(name=f"carry_{low + 2}")
+                ports["o_COUT"], carry = carry_out, {"i_CIN": carry_out}
+            m.submodules[f"bits_{low}"] = Instance("CCU2C", **ports)
         return m
 
 
@@ -155,7 +160,8 @@ class BlockMemory(wiring.Component):
     Parameters
     ----------
     depth, width, lanes : int
-        As of hdl.memory.BlockMemory; at most 16384 words, and lanes, where there are several, of 9 bits.
+        As of hdl.memory.BlockMemory; at most 16384 words, and of 9 bits where there are 2 or 4
+        lanes.
 
     Raises ValueError where the blocks have no such shape.
     """
@@ -163,7 +169,7 @@ class BlockMemory(wiring.Component):
     def __init__(self, *, depth, width, lanes=1):
         self.depth, self.width, self.lanes = depth, width, lanes
         fits = [bits for bits, words in BLOCK_SHAPES.items() if depth <= words]
-        if not fits or lanes > 1 and (width != BLOCK_LANE or fits[-1] < BLOCK_LANE):
+        if not fits or lanes > 1 and (lanes not in (2, 4) or width != BLOCK_LANE or fits[-1] < BLOCK_LANE):
             raise ValueError(f"the ECP5's block RAM has no {depth} words of {lanes} x {width} bits")
         self.bits = fits[-1] if lanes == 1 else min(fits[-1], lanes * width)
         super().__init__(MemorySignature(depth=depth, width=width, lanes=lanes))
@@ -181,10 +187,12 @@ class BlockMemory(wiring.Component):
         shift = 14 - ceil_log2(BLOCK_SHAPES[self.bits])
         write, read = (Signal(14, name=f"{name}_{low}") for name in ("write", "read"))
         m.d.comb += [write[shift:].eq(self.write_address), read[shift:].eq(self.read_address)]
-        enable = self.write_enable.any()
-        if self.bits > BLOCK_LANE:
-            chosen = self.write_enable[low // BLOCK_LANE:] if self.lanes > 1 else enable.replicate(4)
-            m.d.comb += write[:self.bits // BLOCK_LANE].eq(chosen)
+        lanes = self.bits // BLOCK_LANE
+        chosen = self.write_enable.replicate(max(lanes, 1))
+        if self.lanes > 1:
+            chosen = self.write_enable[low // BLOCK_LANE:low // BLOCK_LANE + lanes]
+        if lanes > 1:
+            m.d.comb += write[:lanes].eq(chosen)
         ports = {}
         for bit in range(BLOCK_BITS):
             # A word of 36 bits goes in and out at both ports.
@@ -198,7 +206,7 @@ class BlockMemory(wiring.Component):
             ports |= {f"i_CS{port}{bit}": C(0, 1) for bit in range(3)}
             ports |= {f"p_DATA_WIDTH_{port}": self.bits, f"p_REGMODE_{port}": "OUTREG", f"p_CSDECODE_{port}": "0b000",
                       f"p_WRITEMODE_{port}": "NORMAL", f"i_CLK{port}": ClockSignal(), f"i_RST{port}": C(0, 1)}
-        return Instance("DP16KD", p_RESETMODE="SYNC", p_GSR="DISABLED", i_CEA=C(1, 1), i_OCEA=C(1, 1), i_WEA=enable,
+        return Instance("DP16KD", p_RESETMODE="SYNC", p_GSR="DISABLED", i_CEA=C(1, 1), i_OCEA=C(1, 1), i_WEA=chosen.any(),
                         i_CEB=self.read_enable, i_OCEB=C(1, 1), i_WEB=C(0, 1), **ports)
 
 
@@ -206,10 +214,12 @@ ECP5 = Technology(product=Product, accumulator=Accumulator, memory=BlockMemory)
 
 
 class Pll(wiring.Component):
-    """EHXPLLL: a clock made from another, with a ratio of small integers (Lattice FPGA-TN-02200).
+    """EHXPLLL: a clock made from the one at a pin, with a ratio of small integers (Lattice FPGA-TN-02200).
 
     Parameters
     ----------
+    port : io.PortLike
+        The pin.
     i_frequency, o_frequency : int
         Hz.
 
@@ -217,7 +227,6 @@ class Pll(wiring.Component):
 
     Members
     -------
-    i : In(1)
     o : Out(1)
     locked : Out(1)
     """
@@ -225,8 +234,8 @@ class Pll(wiring.Component):
     PHASE_DETECTOR = range(3_125_000, 400_000_001)  # Hz
     OSCILLATOR = range(400_000_000, 800_000_001)
 
-    def __init__(self, *, i_frequency, o_frequency):
-        self.i_frequency, self.o_frequency = i_frequency, o_frequency
+    def __init__(self, port, *, i_frequency, o_frequency):
+        self.port, self.i_frequency, self.o_frequency = port, i_frequency, o_frequency
         ratio = Fraction(o_frequency, i_frequency)
         fits = [divider for divider in range(1, 129) if o_frequency * divider in self.OSCILLATOR]
         if not fits or max(ratio.numerator, ratio.denominator) > 80 or (
@@ -234,10 +243,11 @@ class Pll(wiring.Component):
             raise ValueError(f"the ECP5's PLL does not make {o_frequency} Hz of {i_frequency} Hz")
         self.i_divider, self.feedback_divider = ratio.denominator, ratio.numerator
         self.o_divider = fits[len(fits) // 2]
-        super().__init__({"i": In(1), "o": Out(1), "locked": Out(1)})
+        super().__init__({"o": Out(1), "locked": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
+        m.submodules.buffer = buffer = io.Buffer("i", self.port)
         m.submodules.pll = Instance(
             "EHXPLLL",
             a_FREQUENCY_PIN_CLKI=str(self.i_frequency / 1e6), a_FREQUENCY_PIN_CLKOP=str(self.o_frequency / 1e6),
@@ -245,7 +255,10 @@ class Pll(wiring.Component):
             p_CLKOP_CPHASE=self.o_divider - 1, p_CLKOP_FPHASE=0, p_CLKOP_ENABLE="ENABLED", p_FEEDBK_PATH="CLKOP",
             p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED", p_DPHASE_SOURCE="DISABLED",
             p_OUTDIVIDER_MUXA="DIVA", p_OUTDIVIDER_MUXB="DIVB", p_OUTDIVIDER_MUXC="DIVC", p_OUTDIVIDER_MUXD="DIVD",
-            i_CLKI=self.i, i_CLKFB=self.o, i_RST=0, i_STDBY=0, i_PHASESEL0=0, i_PHASESEL1=0, i_PHASEDIR=1,
+            i_CLKI=buffer.i, i_CLKFB=self.o, i_RST=0, i_STDBY=0, i_PHASESEL0=0, i_PHASESEL1=0, i_PHASEDIR=1,
             i_PHASESTEP=1, i_PHASELOADREG=1, i_PLLWAKESYNC=0, i_ENCLKOP=0,
             o_CLKOP=self.o, o_LOCK=self.locked)
         return m
+
+
+FAMILY = Family(name="ecp5", technology=ECP5, pll=Pll)

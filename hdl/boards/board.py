@@ -1,0 +1,87 @@
+"""What a board is, and what is on it: the accelerator behind a serial line, with the clock it runs on."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from amaranth import *
+from amaranth.lib import io
+from amaranth.lib.cdc import ResetSynchronizer
+
+from ..config import Config
+from ..product import Technology
+from ..serial import SerialTop
+from ..uart import OVERSAMPLING
+
+
+__all__ = ["Board", "BoardTop", "Family"]
+
+
+class Family(NamedTuple):
+    """A family of devices that one set of tools builds for."""
+    name: str  # as in the tools' names
+    technology: Technology
+    pll: type  # component (port, *, i_frequency, o_frequency) with members o and locked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A board, and the accelerator that it gets.
+
+    Parameters
+    ----------
+    name : str
+    config : Config
+    family : Family
+    platform : type
+        Amaranth platform, with a default clock and a resource "uart" that has rx and tx.
+    clock : int
+        Of the accelerator, Hz.
+    baud : int
+        Of the serial line, at most an eighth of ``clock``.
+    loader : str
+        Name of the board for openFPGALoader.
+    """
+
+    name: str
+    config: Config
+    family: Family
+    platform: type
+    clock: int
+    baud: int
+    loader: str
+
+    def __post_init__(self):
+        if not 0 < self.baud * OVERSAMPLING <= self.clock:
+            raise ValueError(f"board {self.name!r}: baud must be at most {self.clock // OVERSAMPLING}, an eighth of the "
+                             f"clock, not {self.baud}")
+
+
+class BoardTop(Elaboratable):
+    """The top of a bitstream.
+
+    Parameters
+    ----------
+    board : Board
+    """
+
+    def __init__(self, board):
+        self.board = board
+
+    def elaborate(self, platform):
+        m = Module()
+        board, pin_frequency = self.board, int(platform.default_clk_frequency)
+        pin = platform.request(platform.default_clk, dir="-")
+        m.domains.sync = ClockDomain()
+        if board.clock == pin_frequency:
+            m.submodules.clock = buffer = io.Buffer("i", pin)
+            m.d.comb += ClockSignal().eq(buffer.i)
+        else:
+            m.submodules.clock = pll = board.family.pll(pin, i_frequency=pin_frequency, o_frequency=board.clock)
+            m.d.comb += ClockSignal().eq(pll.o)
+            m.submodules.reset = ResetSynchronizer(~pll.locked)
+
+        line = platform.request("uart", 0)
+        m.submodules.machine = machine = SerialTop(
+            board.config, clock=board.clock, baud=board.baud, technology=board.family.technology)
+        m.d.comb += [machine.rx.eq(line.rx.i), line.tx.o.eq(machine.tx)]
+        return m

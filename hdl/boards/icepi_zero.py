@@ -1,0 +1,16 @@
+"""Icepi Zero with an LFE5U-25F: 50 MHz oscillator, FT231X (github.com/cheyao/icepi-zero)."""
+
+from amaranth_boards.icepi_zero import IcepiZero1_3Platform
+
+from ..config import PRESETS
+from .board import Board
+from .ecp5 import FAMILY
+
+
+__all__ = ["BOARDS"]
+
+
+BOARDS = (
+    Board(name="icepi-zero", config=PRESETS["8x10"], clock=100_000_000, family=FAMILY, platform=IcepiZero1_3Platform,
+          baud=3_000_000, loader="icepi-zero"),
+)

@@ -1,0 +1,20 @@
+"""Radiona ULX3S with an LFE5U-85F: 25 MHz oscillator, FT231X (github.com/emard/ulx3s)."""
+
+from amaranth_boards.ulx3s import ULX3S_85F_Platform
+
+from ..config import PRESETS, Config
+from .board import Board
+from .ecp5 import FAMILY
+
+
+__all__ = ["BOARDS"]
+
+
+COMMON = {"family": FAMILY, "platform": ULX3S_85F_Platform, "baud": 3_000_000, "loader": "ulx3s"}
+LARGEST = Config(name="16x160", banks=16, tiles=32, depth=512, columns=1024, blocks=102, stack=4)
+
+BOARDS = (
+    Board(name="ulx3s", config=PRESETS["16x20"], clock=125_000_000, **COMMON),
+    Board(name="ulx3s-800", config=PRESETS["16x50"], clock=100_000_000, **COMMON),
+    Board(name="ulx3s-2560", config=LARGEST, clock=100_000_000, **COMMON),
+)
