@@ -1,0 +1,94 @@
+"""The link over a serial port, or whatever else pyserial opens."""
+
+import errno
+import os
+import time
+
+import serial
+
+from hdl.registers import END, WINDOW_FRAMES
+from sim.transport import LinkError
+
+from .frames import LONGEST
+
+
+__all__ = ["SerialTransport"]
+
+
+CLOCK = 10_000_000  # cycles a second of the slowest device
+LATENCY = .25  # seconds that drivers and USB may keep bytes; an FTDI's timer is 16 ms
+PATIENCE = 4  # times as long may an exchange take in all, where bytes keep coming
+WRITE_SECONDS = 2  # beyond what the bytes take on the line
+POLL_SECONDS = .0005
+BITS = 10  # of a byte on the line
+PIECE = 4096  # bytes read at once
+
+
+class SerialTransport:
+    """A device at a serial port, as a ``Transport``.
+
+    An exchange takes, where bytes are missing, ``limit`` at 10 MHz, a quarter of a second and the time of its bytes on
+    the line from the last byte on, and four times that in all.
+
+    Parameters
+    ----------
+    port : str
+        Name of the port, or a URL of pyserial: ``/dev/ttyUSB0``, ``socket://localhost:5555``.
+    baud : int
+        Bits a second, 8N1.
+
+    Raises LinkError where the port cannot be opened, or another program has it.
+    """
+
+    def __init__(self, port, baud=3_000_000):
+        self.port, self.baud = port, baud
+        self._in_frame = False
+        try:
+            self._serial = serial.serial_for_url(
+                port, baudrate=baud, timeout=0, write_timeout=WRITE_SECONDS + WINDOW_FRAMES * LONGEST * BITS / baud,
+                exclusive=True)
+        except (OSError, ValueError) as error:
+            raise LinkError(f"{port}: cannot be opened: {_reason(error)}") from error
+
+    def exchange(self, request, replies, limit):
+        line = BITS / self.baud
+        quiet = limit / CLOCK + LATENCY + line * len(request)
+        most = (replies + WINDOW_FRAMES) * LONGEST  # bytes, of replies and of what an earlier exchange left
+        received = b""
+        try:
+            self._serial.write(request)
+            now = time.monotonic()
+            end = now + PATIENCE * quiet + line * most
+            silence = now + quiet
+            while replies > 0 and len(received) < most and now < min(end, silence):
+                taken = self._serial.read(PIECE)
+                replies -= self._frames(taken)
+                received += taken
+                now = time.monotonic()
+                if taken:
+                    silence = now + quiet
+                elif replies > 0:
+                    time.sleep(POLL_SECONDS)
+        except (OSError, ValueError) as error:
+            raise LinkError(f"{self.port}: the link broke: {_reason(error)}") from error
+        return received
+
+    def _frames(self, taken):
+        """Frames that end in what was taken."""
+        count = 0
+        for byte in taken:
+            count += byte == END and self._in_frame
+            self._in_frame = byte != END
+        return count
+
+    def close(self):
+        self._serial.close()
+
+
+def _reason(error):
+    if isinstance(error, serial.SerialTimeoutException):
+        return "it takes no more bytes"
+    code = getattr(error, "errno", None) or getattr(error.__context__, "errno", None)
+    if code in (errno.EAGAIN, errno.EBUSY):
+        return "another program uses it"
+    return os.strerror(code) if code else str(error).splitlines()[0]
