@@ -187,8 +187,9 @@ class Device:
         """Bytes of the accumulators of a chunk that was run."""
         most = MAX_PAYLOAD // (self.config.rows * ACCUMULATOR_BYTES)
         beats = max(-(-columns // self.config.banks), TRITS)
-        return self._transact([(Kind.RESULTS, _arguments(SpanLayout, first=first, count=min(most, chunk.blocks - first)))
-                               for first in range(0, chunk.blocks, most)], cycles=(chunk.blocks + 1) * beats)
+        spans = [(first, min(most, chunk.blocks - first)) for first in range(0, chunk.blocks, most)]
+        return self._transact([(Kind.RESULTS, _arguments(SpanLayout, first=first, count=count))
+                               for first, count in spans], cycles=(chunk.blocks + 1) * beats)
 
 
 def _arguments(layout, **fields):

@@ -118,9 +118,10 @@ class Link:
             if attempt.found:
                 spent = doublings = damaged = refused = 0
                 continue
-            doublings = min(doublings + 1, DOUBLINGS)
             damaged, refused = damaged + attempt.damaged, refused + attempt.refused
-            spent += 1 if attempt.damaged or attempt.refused else SILENCE
+            silent = not attempt.damaged and not attempt.refused
+            doublings = min(doublings + silent, DOUBLINGS)
+            spent += SILENCE if silent else 1
             if spent >= ATTEMPTS:
                 raise _failure(len(missing), damaged, refused)
         return [answers[index] for index in range(len(commands))]

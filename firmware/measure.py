@@ -28,14 +28,14 @@ __all__ = ["measure_closeness", "measure_matvec", "measure_run", "measure_simula
 def measure_matvec(config, w, x, *, transport=None, waveform=None, progress=lambda description, done, total: None):
     """One ternary matrix-vector product on an accelerator, with zeros skipped and without.
 
-    On the simulated one unless a ``transport`` is given, which is closed afterwards; ``config`` None is then what is
-    there. ``w`` is int8 [M, n] of -1, 0, +1 and ``x`` int8 [n]. Cycles of a matrix that goes through in chunks are those of
-    all chunks, without the waits for weights and results between them; ``repeated`` products had frames sent again, and
-    theirs may be counted twice. Returns the accumulators, int32 [M], and the
-    fields of ``setun matvec --json``. Raises CapacityError, and what firmware.device raises.
+    On the simulated one, or on what ``transport`` leads to, which is closed afterwards; ``config`` None is then what it
+    is. ``w`` is int8 [M, n] of -1, 0, +1 and ``x`` int8 [n]. Cycles of a matrix that goes through in chunks are those
+    of all chunks, without the waits for weights and results between them; ``repeated`` products had frames sent again,
+    and theirs may be counted twice. Returns the accumulators, int32 [M], and the fields of ``setun matvec --json``.
+    Raises CapacityError, and what firmware.device raises.
     """
     with contextlib.closing(transport or SimulatedTransport(config, waveform=waveform)) as transport:
-        config = config or Device(transport).config
+        config = _found(transport, config)
         packed = pack(w, config)
         (placed,), resident = place([packed], config)
         device = Device(transport, config)
@@ -68,14 +68,14 @@ def measure_run(config, checkpoint, prompt, count, choose=greedy, *, transport=N
                 progress=lambda description, done, total: None):
     """``count`` tokens after the tokens ``prompt``, with every BitLinear on an accelerator.
 
-    On the simulated one unless a ``transport`` is given, which is closed afterwards; ``config`` None is then what is
-    there. Returns what was accelerated, with its tallies, and the fields of ``setun run --json`` that are measured. Raises
+    On the simulated one, or on what ``transport`` leads to, which is closed afterwards; ``config`` None is then what it
+    is. Returns what was accelerated, with its tallies, and the fields of ``setun run --json`` that are measured. Raises
     CapacityError, and what firmware.device raises.
     """
     model = to_fixed(checkpoint)
     ids, cycles, predicted = [], [], []
     with contextlib.closing(transport or SimulatedTransport(config, waveform=waveform)) as transport:
-        config = config or Device(transport).config
+        config = _found(transport, config)
         placed, resident = place_model(model, config)
         device = Device(transport, config)
         if resident:
@@ -107,6 +107,11 @@ def measure_run(config, checkpoint, prompt, count, choose=greedy, *, transport=N
         "seconds_per_step": seconds / (len(prompt) + count - 1),
         **simulated,
     }
+
+
+def _found(transport, config):
+    """The config of what is there; a simulated one is not built before it is known to be large enough."""
+    return config if isinstance(transport, SimulatedTransport) else Device(transport, config).config
 
 
 def measure_closeness(checkpoint, data, windows, length, *, progress=lambda description, done, total: None):

@@ -17,7 +17,7 @@ __all__ = ["SerialTransport"]
 
 CLOCK = 10_000_000  # cycles a second of the slowest device
 LATENCY = .25  # seconds that drivers and USB may keep bytes; an FTDI's timer is 16 ms
-PATIENCE = 4  # times as long may an exchange take in all, where bytes keep coming
+PATIENCE = 2  # times as long may an exchange take in all, where bytes keep coming
 WRITE_SECONDS = 2  # beyond what the bytes take on the line
 POLL_SECONDS = .0005
 BITS = 10  # of a byte on the line
@@ -28,7 +28,7 @@ class SerialTransport:
     """A device at a serial port, as a ``Transport``.
 
     An exchange takes, where bytes are missing, ``limit`` at 10 MHz, a quarter of a second and the time of its bytes on
-    the line from the last byte on, and four times that in all.
+    the line from the last byte on, and twice that in all.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class SerialTransport:
 
     def __init__(self, port, baud=3_000_000):
         self.port, self.baud = port, baud
-        self._in_frame = False
+        self._length = 0  # bytes since an END
         try:
             self._serial = serial.serial_for_url(
                 port, baudrate=baud, timeout=0, write_timeout=WRITE_SECONDS + WINDOW_FRAMES * LONGEST * BITS / baud,
@@ -74,11 +74,12 @@ class SerialTransport:
         return received
 
     def _frames(self, taken):
-        """Frames that end in what was taken."""
+        """Frames that end in what was taken; one that is too long ends, too."""
         count = 0
         for byte in taken:
-            count += byte == END and self._in_frame
-            self._in_frame = byte != END
+            ends = byte == END or self._length > LONGEST
+            count += ends and self._length > 0
+            self._length = 0 if ends else self._length + 1
         return count
 
     def close(self):

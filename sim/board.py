@@ -1,4 +1,4 @@
-"""A virtual board: a simulated accelerator behind a pseudo-terminal or a TCP port, for a driver that knows no better."""
+"""A virtual board: a simulated accelerator on a pseudo-terminal or a TCP port, like one on a serial cable."""
 
 import contextlib
 import os
