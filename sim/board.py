@@ -12,7 +12,7 @@ from pathlib import Path
 __all__ = ["Listener", "Terminal", "serve"]
 
 
-SLICE = 1024  # cycles between looks at the line
+SLICE = 128  # cycles between looks at the line
 QUIET_CYCLES = 1 << 18  # without a byte, after which the clock rests: longer than anything that is run takes
 AHEAD = 1 << 16  # bytes that may wait for a client; then the device has to
 PIECE = 4096  # bytes taken from the line at once
