@@ -24,7 +24,7 @@ from .device import DeviceError, MismatchError
 from .generate import as_text, greedy, sampler
 from .measure import measure_closeness, measure_matvec, measure_run
 from .packing import CapacityError
-from .port import SerialTransport
+from .port import BAUD, SerialTransport
 from .results import replace_table, results_table
 
 
@@ -34,7 +34,6 @@ __all__ = ["main"]
 DEMO = pathlib.Path(__file__).parent / "demo"
 USER_ERRORS = (checkpoint.CheckpointError, CapacityError, DeviceError, MismatchError, LinkError, ToolError, OSError)
 WINDOW = 256  # bytes
-BAUD = 3_000_000
 
 
 class UserError(click.ClickException):

@@ -12,9 +12,10 @@ from sim.transport import LinkError
 from .frames import LONGEST
 
 
-__all__ = ["SerialTransport"]
+__all__ = ["BAUD", "SerialTransport"]
 
 
+BAUD = 3_000_000  # unless given
 CLOCK = 10_000_000  # cycles a second of the slowest device
 LATENCY = .25  # seconds that drivers and USB may keep bytes; an FTDI's timer is 16 ms
 PATIENCE = 2  # times as long may an exchange take in all, where bytes keep coming
@@ -40,7 +41,7 @@ class SerialTransport:
     Raises LinkError where the port cannot be opened, or another program has it.
     """
 
-    def __init__(self, port, baud=3_000_000):
+    def __init__(self, port, baud=BAUD):
         self.port, self.baud = port, baud
         self._length = 0  # bytes since an END
         try:

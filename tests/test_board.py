@@ -245,20 +245,45 @@ def test_run_without_a_board(monkeypatch):
     os.close(client)
 
 
+@contextlib.contextmanager
+def board_process(folder, *options):
+    """``setun board``, and the port that it says."""
+    command = [sys.executable, "-c", "from firmware.cli import main; main()", "board", "--config", "4x10", *options]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            said = re.fullmatch(r"4x10 on (\S+); Ctrl-C ends it\n", process.stdout.readline())
+            yield process, said[1] if "socket" in said[1] else str(folder / said[1])
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize("options", [["--tcp", "0"], ["--link", "port"]])
 def test_command(options, tmp_path):
     """setun board says where it is, serves one client after another, and ends with Ctrl-C."""
-    command = [sys.executable, "-c", "from firmware.cli import main; main()", "board", "--config", "4x10", *options]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        said = re.fullmatch(r"4x10 on (\S+); Ctrl-C ends it\n", process.stdout.readline())
-        port = said[1] if "socket" in said[1] else str(tmp_path / said[1])
+    with board_process(tmp_path, *options) as (process, port):
         for _ in range(2):
             with driver(port) as device:
                 assert device.config == CONFIG
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("options", [["--tcp", "0"], []])
+def test_unplugged_while_it_runs(options, tmp_path, monkeypatch):
+    with board_process(tmp_path, *options) as (process, port):
+        class Unplugged(SerialTransport):
+            def exchange(self, request, replies, limit):
+                if request[1:2] == bytes([Kind.RUN]):
+                    process.kill()
+                    process.wait()
+                return super().exchange(request, replies, limit)
+
+        monkeypatch.setattr("firmware.cli.SerialTransport", Unplugged)
+        result = invoke("run", "--tokens", 2, "--port", port)
+    line = result.output.strip().splitlines()[-1]
+    assert result.exit_code == 2 and line.startswith(f"Error: {port}: the link broke: "), result.output
 
 
 @pytest.mark.parametrize("options, words", [

@@ -211,6 +211,27 @@ def test_every_loss(seeded, sent, first, apart):
     assert device._link.repeated > 0
 
 
+class Recording(SimulatedTransport):
+    """Keeps the kinds of the frames of each exchange."""
+
+    def exchange(self, request, replies, limit):
+        self.kinds.append([kind for kind, _, _ in Decoder().feed(request)])
+        return super().exchange(request, replies, limit)
+
+
+def test_loads_while_it_runs():
+    """The weights of the next chunk follow a run, and its results are asked for when they are there."""
+    transport = Recording(CONFIG)
+    transport.kinds = []
+    device = Device(transport, CONFIG)
+    packed = pack(np.ones((40, 100), np.int8), CONFIG)
+    chunks = [Chunk(index % 2 * 8192, index, 1, True) for index in range(4)]
+    transport.kinds.clear()
+    device.multiply(Placed(packed, chunks), np.ones(100, int), quantise=True)
+    run = [[Kind.RUN, Kind.WEIGHTS], [Kind.RESULTS]]
+    assert transport.kinds == [[Kind.VECTOR], [Kind.WEIGHTS], *run, *run, *run, [Kind.RUN], [Kind.RESULTS], [Kind.READ]]
+
+
 def test_restarted_device():
     """A device that was restarted has lost its weights, and is not trusted."""
     device = Device(SimulatedTransport(CONFIG), CONFIG)
