@@ -108,7 +108,7 @@ def config_option(default, **more):
 def port_options(default):
     """Decorator: an accelerator at a port in place of the simulated one, which is ``default`` unless given."""
     def chosen(context, parameter, value):
-        return value or (None if context.params["port"] else default)
+        return value or (default if context.params["port"] is None else None)
 
     options = (
         config_option(None, show_default=f"{default}, or what is at the port", callback=chosen),
@@ -120,9 +120,9 @@ def port_options(default):
 
 def accelerator(config_name, port, baud, waveform):
     """Config, None where a board is to tell, and transport, None of the simulated accelerator."""
-    if port and waveform:
+    if port is not None and waveform:
         raise UserError("--waveform is of the simulated accelerator: leave out --port")
-    return PRESETS.get(config_name), SerialTransport(port, baud) if port else None
+    return PRESETS.get(config_name), None if port is None else SerialTransport(port, baud)
 
 
 json_option = click.option("--json", "json_path", type=click.Path(path_type=pathlib.Path, dir_okay=False),
