@@ -13,6 +13,7 @@ __all__ = ["ATTEMPTS", "DeviceError", "Link"]
 
 
 ATTEMPTS = 32  # without any answer; 1 KB frames at a thousandth of damaged bytes take 32 once in a million times
+OLD = 128  # answers to an earlier session's commands that are read in an attempt
 SILENCE = 5  # attempts that one counts as in which no frame comes back
 DOUBLINGS = 6  # of the wait, at most
 CYCLE_MARGIN = 10_000  # cycles that an answer may take beyond what its command does
@@ -135,7 +136,7 @@ class Link:
             frames.append(encode(kind, self._sequence, payload))
         attempt, request = Attempt(kinds), b"".join(frames)
         limit = (cycles + CYCLE_MARGIN * (1 + len(frames)) + 4 * len(request)) << doublings
-        for _ in range(ATTEMPTS):  # each brings a frame at least
+        for _ in range(OLD):  # each brings a frame at least
             received = self._decoder.feed(self.transport.exchange(request, attempt.missing, limit))
             for frame in received:
                 attempt.take(frame)

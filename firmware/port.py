@@ -59,17 +59,18 @@ class SerialTransport:
         try:
             self._serial.write(request)
             now = time.monotonic()
-            end = now + PATIENCE * quiet + line * most
-            silence = now + quiet
-            while replies > 0 and len(received) < most and now < min(end, silence):
+            end, silence = now + PATIENCE * quiet + line * most, now + quiet
+            while replies > 0 and len(received) < most:
+                now = time.monotonic()  # before looking: who was away for long looks once more
                 taken = self._serial.read(PIECE)
                 replies -= self._frames(taken)
                 received += taken
-                now = time.monotonic()
                 if taken:
                     silence = now + quiet
                 elif replies > 0:
                     time.sleep(POLL_SECONDS)
+                if now >= min(end, silence):
+                    break
         except (OSError, ValueError) as error:
             raise LinkError(f"{self.port}: the link broke: {_reason(error)}") from error
         return received

@@ -133,7 +133,7 @@ def test_aborted(port, patience, count):
 def test_client_vanishes_while_answers_come(port):
     for _ in range(3):
         with serial.serial_for_url(port) as plain:
-            plain.write(b"".join(encode(Kind.READ, sequence, bytes([0, 0, 29, 0])) for sequence in range(200)))
+            plain.write(b"".join(encode(Kind.READ, sequence, bytes([0, 0, 29, 0])) for sequence in range(100)))
     with driver(port) as device:
         device.load([placed_on(device)])
         check(device, placed_on(device))

@@ -86,6 +86,20 @@ def test_nothing_after_the_last_answer_is_waited_for():
     assert [len(frames) for frames in peer.exchanges] == [4, 1]
 
 
+def test_many_old_answers():
+    """They come one by one, and the commands get through when they have ended."""
+    left = [600]
+
+    class Old(Peer):
+        def exchange(self, request, replies, limit):
+            if left[0]:
+                left[0] -= 1
+                return encode(Kind.READ | REPLY, 7)
+            return super().exchange(request, replies, limit)
+
+    assert numbers(Link(Old(agree)).transact(commands(2))) == [0, 1] and not left[0]
+
+
 def test_refusals():
     peer = Peer(lambda frame: encode(Kind.ERROR, frame[1], REFUSED[Error.RANGE]))
     with pytest.raises(DeviceError, match="refused RESULTS: RANGE"):
