@@ -45,7 +45,7 @@ class Noisy:
 
 
 class Lazy:
-    """A transport that keeps any part of what it carries, both ways, for later."""
+    """A transport that keeps any part of what it carries, both ways, for later, and may not wait as long as asked."""
 
     def __init__(self, transport, seed):
         self.transport, self.rng = transport, random.Random(seed)
@@ -57,8 +57,8 @@ class Lazy:
 
     def exchange(self, request, replies, limit):
         now, self.outgoing = self.part(self.outgoing + request)
-        limit = 2 * len(now) + self.rng.choice([100, 5000])
-        come, self.incoming = self.part(self.incoming + self.transport.exchange(now, 1000, limit))
+        limit = 2 * len(now) + limit // self.rng.choice([1, 4, 64])
+        come, self.incoming = self.part(self.incoming + self.transport.exchange(now, replies, limit))
         return come
 
     def close(self):
