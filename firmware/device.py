@@ -167,7 +167,7 @@ class Device:
         flags = (Flags.SKIP if skip else Flags(0)) | (Flags(0) if quantise else Flags.INT8)
         repeated = self._link.repeated
         self._send_vector(x[packed.columns], packed.live, flags)
-        answers = []
+        answers, beats = [], max(-(-len(x) // self.config.banks), TRITS)
         for index, chunk in enumerate(chunks):
             if chunk.load and (index == 0 or chunks[index - 1].base == chunk.base):
                 self._transact(self._weights(packed, chunk))
@@ -175,21 +175,19 @@ class Device:
                                        destination=0)
             ahead = [self._weights(packed, following) for following in chunks[index + 1:index + 2]
                      if following.load and following.base != chunk.base]
-            self._transact([run, *sum(ahead, [])])
-            answers += self._results(chunk, len(x))
+            cycles = (chunk.blocks + 1) * beats
+            self._transact([run, *sum(ahead, [])], cycles)
+            answers += self._transact(self._results(chunk), cycles)
         values = np.frombuffer(b"".join(answers), np.uint8).reshape(-1, ACCUMULATOR_BYTES)
         accumulators = np.zeros(packed.shape[0], np.int32)
         accumulators[packed.rows] = _signed24(values)[:len(packed.rows)]
         counters = self.counters()
         return Product(accumulators, self._counters[Register.ABSMAX], counters, self._link.repeated > repeated)
 
-    def _results(self, chunk, columns):
-        """Bytes of the accumulators of a chunk that was run."""
+    def _results(self, chunk):
         most = MAX_PAYLOAD // (self.config.rows * ACCUMULATOR_BYTES)
-        beats = max(-(-columns // self.config.banks), TRITS)
         spans = [(first, min(most, chunk.blocks - first)) for first in range(0, chunk.blocks, most)]
-        return self._transact([(Kind.RESULTS, _arguments(SpanLayout, first=first, count=count))
-                               for first, count in spans], cycles=(chunk.blocks + 1) * beats)
+        return [(Kind.RESULTS, _arguments(SpanLayout, first=first, count=count)) for first, count in spans]
 
 
 def _arguments(layout, **fields):
