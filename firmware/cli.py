@@ -15,14 +15,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from hdl.config import PRESETS
+from sim.board import Listener, Terminal, serve
 from sim.toolchain import ToolError
-from sim.transport import LinkError
+from sim.transport import LinkError, simulate
 
 from . import checkpoint
 from .device import DeviceError, MismatchError
 from .generate import as_text, greedy, sampler
 from .measure import measure_closeness, measure_matvec, measure_run
 from .packing import CapacityError
+from .port import BAUD, SerialTransport
 from .results import replace_table, results_table
 
 
@@ -97,9 +99,30 @@ def load_array(path, field):
     return array
 
 
-def config_option(default):
-    return click.option("--config", "config_name", type=click.Choice(list(PRESETS)), default=default,
-                        show_default=True, help="Preset of the accelerator; see setun configs.")
+def config_option(default, **more):
+    return click.option("--config", "config_name", type=click.Choice(list(PRESETS)),
+                        **{"default": default, "show_default": True, **more},
+                        help="Preset of the accelerator; see setun configs.")
+
+
+def port_options(default):
+    """Decorator: an accelerator at a port in place of the simulated one, which is ``default`` unless given."""
+    def chosen(context, parameter, value):
+        return value or (default if context.params["port"] is None else None)
+
+    options = (
+        config_option(None, show_default=f"{default}, or what is at the port", callback=chosen),
+        click.option("--port", is_eager=True, help="Serial port of a board, /dev/ttyUSB0, or socket://HOST:PORT."),
+        click.option("--baud", type=click.IntRange(min=1), default=BAUD, show_default=True, help="Bits a second."),
+    )
+    return lambda command: functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
+def accelerator(config_name, port, baud, waveform):
+    """Config, None where a board is to tell, and transport, None of the simulated accelerator."""
+    if port is not None and waveform:
+        raise UserError("--waveform is of the simulated accelerator: leave out --port")
+    return PRESETS.get(config_name), None if port is None else SerialTransport(port, baud)
 
 
 json_option = click.option("--json", "json_path", type=click.Path(path_type=pathlib.Path, dir_okay=False),
@@ -110,7 +133,7 @@ waveform_option = click.option("--waveform", type=click.Path(path_type=pathlib.P
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main():
-    """Simulate a BitNet b1.58 accelerator: its RTL, against the golden model."""
+    """Run a BitNet b1.58 accelerator, its simulated RTL or a board, against the golden model."""
 
 
 @main.command()
@@ -129,20 +152,20 @@ def configs():
 @click.argument("model", type=click.Path(path_type=pathlib.Path), default=DEMO)
 @click.option("--prompt", default="In the beginning", show_default=True, help="Text to continue.")
 @click.option("--tokens", type=click.IntRange(min=1), default=32, show_default=True, help="Tokens to generate.")
-@config_option("16x40")
+@port_options("16x40")
 @json_option
 @click.option("--temperature", type=click.FloatRange(min=0), default=0, show_default=True,
               help="Sample on the host; 0 takes the most likely token.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the sampling.")
 @waveform_option
 @user_errors
-def run(model, prompt, tokens, config_name, json_path, temperature, seed, waveform):
-    """Generate text with MODEL, a Hugging Face folder of a BitNet b1.58; every BitLinear goes through the RTL.
+def run(model, prompt, tokens, config_name, port, baud, json_path, temperature, seed, waveform):
+    """Generate text with MODEL, a Hugging Face folder of a BitNet b1.58; every BitLinear goes through the RTL, or
+    through a board.
 
     MODEL is the shipped one unless given. Every accumulator is compared with the golden model, and every count of
     cycles with the cycle model; exit 1 where one differs.
     """
-    config = PRESETS[config_name]
     check_folders(json_path, waveform)
     refuse_tokenizer(model)
     loaded = checkpoint.load(model)
@@ -157,16 +180,17 @@ def run(model, prompt, tokens, config_name, json_path, temperature, seed, wavefo
         raise UserError(f"--prompt of {len(prompt_ids)} tokens and --tokens {tokens} exceed the model's context of "
                         f"{loaded.context}: shorten one of them")
     choose = sampler(temperature, seed) if temperature else greedy
+    config, transport = accelerator(config_name, port, baud, waveform)
     with progress() as report:
-        accelerated, fields = measure_run(config, loaded, prompt_ids, tokens, choose, waveform=waveform,
-                                          progress=report)
+        accelerated, fields = measure_run(config, loaded, prompt_ids, tokens, choose, transport=transport,
+                                          waveform=waveform, progress=report)
     write_json(json_path, {"model": model.name, "prompt": as_text(prompt_ids), **fields})
-    report_run(as_text(prompt_ids + fields["token_ids"]), config, accelerated, fields)
+    report_run(as_text(prompt_ids + fields["token_ids"]), accelerated, fields)
     sys.exit(1 if accelerated.total.mismatches or accelerated.total.cycle_errors else 0)
 
 
-def report_run(text, config, accelerated, fields):
-    total, speed = accelerated.total, fields["simulated_cycles_per_second"]
+def report_run(text, accelerated, fields):
+    config, total = accelerated.device.config, accelerated.total
     out = Console()
     out.print(text, markup=False, highlight=False)
     table = Table(title=f"{config.name}: {config.products} products a cycle, weights "
@@ -180,22 +204,25 @@ def report_run(text, config, accelerated, fields):
     verdict = ("every value equals the golden model and every cycle count the cycle model"
                if not total.mismatches and not total.cycle_errors else
                f"{total.mismatches} values and {total.cycle_errors} counts of cycles differ from the models")
-    out.print(f"{np.mean(fields['cycles_per_token']):,.0f} cycles a token, {speed:,.0f} cycles a second simulated: "
-              f"{verdict}.", highlight=False)
+    if total.repeated:
+        verdict += f"; {total.repeated} of {total.calls} products had frames sent again, and no count of cycles"
+    speed = fields.get("simulated_cycles_per_second")
+    simulated = f", {speed:,.0f} cycles a second simulated" if speed else ""
+    out.print(f"{np.mean(fields['cycles_per_token']):,.0f} cycles a token{simulated}: {verdict}.", highlight=False)
 
 
 @main.command()
 @click.option("--weights", required=True, type=click.Path(path_type=pathlib.Path),
               help=".npy, int8 [M, n] of -1, 0, +1.")
 @click.option("--activations", required=True, type=click.Path(path_type=pathlib.Path), help=".npy, int8 [n].")
-@config_option("16x20")
+@port_options("16x20")
 @click.option("--output", type=click.Path(path_type=pathlib.Path, dir_okay=False),
               help="Write the result here: .npy, int32 [M].")
 @json_option
 @waveform_option
 @user_errors
-def matvec(weights, activations, config_name, output, json_path, waveform):
-    """Multiply one ternary matrix and one int8 vector on the RTL, with zeros skipped and without."""
+def matvec(weights, activations, config_name, port, baud, output, json_path, waveform):
+    """Multiply one ternary matrix and one int8 vector on the RTL or a board, with zeros skipped and without."""
     check_folders(output, json_path, waveform)
     w, x = load_array(weights, "--weights"), load_array(activations, "--activations")
     if w.dtype != np.int8 or w.ndim != 2 or not w.size:
@@ -207,19 +234,37 @@ def matvec(weights, activations, config_name, output, json_path, waveform):
     foreign = w[(w < -1) | (w > 1)]
     if foreign.size:
         raise UserError(f"{weights}: --weights has the value {foreign[0]}: only -1, 0 and +1 are ternary")
+    config, transport = accelerator(config_name, port, baud, waveform)
     with progress() as report:
-        accumulators, fields = measure_matvec(PRESETS[config_name], w, x, waveform=waveform, progress=report)
+        accumulators, fields = measure_matvec(config, w, x, transport=transport, waveform=waveform, progress=report)
     if output:
         with writing(output), open(output, "wb") as file:
             np.save(file, accumulators)
     write_json(json_path, fields)
-    table = Table(title=f"{w.shape[0]} x {w.shape[1]} on {config_name}", show_header=False)
+    table = Table(title=f"{w.shape[0]} x {w.shape[1]} on {fields['config']}", show_header=False)
     for name, value in fields.items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float)
                       else str(value))
     Console().print(table)
     exact = (fields["cycles"], fields["cycles_dense"]) == (fields["cycles_predicted"], fields["cycles_dense_predicted"])
-    sys.exit(1 if fields["mismatches"] or not exact else 0)
+    sys.exit(1 if fields["mismatches"] or not exact and not fields["repeated"] else 0)
+
+
+@main.command()
+@config_option("4x10")
+@click.option("--tcp", type=click.IntRange(0, 65535), help="Serve this TCP port of localhost; 0 takes a free one.")
+@click.option("--link", type=click.Path(path_type=pathlib.Path), help="Make this symbolic link to the pseudo-terminal.")
+@user_errors
+def board(config_name, tcp, link):
+    """Serve a simulated accelerator on a pseudo-terminal or a TCP port, as if it were a board, until interrupted."""
+    if link and tcp is not None:
+        raise UserError("--link is of a pseudo-terminal: leave out --tcp")
+    if link and link.exists() and not link.is_symlink():
+        raise UserError(f"{link}: --link exists and is no symbolic link: choose another name")
+    with (Terminal(link) if tcp is None else Listener(tcp)) as line, contextlib.suppress(KeyboardInterrupt):
+        simulator = simulate(PRESETS[config_name])
+        click.echo(f"{config_name} on {line.name}; Ctrl-C ends it")
+        serve(simulator, line)
 
 
 @main.command()

@@ -4,26 +4,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hdl.config import TRITS
-from hdl.registers import (ACCUMULATOR_BYTES, MAGIC, MAP_HASH, MAX_PAYLOAD, REPLY, VERSION, Error, Flags, Kind,
+from hdl.config import PRESETS, TRITS, Config
+from hdl.registers import (ACCUMULATOR_BYTES, MAGIC, MAP_HASH, MAX_PAYLOAD, VERSION, WINDOW_FRAMES, Error, Flags, Kind,
                            Register, RunLayout, SpanLayout, VectorLayout, WeightsLayout)
 from sim.transport import LinkError
 
-from .frames import Decoder, FrameError, encode
+from .link import ATTEMPTS, DeviceError, Link
 
 
 __all__ = ["Device", "DeviceError", "MismatchError", "Product"]
 
 
-CYCLE_MARGIN = 10_000  # cycles that an answer may take beyond what its command does
-
-
-class DeviceError(Exception):
-    """The device refused a command: ``error`` says why."""
-
-    def __init__(self, kind, error):
-        super().__init__(f"the accelerator refused {kind.name}: {error.name}")
-        self.kind, self.error = kind, error
+GEOMETRY = {"banks": Register.BANKS, "tiles": Register.TILES, "depth": Register.DEPTH, "columns": Register.COLUMNS,
+            "blocks": Register.BLOCKS, "slots": Register.SLOTS}
 
 
 class MismatchError(Exception):
@@ -35,86 +28,79 @@ class Product(NamedTuple):
     accumulators: np.ndarray  # int32 [M]
     absmax: int  # of the vector, where it was quantised
     counters: dict  # growth of each counter by Register name
+    repeated: bool  # a frame was sent again, and what it does may be counted twice
 
 
 class Device:
-    """An accelerator on a transport.
+    """An accelerator on a transport, whatever an earlier session has left there.
+
+    Every method may raise DeviceError or LinkError; a new Device is then in order. Damage never makes a value wrong, it
+    is an error at worst: commands that go together in a ``transact`` of ``Link`` write different places, and read none
+    that another of them writes, so that it does not matter how often and in which order they are executed; and all of
+    that is over when the next begins. A list is complete before it is run, weights are there before they are run and
+    not overwritten before the results are read, and results are read before the next run.
 
     Parameters
     ----------
     transport : sim.transport.Transport
-    config : hdl.config.Config
-        What the accelerator must be.
+    config : hdl.config.Config | None
+        What the accelerator must be; None takes it as it is, and ``config`` is then its preset, or named "unnamed".
 
-    Raises MismatchError where it is not.
+    Raises MismatchError where it is none, or another.
     """
 
-    def __init__(self, transport, config):
+    def __init__(self, transport, config=None):
         self.transport, self.config = transport, config
-        self._sequence, self._decoder, self._counters = 0, Decoder(), None
+        self._link, self._counters = Link(transport), None
         self.reset()
         self.identify()
 
     def _transact(self, commands, cycles=0):
-        """Send commands, (kind, payload) each, in one go; the payloads of their answers.
-
-        ``cycles`` is what the device may need beyond a cycle or two for every byte.
-        """
-        frames, expected = [], []
-        for kind, payload in commands:
-            self._sequence = (self._sequence + 1) % 256
-            frames.append(encode(kind, self._sequence, payload))
-            expected.append((kind, self._sequence))
-        request = b"".join(frames)
-        limit = cycles + CYCLE_MARGIN * (1 + len(frames)) + 4 * len(request)
-        received = self._decoder.feed(self.transport.exchange(request, len(frames), limit))
-        if len(received) != len(expected):
-            raise LinkError(f"{len(expected)} commands had {len(received)} answers")
-        answers = []
-        for (kind, sequence), answer in zip(expected, received):
-            if isinstance(answer, FrameError):
-                raise LinkError(str(answer))
-            reply, echoed, payload = answer
-            if echoed != sequence:
-                raise LinkError(f"command {sequence} was answered as {echoed}")
-            if reply == Kind.ERROR:
-                raise DeviceError(kind, Error(payload[0]))
-            if reply != kind | REPLY:
-                raise LinkError(f"{kind.name} was answered by a frame of kind {reply:#04x}")
-            answers.append(payload)
+        answers = self._link.transact(commands, cycles)
+        self._written += sum(len(payload) - WeightsLayout.size // 8 for kind, payload in commands
+                             if kind == Kind.WEIGHTS)
         return answers
 
     def reset(self):
         """Drop what is running, forget lists, clear counters; weights stay."""
+        self._written = 0  # bytes of weights, since then
         self._transact([(Kind.RESET, b"")])
 
-    def registers(self, count=len(Register)):
-        """The first ``count`` registers: {Register: int}."""
-        payload, = self._transact([(Kind.READ, _arguments(SpanLayout, first=0, count=count))])
-        return dict(zip(Register, np.frombuffer(payload, "<u4").tolist()))
+    def registers(self, count=len(Register), first=0):
+        """``count`` registers from ``first`` on: {Register: int}."""
+        payload, = self._transact([(Kind.READ, _arguments(SpanLayout, first=first, count=count))])
+        return dict(zip(list(Register)[first:], np.frombuffer(payload, "<u4").tolist()))
 
     def identify(self):
-        """Compare the identification registers with the configuration.
+        """Compare the identification registers with the configuration, or take it from them.
 
         Raises MismatchError that names the first register that differs.
         """
-        config = self.config
         # Another register map may be shorter.
-        self._match(self.registers(3), {Register.MAGIC: MAGIC, Register.VERSION: VERSION, Register.MAP: MAP_HASH})
+        self._match(self.registers(3), {Register.MAGIC: MAGIC, Register.VERSION: VERSION, Register.MAP: MAP_HASH},
+                    "this driver", "update the older of them")
         self._counters = self.registers()
-        self._match(self._counters, {
-            Register.BANKS: config.banks, Register.TILES: config.tiles, Register.DEPTH: config.depth,
-            Register.COLUMNS: config.columns, Register.BLOCKS: config.blocks, Register.SLOTS: config.slots})
+        if self.config is None:
+            geometry = {name: self._counters[register] for name, register in GEOMETRY.items()}
+            presets = (config for config in PRESETS.values() if geometry.items() <= vars(config).items())
+            self.config = next(presets, None) or Config(name="unnamed", **geometry)
+        self._match(self._counters, {register: getattr(self.config, name) for name, register in GEOMETRY.items()},
+                    f"config {self.config.name}", "give the config it was built with")
 
-    def _match(self, found, wanted):
+    def _match(self, found, wanted, whose, remedy):
         for register, value in wanted.items():
             if found[register] != value:
-                raise MismatchError(f"the accelerator's {register.name} is {found[register]:#x} and config "
-                                    f"{self.config.name} has {value:#x}: give the config it was built with")
+                raise MismatchError(f"the accelerator's {register.name} is {found[register]:#x} and {whose} has "
+                                    f"{value:#x}: {remedy}")
 
     def counters(self):
-        """Growth of each counter since the last call: {name: int}."""
+        """Growth of each counter since the last call: {name: int}.
+
+        Raises LinkError where the accelerator was restarted and has lost its weights.
+        """
         before, self._counters = self._counters, self.registers()
+        if (self._counters[Register.BYTES_WEIGHTS] - self._written) % 2 ** 32 >= 2 ** 31:
+            raise LinkError("the accelerator was restarted meanwhile and has lost its weights: start again")
         return {register.name: (self._counters[register] - before[register]) % 2 ** 32 for register in Register
                 if register >= Register.CYCLES}
 
@@ -124,27 +110,47 @@ class Device:
         total = sum(packed.blocks * packed.words for packed, _ in placed)
         for packed, chunks in placed:
             for chunk in chunks:
-                for command, words in self._weights(packed, chunk):
-                    self._transact([command])
-                    written += words
-                    progress(written, total)
+                commands = self._weights(packed, chunk)
+                for first in range(0, len(commands), WINDOW_FRAMES):
+                    self._transact(commands[first:first + WINDOW_FRAMES])
+                    progress(written + min(first + WINDOW_FRAMES, len(commands)) * chunk.blocks * packed.words
+                             // len(commands), total)
+                written += chunk.blocks * packed.words
 
     def _weights(self, packed, chunk):
         words = packed.weights[chunk.first:chunk.first + chunk.blocks].reshape(-1, self.config.banks
                                                                                * self.config.tiles)
         most = (MAX_PAYLOAD - WeightsLayout.size // 8) // words.shape[1]
-        for start in range(0, len(words), most):
-            piece = words[start:start + most]
-            arguments = _arguments(WeightsLayout, address=chunk.base + start, count=len(piece))
-            yield (Kind.WEIGHTS, arguments + piece.tobytes()), len(piece)
+        pieces = [(chunk.base + start, words[start:start + most]) for start in range(0, len(words), most)]
+        return [(Kind.WEIGHTS, _arguments(WeightsLayout, address=address, count=len(piece)) + piece.tobytes())
+                for address, piece in pieces]
 
-    def _vector(self, values, live, flags):
+    def _send_vector(self, values, live, flags):
+        """A vector into slot 0.
+
+        Its first piece opens it and can be repeated. The others have an order: where one is lost, and one behind it
+        refused, or one refused that was there, the device tells where it continues. That is asked when the first piece
+        was answered only, and so the answer is about this vector.
+        """
         size = 1 if flags & Flags.INT8 else 4
         most = (MAX_PAYLOAD - VectorLayout.size // 8) // size
-        for offset in range(0, len(values), most):
-            arguments = _arguments(VectorLayout, slot=0, flags=int(flags), length=len(values), live=live,
-                                   offset=offset)
-            yield Kind.VECTOR, arguments + values[offset:offset + most].astype(f"<i{size}").tobytes()
+        pieces = [(Kind.VECTOR, _arguments(VectorLayout, slot=0, flags=int(flags), length=len(values), live=live,
+                                           offset=offset) + values[offset:offset + most].astype(f"<i{size}").tobytes())
+                  for offset in range(0, len(values), most)]
+        cycles = 6 * len(values)
+        self._transact(pieces[:1], cycles)
+        position = 1
+        for _ in range(ATTEMPTS * len(pieces)):
+            try:
+                self._transact(pieces[position:], cycles)
+                return
+            except DeviceError as refusal:
+                if refusal.error != Error.ORDER:
+                    raise
+            self._link.repeated += 1
+            offset = self.registers(1, Register.OFFSET)[Register.OFFSET]
+            position = offset // most if offset else len(pieces)
+        raise LinkError("the accelerator refuses the pieces of a vector again and again: is the cable sound?")
 
     def multiply(self, placed, x, *, quantise, skip=True):  # int [n] -> Product
         """W x. ``x`` is an int32 vector that the device quantises, or int8 as it is.
@@ -159,28 +165,29 @@ class Device:
         if x.min() < limits.min or x.max() > limits.max:
             raise ValueError(f"activations must be from {limits.min} to {limits.max}")
         flags = (Flags.SKIP if skip else Flags(0)) | (Flags(0) if quantise else Flags.INT8)
-        commands = list(self._vector(x[packed.columns], packed.live, flags))
-        spans = []
+        repeated = self._link.repeated
+        self._send_vector(x[packed.columns], packed.live, flags)
+        answers, beats = [], max(-(-len(x) // self.config.banks), TRITS)
         for index, chunk in enumerate(chunks):
-            following = chunks[index + 1] if index + 1 < len(chunks) else None
             if chunk.load and (index == 0 or chunks[index - 1].base == chunk.base):
-                commands += [command for command, _ in self._weights(packed, chunk)]
-            commands.append((Kind.RUN, _arguments(RunLayout, slot=0, base=chunk.base, stride=packed.words,
-                                                  blocks=chunk.blocks, destination=0)))
-            if following and following.load and following.base != chunk.base:
-                commands += [command for command, _ in self._weights(packed, following)]
-            most = MAX_PAYLOAD // (self.config.rows * ACCUMULATOR_BYTES)
-            for first in range(0, chunk.blocks, most):
-                spans.append(len(commands))
-                commands.append((Kind.RESULTS, _arguments(SpanLayout, first=first,
-                                                          count=min(most, chunk.blocks - first))))
-        beats = max(-(-len(x) // self.config.banks), TRITS)
-        answers = self._transact(commands, cycles=(packed.blocks + 1) * beats + 6 * len(x))
-        values = np.frombuffer(b"".join(answers[span] for span in spans), np.uint8).reshape(-1, ACCUMULATOR_BYTES)
+                self._transact(self._weights(packed, chunk))
+            run = Kind.RUN, _arguments(RunLayout, slot=0, base=chunk.base, stride=packed.words, blocks=chunk.blocks,
+                                       destination=0)
+            ahead = [self._weights(packed, following) for following in chunks[index + 1:index + 2]
+                     if following.load and following.base != chunk.base]
+            cycles = (chunk.blocks + 1) * beats
+            self._transact([run, *sum(ahead, [])], cycles)
+            answers += self._transact(self._results(chunk), cycles)
+        values = np.frombuffer(b"".join(answers), np.uint8).reshape(-1, ACCUMULATOR_BYTES)
         accumulators = np.zeros(packed.shape[0], np.int32)
         accumulators[packed.rows] = _signed24(values)[:len(packed.rows)]
         counters = self.counters()
-        return Product(accumulators, self._counters[Register.ABSMAX], counters)
+        return Product(accumulators, self._counters[Register.ABSMAX], counters, self._link.repeated > repeated)
+
+    def _results(self, chunk):
+        most = MAX_PAYLOAD // (self.config.rows * ACCUMULATOR_BYTES)
+        spans = [(first, min(most, chunk.blocks - first)) for first in range(0, chunk.blocks, most)]
+        return [(Kind.RESULTS, _arguments(SpanLayout, first=first, count=count)) for first, count in spans]
 
 
 def _arguments(layout, **fields):

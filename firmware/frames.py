@@ -5,9 +5,10 @@ import zlib
 from hdl.registers import CRC_BYTES, END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE, HEADER_BYTES, MAX_PAYLOAD, Error
 
 
-__all__ = ["Decoder", "FrameError", "encode", "escape", "unescape"]
+__all__ = ["Decoder", "FrameError", "LONGEST", "encode", "escape", "unescape"]
 
 
+LONGEST = 2 * (HEADER_BYTES + MAX_PAYLOAD + CRC_BYTES)  # bytes of an escaped body
 UNESCAPED = {ESCAPED_END: END, ESCAPED_ESCAPE: ESCAPE}
 
 
@@ -70,6 +71,9 @@ class Decoder:
 
     def feed(self, received):
         """The frames that end in ``received``, in order: (kind, sequence, payload), or a FrameError where one came
-        damaged; it is not raised, for the frames after it are sound."""
+        damaged; it is not raised, for the frames after it are sound. So does one that does not end when it should."""
         *ended, self._escaped = (self._escaped + received).split(bytes([END]))
+        if len(self._escaped) > LONGEST:
+            ended.append(self._escaped)
+            self._escaped = b""
         return [_parse(escaped) for escaped in ended if escaped]

@@ -22,6 +22,7 @@ KINDS = ("qkv", "o", "gate_up", "down")
 class Tally:
     """What was counted over some matrix-vector products."""
     calls: int = 0
+    repeated: int = 0  # calls with frames that were sent again: only their values count below, not their cycles
     values: int = 0  # accumulators compared
     mismatches: int = 0
     cycles: int = 0  # of the vector unit and the array
@@ -69,23 +70,29 @@ class Accelerated:
     def __call__(self, layer, kind, codes, y):
         """Accumulators of the device; what the golden model says of them is only counted."""
         placed = self.placed[layer, kind]
-        packed = placed.packed
         product = self.device.multiply(placed, y, quantise=True)
         accumulators, absmax = quantised_matvec(layer, kind, codes, y)
-        array = product.counters["CYCLES_ISSUE"] + product.counters["CYCLES_FLUSH"]
-        cycles, predicted = array + product.counters["CYCLES_VECTOR"], multiply_cycles(self.device.config, placed, y)
         self.tallies[kind] += Tally(
             calls=1,
+            repeated=int(product.repeated),
             values=accumulators.size + 1,
             mismatches=int((product.accumulators != accumulators).sum() + (product.absmax != absmax)),
+        )
+        if not product.repeated:
+            self.tallies[kind] += self._cycles(product, placed, codes, y)
+        return product.accumulators, np.int64(product.absmax)
+
+    def _cycles(self, product, placed, codes, y):
+        array = product.counters["CYCLES_ISSUE"] + product.counters["CYCLES_FLUSH"]
+        cycles, predicted = array + product.counters["CYCLES_VECTOR"], multiply_cycles(self.device.config, placed, y)
+        return Tally(
             cycles=cycles,
             predicted=predicted,
             cycle_errors=int(cycles != predicted),
             dense=codes.size,
-            listed=product.counters["ENTRIES"] * len(packed.rows),
+            listed=product.counters["ENTRIES"] * len(placed.packed.rows),
             slots=array * self.device.config.products,
         )
-        return product.accumulators, np.int64(product.absmax)
 
     @property
     def total(self):

@@ -25,16 +25,19 @@ from .packing import pack, place
 __all__ = ["measure_closeness", "measure_matvec", "measure_run", "measure_simulators"]
 
 
-def measure_matvec(config, w, x, *, waveform=None, progress=lambda description, done, total: None):
-    """One ternary matrix-vector product on the RTL, with zeros skipped and without.
+def measure_matvec(config, w, x, *, transport=None, waveform=None, progress=lambda description, done, total: None):
+    """One ternary matrix-vector product on an accelerator, with zeros skipped and without.
 
-    ``w`` is int8 [M, n] of -1, 0, +1 and ``x`` int8 [n]. Cycles of a matrix that goes through in chunks are those of
-    all chunks, without the waits for weights and results between them. Returns the accumulators, int32 [M], and the
-    fields of ``setun matvec --json``. Raises CapacityError, and what firmware.device raises.
+    On the simulated one, or on what ``transport`` leads to, which is closed afterwards; ``config`` None is then what it
+    is. ``w`` is int8 [M, n] of -1, 0, +1 and ``x`` int8 [n]. Cycles of a matrix that goes through in chunks are those
+    of all chunks, without the waits for weights and results between them; ``repeated`` products had frames sent again,
+    and theirs may be counted twice. Returns the accumulators, int32 [M], and the fields of ``setun matvec --json``.
+    Raises CapacityError, and what firmware.device raises.
     """
-    packed = pack(w, config)
-    (placed,), resident = place([packed], config)
-    with contextlib.closing(SimulatedTransport(config, waveform=waveform)) as transport:
+    with contextlib.closing(transport or SimulatedTransport(config, waveform=waveform)) as transport:
+        config = _found(transport, config)
+        packed = pack(w, config)
+        (placed,), resident = place([packed], config)
         device = Device(transport, config)
         if resident:
             device.load([placed], functools.partial(progress, "loading weights"))
@@ -54,23 +57,26 @@ def measure_matvec(config, w, x, *, waveform=None, progress=lambda description, 
         "cycles_predicted": array_cycles(config, placed, x),
         "cycles_dense": cycles_dense,
         "cycles_dense_predicted": array_cycles(config, placed, x, skip=False),
+        "repeated": product.repeated + dense.repeated,
         "cycles_load": loading + product.counters["BYTES_WEIGHTS"],
         "utilisation": listed / (cycles * config.products) if cycles else 0.0,
         "mismatches": int((product.accumulators != expected).sum() + (dense.accumulators != expected).sum()),
     }
 
 
-def measure_run(config, checkpoint, prompt, count, choose=greedy, *, waveform=None,
+def measure_run(config, checkpoint, prompt, count, choose=greedy, *, transport=None, waveform=None,
                 progress=lambda description, done, total: None):
-    """``count`` tokens after the tokens ``prompt``, with every BitLinear on the RTL.
+    """``count`` tokens after the tokens ``prompt``, with every BitLinear on an accelerator.
 
-    Returns what was accelerated, with its tallies, and the fields of ``setun run --json`` that are measured. Raises
+    On the simulated one, or on what ``transport`` leads to, which is closed afterwards; ``config`` None is then what it
+    is. Returns what was accelerated, with its tallies, and the fields of ``setun run --json`` that are measured. Raises
     CapacityError, and what firmware.device raises.
     """
     model = to_fixed(checkpoint)
-    placed, resident = place_model(model, config)
     ids, cycles, predicted = [], [], []
-    with contextlib.closing(SimulatedTransport(config, waveform=waveform)) as transport:
+    with contextlib.closing(transport or SimulatedTransport(config, waveform=waveform)) as transport:
+        config = _found(transport, config)
+        placed, resident = place_model(model, config)
         device = Device(transport, config)
         if resident:
             device.load(placed.values(), functools.partial(progress, "loading weights"))
@@ -82,7 +88,8 @@ def measure_run(config, checkpoint, prompt, count, choose=greedy, *, waveform=No
             predicted.append(expected)
             progress("generating", len(ids), count)
         seconds = time.perf_counter() - start
-        speed = transport.cycles_per_second
+        simulated = ({"simulated_cycles_per_second": transport.cycles_per_second}
+                     if isinstance(transport, SimulatedTransport) else {})
     total = accelerated.total
     return accelerated, {
         "config": config.name,
@@ -92,13 +99,19 @@ def measure_run(config, checkpoint, prompt, count, choose=greedy, *, waveform=No
         "resident": resident,
         "values_compared": total.values,
         "mismatches": total.mismatches,
+        "repeated": total.repeated,
         "cycles_per_token": cycles,
         "cycles_predicted": predicted,
         "utilisation": total.utilisation,
         "skipped_fraction": total.skipped,
         "seconds_per_step": seconds / (len(prompt) + count - 1),
-        "simulated_cycles_per_second": speed,
+        **simulated,
     }
+
+
+def _found(transport, config):
+    """The config of what is there; a simulated one is not built before it is known to be large enough."""
+    return config if isinstance(transport, SimulatedTransport) else Device(transport, config).config
 
 
 def measure_closeness(checkpoint, data, windows, length, *, progress=lambda description, done, total: None):

@@ -26,6 +26,7 @@ VERILATOR = ("--cc", "--exe", "--build", "-j", "2", "--prefix", "Vtop", "-O3", "
              "-CFLAGS", "-fPIC -fvisibility=hidden -fno-gnu-unique", "-LDFLAGS", "-shared")
 BUILD_SECONDS = 1800
 SLICE = 1 << 18  # cycles between looks at the keyboard
+FOREVER = 2 ** 64 - 1  # frames
 
 _FUNCTIONS = {
     "open": (ctypes.c_void_p, ctypes.c_char_p),
@@ -80,8 +81,8 @@ def _write_save_file(component, waveform):
 class Simulator:
     """A component with byte streams ``i`` and ``o``, simulated cycle for cycle.
 
-    Registers start at their initial values. The clock only runs inside ``reset`` and ``exchange``. ``o`` is always
-    ready, and ``i`` is valid from the first cycle of an exchange until the request is sent.
+    Registers start at their initial values. The clock only runs inside ``reset``, ``exchange`` and ``run``. ``o`` is
+    always ready, and ``i`` is valid from the first cycle of an exchange until the request is sent.
 
     Parameters
     ----------
@@ -137,15 +138,28 @@ class Simulator:
 
         A frame is complete with an END that follows another byte. Raises TimeoutError after ``limit`` cycles.
         """
+        sent, rx, complete = self._run(tx, want, frames, limit)
+        if not complete:
+            raise TimeoutError(f"no end after {limit} cycles: {sent} of {len(tx)} bytes sent, {len(rx)} received")
+        return rx
+
+    def run(self, tx, *, frames=FOREVER, cycles):
+        """Send ``tx`` for at most ``cycles`` cycles: how many bytes of it were sent, and what was received.
+
+        Ends before that when all is sent and there are ``frames`` frames.
+        """
+        sent, rx, _ = self._run(tx, 0, frames, cycles)
+        return sent, rx
+
+    def _run(self, tx, want, frames, limit):
         library, handle = self._library, self._handle
         library.simulator_request(handle, tx, len(tx), want, frames, END)
-        left = limit
-        while not library.simulator_run(handle, min(left, SLICE)):
+        left, complete = limit, False
+        while left and not complete:
+            complete = library.simulator_run(handle, min(left, SLICE))
             left -= min(left, SLICE)
-            if not left:
-                raise TimeoutError(f"no end after {limit} cycles: {library.simulator_sent(handle)} of {len(tx)} bytes "
-                                   f"sent, {library.simulator_replied(handle)} received")
-        return ctypes.string_at(library.simulator_reply(handle), library.simulator_replied(handle))
+        rx = ctypes.string_at(library.simulator_reply(handle), library.simulator_replied(handle))
+        return library.simulator_sent(handle), rx, complete
 
     @property
     def cycles(self):

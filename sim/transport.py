@@ -12,7 +12,7 @@ from hdl.top import Top
 from .simulator import Simulator
 
 
-__all__ = ["LinkError", "LinkTimeout", "SimulatedTransport", "Transport"]
+__all__ = ["LinkError", "LinkTimeout", "SimulatedTransport", "Transport", "simulate"]
 
 
 QUIET_SECONDS = 2  # a build that takes longer is announced
@@ -30,17 +30,14 @@ class Transport(Protocol):
     """Bytes to a device and back. Frames and their repetition are the driver's business."""
 
     def exchange(self, request: bytes, replies: int, limit: int) -> bytes:
-        """Send ``request`` whole, and return all bytes received when ``replies`` frames are complete.
+        """Send ``request`` whole, and return the bytes received when ``replies`` frames are complete, damaged ones too,
+        or when nothing more comes: fewer bytes then, or none.
 
-        The bytes may begin with what an earlier exchange left behind, and they are not checked. ``limit`` bounds the
-        wait, in cycles of the device's clock; a real link takes as much time, and what its own speed and buffers need.
+        The bytes may begin with what an earlier exchange left behind, and they are not checked. An empty request waits
+        on. ``limit`` bounds the wait, in cycles of the device's clock; a real link takes as much time, and what its own
+        speed and buffers need.
 
-        Raises
-        ------
-        LinkTimeout
-            The frames were not complete by then.
-        LinkError
-            The link is closed or broken.
+        Raises LinkError where the link is closed or broken.
         """
         ...
 
@@ -57,10 +54,27 @@ def _sources():
     return "\0".join(f"{path.relative_to(root)}\0{path.read_text()}" for path in paths)
 
 
-class SimulatedTransport:
-    """An accelerator in the fast simulator, as a ``Transport``.
+def simulate(config, *, waveform=None):
+    """An accelerator in the fast simulator, built or found in the cache; standard error shows a build that takes long.
 
-    It is built, or found in the cache, when it is first used; standard error shows a build that takes long.
+    ``waveform`` is as of ``Simulator``, and so is what is raised.
+    """
+    status = Console(stderr=True).status(f"building the simulator for {config.name}")
+    timer = threading.Timer(QUIET_SECONDS, status.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        simulator = Simulator(Top(config), "top", key=f"{config!r}\0{_sources()}", waveform=waveform)
+    finally:
+        timer.cancel()
+        timer.join()
+        status.stop()
+    simulator.reset()
+    return simulator
+
+
+class SimulatedTransport:
+    """An accelerator in the fast simulator, as a ``Transport``; it is built when it is first used.
 
     Parameters
     ----------
@@ -84,26 +98,12 @@ class SimulatedTransport:
 
     @cached_property
     def _simulator(self):
-        status = Console(stderr=True).status(f"building the simulator for {self.config.name}")
-        timer = threading.Timer(QUIET_SECONDS, status.start)
-        timer.daemon = True
-        timer.start()
-        try:
-            simulator = Simulator(Top(self.config), "top", key=f"{self.config!r}\0{_sources()}", waveform=self.waveform)
-        finally:
-            timer.cancel()
-            timer.join()
-            status.stop()
-        simulator.reset()
-        return simulator
+        return simulate(self.config, waveform=self.waveform)
 
     def exchange(self, request, replies, limit):
         if self._closed:
             raise LinkError("the simulated link is closed")
-        try:
-            return self._simulator.exchange(request, frames=replies, limit=limit)
-        except TimeoutError as error:
-            raise LinkTimeout(f"the simulated {self.config.name} has not sent {replies} replies: {error}") from None
+        return self._simulator.run(request, frames=replies, cycles=limit)[1]
 
     def close(self):
         if not self._closed and "_simulator" in self.__dict__:

@@ -3,13 +3,22 @@ import contextlib
 import pytest
 
 from firmware.device import Device
+from firmware.port import SerialTransport
 from hdl.config import PRESETS
-from sim.transport import SimulatedTransport
+from links import serving
+from sim.board import Terminal
+from sim.transport import SimulatedTransport, simulate
 
 
-@pytest.fixture(scope="module")
-def device():
-    """The driver on the simulated preset 4x10."""
+@pytest.fixture(scope="module", params=["simulated", "port"])
+def device(request):
+    """The driver on the simulated preset 4x10, and on a virtual board's port."""
     config = PRESETS["4x10"]
-    with contextlib.closing(SimulatedTransport(config)) as transport:
-        yield Device(transport, config)
+    with contextlib.ExitStack() as stack:
+        if request.param == "simulated":
+            transport = SimulatedTransport(config)
+        else:
+            patience = stack.enter_context(pytest.MonkeyPatch.context())
+            patience.setattr("firmware.port.LATENCY", 1)  # a busy machine repeats nothing, and counters are exact
+            transport = SerialTransport(stack.enter_context(serving(simulate(config), Terminal())).name)
+        yield Device(stack.enter_context(contextlib.closing(transport)), config)

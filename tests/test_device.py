@@ -9,9 +9,9 @@ from firmware.packing import Chunk, Placed, pack, place
 from golden.matvec import matvec
 from golden.quantiser import absmax_quantise
 from hdl.config import PRESETS
-from hdl.registers import REPLY, Error, Kind, Register, RunLayout, SpanLayout
+from hdl.registers import Error, Kind, Register, RunLayout, SpanLayout
 from sim.cycles import list_size
-from sim.transport import LinkError, LinkTimeout, SimulatedTransport
+from sim.transport import LinkError, SimulatedTransport
 
 
 def ternary(rows, columns, seed=0):
@@ -59,10 +59,11 @@ def test_refuses_another_register_map(device, monkeypatch):
 
 
 @pytest.mark.parametrize("answer, message", [
-    (lambda request, replies: b"", "1 commands had 0 answers"),
-    (lambda request, replies: b"\xc0noise\xc0", "came damaged"),
-    (lambda request, replies: encode(Kind.RESET | REPLY, 77), "was answered as 77"),
-    (lambda request, replies: encode(Kind.RUN | REPLY, 1), "answered by a frame of kind 0x84"),
+    (lambda request, replies: b"", "did not answer a command: is this its port"),
+    (lambda request, replies: b"\xc0noise\xc0", "is not Setun's protocol"),
+    (lambda request, replies: request, "did not answer a command"),
+    (lambda request, replies: encode(Kind.ERROR, 1, bytes([Error.CRC])), "came damaged to the accelerator"),
+    (lambda request, replies: request and encode(Kind.ERROR, request[2], bytes([99])), "did not answer a command"),
 ])
 def test_refuses_nonsense(answer, message):
     with pytest.raises(LinkError, match=message):
@@ -70,8 +71,7 @@ def test_refuses_nonsense(answer, message):
 
 
 def test_waits_are_bounded(device):
-    with pytest.raises(LinkTimeout, match="has not sent 1 replies: no end after 1000 cycles"):
-        device.transport.exchange(b"\xc0", 1, limit=1000)
+    assert device.transport.exchange(b"\xc0", 1, limit=1000) == b""
 
 
 def test_closed_link():

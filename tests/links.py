@@ -1,0 +1,65 @@
+"""Links for tests: a virtual board in a thread, and wrappers of a transport that do what real links do to bytes."""
+
+import contextlib
+import random
+import threading
+
+from sim.board import serve
+
+
+@contextlib.contextmanager
+def serving(simulator, line):
+    """The line, while a thread serves it."""
+    stop = threading.Event()
+    thread = threading.Thread(target=serve, args=(simulator, line, stop))
+    with line:
+        thread.start()
+        try:
+            yield line
+        finally:
+            stop.set()
+            thread.join()
+
+
+class Noisy:
+    """A transport on which one byte in ``1 / rate`` is changed, lost, or comes with another, both ways."""
+
+    def __init__(self, transport, rate, seed):
+        self.transport, self.rate, self.rng = transport, rate, random.Random(seed)
+
+    def damage(self, data):
+        damaged = bytearray()
+        for byte in data:
+            if self.rng.random() < self.rate:
+                other = self.rng.randrange(256)
+                damaged += self.rng.choice([b"", bytes([other]), bytes([byte, other]), bytes([byte ^ 1 << other % 8])])
+            else:
+                damaged.append(byte)
+        return bytes(damaged)
+
+    def exchange(self, request, replies, limit):
+        return self.damage(self.transport.exchange(self.damage(request), replies, limit))
+
+    def close(self):
+        self.transport.close()
+
+
+class Lazy:
+    """A transport that keeps any part of what it carries, both ways, for later, and may not wait as long as asked."""
+
+    def __init__(self, transport, seed):
+        self.transport, self.rng = transport, random.Random(seed)
+        self.outgoing = self.incoming = b""
+
+    def part(self, data):
+        size = len(data) if self.rng.random() < .8 else self.rng.randrange(len(data) + 1)
+        return data[:size], data[size:]
+
+    def exchange(self, request, replies, limit):
+        now, self.outgoing = self.part(self.outgoing + request)
+        limit = 2 * len(now) + limit // self.rng.choice([1, 4, 64])
+        come, self.incoming = self.part(self.incoming + self.transport.exchange(now, replies, limit))
+        return come
+
+    def close(self):
+        self.transport.close()
