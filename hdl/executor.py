@@ -149,11 +149,11 @@ class Executor(wiring.Component):
                 m.d.sync += error.eq(Error.LIST)
         return error, refused
 
-    def _answer(self, m, header, error, more):
+    def _answer(self, m, is_kind, refused, error, more):
         """Offers the bytes of the answer while there are more; combinational."""
         m.d.comb += [self.o_payload.valid.eq(more), self.o_payload.payload.eq(error)]
         for kind, source in ((Kind.READ, self.i_registers), (Kind.RESULTS, self.i_results)):
-            with m.If(Cat(header.kind[:KIND_BITS], header.kind[-2:]) == (kind | 0b10 << KIND_BITS)):
+            with m.If(is_kind[kind] & ~refused):
                 m.d.comb += [self.o_payload.payload.eq(source.payload),
                              self.o_payload.valid.eq(source.valid & more),
                              source.ready.eq(self.o_payload.ready & more)]
@@ -246,7 +246,7 @@ class Executor(wiring.Component):
                 with m.If(self.o_header.ready):
                     m.next = "PAYLOAD"
             with m.State("PAYLOAD"):
-                self._answer(m, header, error, more)
+                self._answer(m, is_kind, refused, error, more)
                 with m.If(self.o_payload.valid & self.o_payload.ready):
                     m.d.sync += [left.eq(left - 1), more.eq(left != 1)]
                 with m.If(~more):

@@ -1,12 +1,13 @@
 """Frames of the link: header, payload and CRC."""
 
 from amaranth import *
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from .codes import ByteDecoder
+from .product import PORTABLE
 from .registers import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD, WINDOW_FRAMES, Error, WeightsLayout
 from .slip import Framed, SlipDecoder, SlipEncoder
 from .stage import Stage
@@ -57,16 +58,14 @@ class Ring(wiring.Component):
     o : Out(stream.Signature(8))
     """
 
-    i: In(stream.Signature(8))
-    commit: In(1)
-    drop: In(1)
-    o: Out(stream.Signature(8))
+    def __init__(self, technology):
+        self.technology = technology
+        super().__init__({"i": In(stream.Signature(8)), "commit": In(1), "drop": In(1),
+                          "o": Out(stream.Signature(8))})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.storage = storage = memory.Memory(  # no byte is read while it is written
-            shape=8, depth=RING_BYTES, init=[], attrs={"no_rw_check": 1})
-        write, read = storage.write_port(), storage.read_port()
+        m.submodules.storage = storage = self.technology.memory(depth=RING_BYTES, width=8)
         # One bit more than an address, to tell full from empty.
         written, committed, taken = (Signal(range(2 * RING_BYTES), name=name)
                                      for name in ("written", "committed", "taken"))
@@ -74,11 +73,11 @@ class Ring(wiring.Component):
         m.d.comb += [
             filled.eq(written - taken),
             self.i.ready.eq(~full),
-            write.en.eq(self.i.valid & self.i.ready),
-            write.addr.eq(written),
-            write.data.eq(self.i.payload),
+            storage.write_enable.eq(self.i.valid & self.i.ready),
+            storage.write_address.eq(written),
+            storage.write_data.eq(self.i.payload),
         ]
-        with m.If(write.en):
+        with m.If(storage.write_enable):
             m.d.sync += written.eq(written + 1)
         with m.If(self.commit):
             m.d.sync += [written.eq(written - CRC_BYTES), committed.eq(written - CRC_BYTES)]
@@ -88,18 +87,21 @@ class Ring(wiring.Component):
 
         valid = Signal()  # of what the memory has read
         advance = ~self.o.valid | self.o.ready
-        m.d.comb += [read.en.eq(advance), read.addr.eq(taken)]
+        m.d.comb += [
+            storage.read_enable.eq(advance),
+            storage.output_enable.eq(advance),
+            storage.read_address.eq(taken),
+            self.o.payload.eq(storage.read_data),
+        ]
         with m.If(advance):
-            m.d.sync += [valid.eq(taken != committed), self.o.valid.eq(valid), self.o.payload.eq(read.data)]
+            m.d.sync += [valid.eq(taken != committed), self.o.valid.eq(valid)]
             with m.If(taken != committed):
                 m.d.sync += taken.eq(taken + 1)
         return m
 
 
 class Inspector(wiring.Component):
-    """Reads the header of a body and judges the whole.
-
-    ``found`` and ``header`` are combinational, and ``header`` counts where ``found`` is set.
+    """Reads the header of a body and judges the whole, the cycle after its end.
 
     Members
     -------
@@ -109,7 +111,7 @@ class Inspector(wiring.Component):
     stored : Out(1)
         ``item`` is a byte of the payload or the CRC, and there is room for it in a payload of MAX_PAYLOAD.
     found : Out(1)
-        A body ends that is not empty.
+        A body ended that is not empty; ``header`` is its own. The cycle after, and no item goes by in it.
     header : Out(Header)
     """
 
@@ -124,13 +126,13 @@ class Inspector(wiring.Component):
         m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=8).create()
         m.submodules.codes = codes = ByteDecoder()
         item, count = self.item, Signal(range(LONGEST + 2))  # bytes of the body; stops when there are too many
+        inside, ended = Signal(), self.taken & item.end  # inside: past the header, and not past the longest body
         head, expected = Signal(LinkHeader), Signal(range(2 ** 16 + HEADER_BYTES + CRC_BYTES), reset_less=True)
         recent, undecodable = Signal(CRC_BYTES), Signal()  # the last bytes may yet turn out to be the CRC
         m.d.comb += [
-            self.stored.eq(~item.end & (count >= HEADER_BYTES) & (count < LONGEST)),
-            self.found.eq(self.taken & item.end & ((count != 0) | item.bad)),
+            self.stored.eq(~item.end & inside),
             crc.valid.eq(self.taken & ~item.end),
-            crc.start.eq(self.taken & item.end),
+            crc.start.eq(ended),
             crc.data.eq(item.data),
             codes.code.eq(item.data),
         ]
@@ -138,15 +140,16 @@ class Inspector(wiring.Component):
         with m.If(self.taken):
             m.d.sync += [
                 count.eq(count + (count <= LONGEST)),
+                inside.eq((count >= HEADER_BYTES - 1) & (count < LONGEST - 1)),
                 recent.eq(Cat(~codes.valid & (count >= CODES_AT), recent)),
                 undecodable.eq(undecodable | recent[-1]),
             ]
             with m.If(count < HEADER_BYTES):
                 m.d.sync += head.as_value().word_select(count[:2], 8).eq(item.data)
             with m.If(item.end):
-                m.d.sync += [signal.eq(0) for signal in (count, head, recent, undecodable)]
+                m.d.sync += [signal.eq(0) for signal in (count, inside, head, recent, undecodable)]
 
-        error = self.header.error
+        error, header = Signal(Error), Signal(Header, reset_less=True)
         with m.If(item.bad):
             m.d.comb += error.eq(Error.CRC)
         with m.Elif(count < HEADER_BYTES + CRC_BYTES):
@@ -155,12 +158,17 @@ class Inspector(wiring.Component):
             m.d.comb += error.eq(Error.CRC)
         with m.Elif((count != expected) | (count > LONGEST)):
             m.d.comb += error.eq(Error.LENGTH)
-        m.d.comb += [
-            self.header.kind.eq(head.kind),
-            self.header.sequence.eq(head.sequence),
-            self.header.length.eq(Mux(error == Error.NONE, head.length, 0)),
-            self.header.decodable.eq(~undecodable),
+        m.d.sync += [
+            self.found.eq(ended & ((count != 0) | item.bad)),
+            header.kind.eq(head.kind),
+            header.sequence.eq(head.sequence),
+            header.length.eq(head.length),
+            header.error.eq(error),
+            header.decodable.eq(~undecodable),
         ]
+        m.d.comb += self.header.eq(header)
+        with m.If(header.error != Error.NONE):
+            m.d.comb += self.header.length.eq(0)
         return m
 
 
@@ -168,8 +176,8 @@ class FrameReceiver(wiring.Component):
     """Bytes of the link to frames that were received whole; firmware.frames.Decoder.
 
     Every body that is not empty gives a header; it is the consumer who then takes ``length`` bytes of the payload. One
-    byte a cycle in and out. The header comes two cycles after the END of its frame is taken, the payload's first byte
-    four. The input stalls when WINDOW_FRAMES headers or almost RING_BYTES of payload wait, and loses nothing.
+    byte a cycle in and out, and one more after each frame. The header comes three cycles after the END of its frame is
+    taken, the payload's first byte five. The input stalls when WINDOW_FRAMES headers or almost RING_BYTES of payload wait, and loses nothing.
 
     What is wrong with a frame is told in this order: CRC for a bad escape, LENGTH for a body too short for header and
     CRC, CRC, LENGTH for a payload that is not as long as the header says or longer than MAX_PAYLOAD.
@@ -182,26 +190,27 @@ class FrameReceiver(wiring.Component):
         Of sound frames only.
     """
 
-    i: In(stream.Signature(8))
-    o_header: Out(stream.Signature(Header))
-    o_payload: Out(stream.Signature(8))
+    def __init__(self, technology=PORTABLE):
+        self.technology = technology
+        super().__init__({"i": In(stream.Signature(8)), "o_header": Out(stream.Signature(Header)),
+                          "o_payload": Out(stream.Signature(8))})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.slip = slip = SlipDecoder()
         m.submodules.inspector = inspector = Inspector()
-        m.submodules.ring = ring = Ring()
+        m.submodules.ring = ring = Ring(self.technology)
         m.submodules.headers = headers = SyncFIFO(width=Header.as_shape().size, depth=WINDOW_FRAMES)
         wiring.connect(m, wiring.flipped(self.i), slip.i)
         wiring.connect(m, ring.o, wiring.flipped(self.o_payload))
 
         item, sound = slip.o.payload, inspector.header.error == Error.NONE
         m.d.comb += [
-            slip.o.ready.eq(Mux(item.end, headers.w_rdy, ~inspector.stored | ring.i.ready)),
+            slip.o.ready.eq(Mux(item.end, headers.w_rdy, ~inspector.stored | ring.i.ready) & ~inspector.found),
             inspector.item.eq(item),
             inspector.taken.eq(slip.o.valid & slip.o.ready),
             ring.i.payload.eq(item.data),
-            ring.i.valid.eq(slip.o.valid & inspector.stored),
+            ring.i.valid.eq(slip.o.valid & inspector.stored & ~inspector.found),
             ring.commit.eq(inspector.found & sound),
             ring.drop.eq(inspector.found & ~sound),
             headers.w_data.eq(inspector.header),

@@ -21,6 +21,8 @@ class MemorySignature(wiring.Signature):
         Lanes that are written, the lowest bits first.
     write_address, write_data : In
     read_enable, read_address : In
+    output_enable : In(1)
+        Of the second register. Set where it is not connected.
     read_data : Out(lanes * width)
     """
 
@@ -32,6 +34,7 @@ class MemorySignature(wiring.Signature):
             "write_data": In(lanes * width),
             "read_enable": In(1),
             "read_address": In(address),
+            "output_enable": In(1, init=1),
             "read_data": Out(lanes * width),
         })
 
@@ -39,7 +42,7 @@ class MemorySignature(wiring.Signature):
 class BlockMemory(wiring.Component):
     """Block RAM with one write port and one read port, whose data is registered twice: ``read_data`` follows ``read_address`` after two cycles.
 
-    It keeps what was read last while ``read_enable`` is low. A word that is read in the cycle in which it is written is
+    Each register keeps its word while its enable is low. A word that is read in the cycle in which it is written is
     undefined; nothing in the machine uses such a word. Told this, synthesis adds no logic around the block RAM.
 
     Parameters
@@ -73,7 +76,8 @@ class BlockMemory(wiring.Component):
         word, data = (Signal.like(self.read_data, name=name, reset_less=True) for name in ("word", "data"))
         with m.If(self.read_enable):
             m.d.sync += word.eq(read.data)
-        m.d.sync += data.eq(word)
+        with m.If(self.output_enable):
+            m.d.sync += data.eq(word)
         m.d.comb += self.read_data.eq(data)
         return m
 
@@ -100,6 +104,7 @@ class SinglePortMemory(wiring.Component):
             block.write_data.eq(self.write_data),
             block.read_enable.eq(self.read_enable & ~self.write_enable.any()),
             block.read_address.eq(self.read_address),
+            block.output_enable.eq(self.output_enable),
             self.read_data.eq(block.read_data),
         ]
         return m

@@ -70,7 +70,7 @@ class Top(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        m.submodules.receiver = receiver = FrameReceiver()
+        m.submodules.receiver = receiver = FrameReceiver(self.technology)
         m.submodules.commands = commands = CommandReader(config)
         m.submodules.executor = executor = Executor(config)
         m.submodules.loader = loader = Loader(config)

@@ -39,7 +39,8 @@ class SinglePortMemory(wiring.Component):
         mask = Cat(enable.replicate(self.width // MASK_BITS) for enable in self.write_enable)
         for low in range(0, len(self.read_data), SPRAM_BITS):
             high = min(low + SPRAM_BITS, len(self.read_data))
-            address, i, word = Signal(14, name=f"address_{low}"), Signal(16, name=f"i_{low}"), Signal(16, name=f"word_{low}")
+            address, i = Signal(14, name=f"address_{low}"), Signal(SPRAM_BITS, name=f"i_{low}")
+            word = Signal(SPRAM_BITS, name=f"word_{low}")
             lanes = Signal(SPRAM_BITS // MASK_BITS, name=f"lanes_{low}")
             m.d.comb += [address.eq(Mux(writes, self.write_address, self.read_address)),
                          i.eq(self.write_data[low:high]), lanes.eq(mask[low // MASK_BITS:high // MASK_BITS])]
@@ -47,7 +48,8 @@ class SinglePortMemory(wiring.Component):
                 "SB_SPRAM256KA", i_CLOCK=ClockSignal(), i_CHIPSELECT=writes | self.read_enable, i_WREN=writes,
                 i_MASKWREN=lanes, i_ADDRESS=address, i_DATAIN=i, o_DATAOUT=word,
                 i_STANDBY=C(0, 1), i_SLEEP=C(0, 1), i_POWEROFF=C(1, 1))  # POWEROFF is active low
-            m.d.sync += self.read_data[low:high].eq(word)
+            with m.If(self.output_enable):
+                m.d.sync += self.read_data[low:high].eq(word)
         return m
 
 
