@@ -4,7 +4,9 @@ PYTHON ?= python3
 SETUN := .venv/bin/setun
 STAMP := .venv/installed
 
-.PHONY: setup demo test results closeness clean
+.PHONY: setup demo test bitstream results closeness clean
+
+BOARD ?= icebreaker
 
 setup: $(STAMP)
 
@@ -24,6 +26,9 @@ demo: setup
 
 test: setup
 	.venv/bin/python -m pytest -n 2
+
+bitstream: setup
+	$(SETUN) build --board $(BOARD)
 
 results: setup
 	$(SETUN) results

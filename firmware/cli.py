@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import json
 import math
 import pathlib
 import sys
@@ -11,19 +10,17 @@ import zipfile
 import click
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from hdl.config import PRESETS
 from sim.board import Listener, Terminal, serve
-from sim.toolchain import ToolError
-from sim.transport import LinkError, simulate
+from sim.transport import simulate
 
 from . import checkpoint
-from .device import DeviceError, MismatchError
+from .cli_boards import boards, build, program
+from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
 from .generate import as_text, greedy, sampler
 from .measure import measure_closeness, measure_matvec, measure_run
-from .packing import CapacityError
 from .port import BAUD, SerialTransport
 from .results import replace_table, results_table
 
@@ -32,60 +29,13 @@ __all__ = ["main"]
 
 
 DEMO = pathlib.Path(__file__).parent / "demo"
-USER_ERRORS = (checkpoint.CheckpointError, CapacityError, DeviceError, MismatchError, LinkError, ToolError, OSError)
 WINDOW = 256  # bytes
-
-
-class UserError(click.ClickException):
-    """One line, exit 2."""
-    exit_code = 2
-
-
-def user_errors(command):
-    """Decorator: a user's mistake, or a missing tool, ends the command with one line and exit 2."""
-    @functools.wraps(command)
-    def wrapper(**options):
-        try:
-            return command(**options)
-        except USER_ERRORS as error:
-            raise UserError(str(error)) from error
-    return wrapper
-
-
-@contextlib.contextmanager
-def progress():
-    """A bar on standard error, and the function that moves it: description, done, total (None: not known)."""
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                  console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("starting", total=None)
-        yield lambda description, done, total: bars.update(task, description=description, completed=done, total=total)
-
-
-@contextlib.contextmanager
-def writing(path):
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def check_folders(*paths):
-    """Refuse before anything is measured what could not be written afterwards."""
-    for path in paths:
-        if path and not path.absolute().parent.is_dir():
-            raise UserError(f"{path}: cannot be written: No such file or directory: create {path.parent} first")
 
 
 def refuse_tokenizer(model):
     for name in ("tokenizer.json", "tokenizer.model"):
         if (model / name).exists():
             raise UserError(f"{model / name}: only models of bytes, without a tokenizer, are supported")
-
-
-def write_json(path, fields):
-    if path:
-        with writing(path):
-            path.write_text(json.dumps(fields, indent=2) + "\n")
 
 
 def load_array(path, field):
@@ -125,8 +75,6 @@ def accelerator(config_name, port, baud, waveform):
     return PRESETS.get(config_name), None if port is None else SerialTransport(port, baud)
 
 
-json_option = click.option("--json", "json_path", type=click.Path(path_type=pathlib.Path, dir_okay=False),
-                           help="Write the measurements to this file.")
 waveform_option = click.option("--waveform", type=click.Path(path_type=pathlib.Path, dir_okay=False),
                                help="Write a VCD of the whole simulation, for GTKWave or Surfer.")
 
@@ -134,6 +82,10 @@ waveform_option = click.option("--waveform", type=click.Path(path_type=pathlib.P
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main():
     """Run a BitNet b1.58 accelerator, its simulated RTL or a board, against the golden model."""
+
+
+for board_command in (boards, build, program):
+    main.add_command(board_command)
 
 
 @main.command()

@@ -16,7 +16,7 @@ __all__ = ["Device", "DeviceError", "MismatchError", "Product"]
 
 
 GEOMETRY = {"banks": Register.BANKS, "tiles": Register.TILES, "depth": Register.DEPTH, "columns": Register.COLUMNS,
-            "blocks": Register.BLOCKS, "slots": Register.SLOTS}
+            "blocks": Register.BLOCKS, "slots": Register.SLOTS, "stack": Register.STACK}
 
 
 class MismatchError(Exception):

@@ -32,8 +32,8 @@ def area_rows():
     for name, technology in (("ECP5 carry chains", ECP5), ("portable", PORTABLE)):
         area = array_area(config, technology)
         yield (f"area of the 16 x 20 array, {name}",
-               f"{area.luts / config.products:.2f} LUT a product ({area.luts:,} LUT, {area.trellis_ff:,} FF, "
-               f"{area.dp16kd} block RAM, {area.mult18x18d} DSP)",
+               f"{area.luts / config.products:.2f} LUT a product ({area.luts:,} LUT, {area.flip_flops:,} FF, "
+               f"{area.block_rams} block RAM, {area.multipliers} DSP)",
                f"best open core {PEER_LUTS}, prototype {PEER_PROTOTYPE}" if technology is ECP5 else "")
 
 

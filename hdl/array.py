@@ -18,8 +18,8 @@ __all__ = ["Array", "flush_cycles"]
 def flush_cycles(config):
     """Cycles from a row block's last token to its last result.
 
-    The token passes the banks, one a cycle, and its operand the stacks of tiles; on the way are list (2), address (1), weights
-    (2), trits (1), product (1), accumulator (1), holding registers (1), five results and their register (1).
+    The token passes the banks, one a cycle, and its operand the stacks of tiles; on the way are list (2), address (1),
+    weights (2), trits (1), product (1), accumulator (1), holding registers (1), five results and their register (1).
     """
     return (config.banks - 1) + (config.hops - 1) + 2 + 1 + 2 + 1 + 1 + 1 + 1 + TRITS
 

@@ -35,15 +35,18 @@ class Cause(enum.Enum, shape=3):
 
 def Events(config):
     """What happens in a cycle: a bit for each cause, and by how much each counter grows."""
+    columns = range(config.columns + 1)
+    most = {Register.ENTRIES: columns, Register.SKIPPED: columns, Register.MACS: columns,
+            Register.WEIGHTS_ZERO: range(TRITS + 1)}
     return data.StructLayout({cause.name.lower(): 1 for cause in CAUSES}
-                             | {counter.name.lower(): range(max(config.columns, TRITS) + 1) for counter in COUNTED})
+                             | {counter.name.lower(): most.get(counter, 1) for counter in COUNTED})
 
 
 class Counters(wiring.Component):
     """The registers of registers.Register.
 
     Events are counted in small counters, and those added up in a memory every 64 cycles, one after the other. What is
-    read is as all of it stood before some cycle, the same for all, at most 64 cycles from ``start``. The first byte
+    read is as all counters stood before some cycle, the same for all, at most 64 cycles from ``start``. The first byte
     comes at most 136 cycles after ``start``.
 
     Members
@@ -109,7 +112,8 @@ class Counters(wiring.Component):
         config = self.config
         constants = {Register.MAGIC: MAGIC, Register.VERSION: VERSION, Register.MAP: MAP_HASH,
                      Register.BANKS: config.banks, Register.TILES: config.tiles, Register.DEPTH: config.depth,
-                     Register.COLUMNS: config.columns, Register.BLOCKS: config.blocks, Register.SLOTS: config.slots}
+                     Register.COLUMNS: config.columns, Register.BLOCKS: config.blocks, Register.SLOTS: config.slots,
+                     Register.STACK: config.stack}
         # Below lies what is read, above what was added up; of that, word 0 is never written and stays 0.
         m.submodules.storage = storage = BlockMemory(
             depth=2 * REGISTERS, width=32, init=[constants.get(address, 0) for address in range(REGISTERS)])
@@ -130,14 +134,13 @@ class Counters(wiring.Component):
         counted = self._counted(m, turn)
         state = {Register.PENDING: self.pending, Register.ABSMAX: self.absmax, Register.BEATS: self.beats,
                  Register.OFFSET: self.offset}
-        holding = {}
+        holding = dict(state)
         growth, total = Signal(32, reset_less=True), Signal(32, reset_less=True)
         growing, grown = (Signal.like(register, name=name, reset_less=True) for name in ("growing", "grown"))
-        for source, value in (state | counted).items():
-            held = Signal.like(value, name=f"{source.name.lower()}_held", reset_less=True)
+        for source, value in counted.items():
+            holding[source] = Signal.like(value, name=f"{source.name.lower()}_held", reset_less=True)
             with m.If(turn):
-                m.d.sync += held.eq(value)
-            holding[source] = held
+                m.d.sync += holding[source].eq(value)
         with m.If(~odd):
             with m.Switch(register):
                 for source, held in holding.items():

@@ -190,8 +190,10 @@ class Executor(wiring.Component):
                 with m.If(self.i.valid & ~self.vector_busy):
                     m.next = "JUDGE"
             with m.State("JUDGE"):
-                m.d.sync += [header.kind.eq(command.kind | REPLY), header.sequence.eq(command.sequence),
-                             header.length.eq(0), left.eq(command.data_bytes), more.eq(command.data_bytes != 0)]
+                m.d.sync += [
+                    header.kind.eq(command.kind | REPLY), header.sequence.eq(command.sequence), header.length.eq(0),
+                    left.eq(command.data_bytes), more.eq(command.data_bytes != 0),
+                ]
                 m.next = "BEGIN"
             with m.State("BEGIN"):
                 with m.If(refused):

@@ -3,7 +3,7 @@
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
-from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from .codes import ByteDecoder
@@ -176,8 +176,9 @@ class FrameReceiver(wiring.Component):
     """Bytes of the link to frames that were received whole; firmware.frames.Decoder.
 
     Every body that is not empty gives a header; it is the consumer who then takes ``length`` bytes of the payload. One
-    byte a cycle in and out, and one more after each frame. The header comes three cycles after the END of its frame is
-    taken, the payload's first byte five. The input stalls when WINDOW_FRAMES headers or almost RING_BYTES of payload wait, and loses nothing.
+    byte a cycle in and out, and one more after each frame. The header comes four cycles after the END of its frame is
+    taken, the payload's first byte five. The input stalls when WINDOW_FRAMES headers or almost RING_BYTES of payload
+    wait, and loses nothing.
 
     What is wrong with a frame is told in this order: CRC for a bad escape, LENGTH for a body too short for header and
     CRC, CRC, LENGTH for a payload that is not as long as the header says or longer than MAX_PAYLOAD.
@@ -200,7 +201,7 @@ class FrameReceiver(wiring.Component):
         m.submodules.slip = slip = SlipDecoder()
         m.submodules.inspector = inspector = Inspector()
         m.submodules.ring = ring = Ring(self.technology)
-        m.submodules.headers = headers = SyncFIFO(width=Header.as_shape().size, depth=WINDOW_FRAMES)
+        m.submodules.headers = headers = SyncFIFOBuffered(width=Header.as_shape().size, depth=WINDOW_FRAMES)
         wiring.connect(m, wiring.flipped(self.i), slip.i)
         wiring.connect(m, ring.o, wiring.flipped(self.o_payload))
 

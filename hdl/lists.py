@@ -154,7 +154,8 @@ class ListBuilder(wiring.Component):
 
         with m.If(self.start):
             m.d.sync += [
-                clearing.eq(1), cleared.eq(0), appending.eq(0), judged.eq(0), self.done.eq(0), self.o_write.select.eq(0),
+                clearing.eq(1), cleared.eq(0), appending.eq(0), judged.eq(0), self.done.eq(0),
+                self.o_write.select.eq(0),
                 self.o_write.slot.eq(self.slot), skip.eq(self.skip), live.eq(self.live), end.eq(self.length - 1),
                 column.eq(2 * banks), index.eq(0), bank.eq(0), select.eq(1),
                 built.eq(0), built.beats.eq(TRITS),

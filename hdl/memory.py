@@ -40,7 +40,8 @@ class MemorySignature(wiring.Signature):
 
 
 class BlockMemory(wiring.Component):
-    """Block RAM with one write port and one read port, whose data is registered twice: ``read_data`` follows ``read_address`` after two cycles.
+    """Block RAM with one write port and one read port, whose data is registered twice: ``read_data`` follows
+    ``read_address`` after two cycles.
 
     Each register keeps its word while its enable is low. A word that is read in the cycle in which it is written is
     undefined; nothing in the machine uses such a word. Told this, synthesis adds no logic around the block RAM.

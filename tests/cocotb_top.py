@@ -366,7 +366,8 @@ async def identifies(dut):
     found = await bench.registers()
     wanted = {Register.MAGIC: MAGIC, Register.VERSION: VERSION, Register.MAP: MAP_HASH, Register.BANKS: CONFIG.banks,
               Register.TILES: CONFIG.tiles, Register.DEPTH: CONFIG.depth, Register.COLUMNS: CONFIG.columns,
-              Register.BLOCKS: CONFIG.blocks, Register.SLOTS: CONFIG.slots}
+              Register.BLOCKS: CONFIG.blocks, Register.SLOTS: CONFIG.slots,
+              Register.STACK: CONFIG.stack}
     for register, value in wanted.items():
         assert found[register] == value, f"{register.name} is {found[register]:#x}, not {value:#x}"
     constant = struct.pack(f"<{len(wanted)}I", *wanted.values())

@@ -267,7 +267,7 @@ def test_receiver_back_pressure(lengths):
 
 
 def test_receiver_timing():
-    """A byte of the link a cycle, and one more a frame; the header three cycles after END, the payload from five on."""
+    """A byte of the link a cycle, and one more a frame; the header four cycles after END, the payload from five on."""
     receiver, length, count = FrameReceiver(), 100, 4
     link = b"".join(encode(Kind.WEIGHTS, sequence, bytes(length)) for sequence in range(count))
     sent, headers, payloads = [], [], []
@@ -286,7 +286,7 @@ def test_receiver_timing():
     # The cycle after a frame falls on its successor's first END, which waits in the decoder, or the byte after it.
     stalls = [sum(end + 1 < cycle for end in ends) for cycle in sent]
     assert [cycle - stall for cycle, stall in zip(sent, stalls)] == list(range(len(link)))
-    assert headers == [end + 3 for end in ends]
+    assert headers == [end + 4 for end in ends]
     assert payloads == [end + 5 + index for end in ends for index in range(length)]
 
 

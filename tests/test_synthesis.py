@@ -13,5 +13,5 @@ def test_area(technology, budget):
     config = PRESETS["16x20"]
     area = array_area(config, technology)
     assert area.luts / config.products <= budget
-    assert area.mult18x18d == 0
-    assert area.dp16kd == config.banks * (config.tiles + 1)  # a tile's weights, and a bank's lists
+    assert area.multipliers == 0
+    assert area.block_rams == config.banks * (config.tiles + 1)  # a tile's weights, and a bank's lists

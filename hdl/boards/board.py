@@ -52,8 +52,8 @@ class Board:
 
     def __post_init__(self):
         if not 0 < self.baud * OVERSAMPLING <= self.clock:
-            raise ValueError(f"board {self.name!r}: baud must be at most {self.clock // OVERSAMPLING}, an eighth of the "
-                             f"clock, not {self.baud}")
+            raise ValueError(f"board {self.name!r}: baud must be at most {self.clock // OVERSAMPLING}, an eighth of "
+                             f"the clock, not {self.baud}")
 
 
 class BoardTop(Elaboratable):

@@ -2,7 +2,7 @@
 
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 
-from ..config import Config
+from ..config import PRESETS
 from .board import Board
 from .ice40 import FAMILY
 
@@ -12,7 +12,5 @@ __all__ = ["BOARDS"]
 
 BOARDS = (
     Board(name="icebreaker", clock=40_500_000, family=FAMILY, platform=ICEBreakerPlatform, baud=3_000_000,
-          loader="ice40_generic",
-          config=Config(name="4x10-spram", banks=4, tiles=2, depth=16384, columns=512, blocks=102, stack=2,
-                        single_port=True)),
+          loader="ice40_generic", config=PRESETS["4x10-spram"]),
 )

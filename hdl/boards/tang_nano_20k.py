@@ -27,6 +27,7 @@ class TangNano20kPlatform(GowinPlatform):
         *LEDResources(pins="15 16 17 18 19 20", invert=True, attrs=Attrs(IO_TYPE="LVCMOS33")),
     ]
     connectors = []
+    _chipdb_device = "GW2A-18C"  # the tools' name of the die, which has the memory beside it in the package
 
 
 BOARDS = (

