@@ -125,7 +125,8 @@ class Executor(wiring.Component):
         beyond, length, order, unlisted = (Signal(name=name, reset_less=True) for name in (
             "beyond", "length", "order", "unlisted"))
         ends, limits = self._spans(m, beyond)
-        is_weights, is_vector, is_run = (command.kind[:KIND_BITS] == kind for kind in (Kind.WEIGHTS, Kind.VECTOR, Kind.RUN))
+        is_weights, is_vector, is_run = (command.kind[:KIND_BITS] == kind
+                                         for kind in (Kind.WEIGHTS, Kind.VECTOR, Kind.RUN))
         m.d.sync += [
             length.eq(is_weights & (command.data_bytes != command.product) | is_vector & ragged),
             order.eq(is_vector & (vector.offset != 0)

@@ -11,7 +11,7 @@ __all__ = ["Absmax", "QUANTISER_LATENCY", "Quantiser"]
 
 
 DIGITS = 7  # of a quotient of at most 127
-QUANTISER_LATENCY = DIGITS + 3  # the multiple of 127, its digits, the rounding, the sign
+QUANTISER_LATENCY = DIGITS + 4  # the magnitude, its multiple of 127, the digits, the rounding, the sign
 
 
 def _less(a, b):
@@ -61,7 +61,7 @@ class Absmax(wiring.Component):
 class Quantiser(wiring.Component):
     """q = sign(y) * round_half_even(127 |y| / m), golden.quantiser.absmax_quantise, with exact division.
 
-    One element a cycle; 10 cycles (``QUANTISER_LATENCY``) from an element to its result when the output is never
+    One element a cycle; 11 cycles (``QUANTISER_LATENCY``) from an element to its result when the output is never
     stalled. A stalled result stops the whole pipeline. Results are from -127 to 127, and 0 where m = 0.
 
     Members
@@ -83,6 +83,7 @@ class Quantiser(wiring.Component):
         # bit by a digit of the quotient.
         layout = data.StructLayout({"digits": DIGITS, "remainder": 31, "sign": 1})
         stages = [Signal(layout, name=f"stage_{index}", reset_less=True) for index in range(DIGITS + 1)]
+        below, negative = Signal(31, reset_less=True), Signal(reset_less=True)
         quotient = Signal(DIGITS, reset_less=True)
         up, sign = Signal(reset_less=True), Signal(reset_less=True)
         valid = Signal(QUANTISER_LATENCY)
@@ -92,7 +93,7 @@ class Quantiser(wiring.Component):
         with m.If(advance):
             m.d.sync += valid.eq(Cat(self.i.valid, valid[:-1]))
 
-            below, negative = _magnitude_below(self.i.payload), self.i.payload[-1]
+            m.d.sync += [below.eq(_magnitude_below(self.i.payload)), negative.eq(self.i.payload[-1])]
             m.d.sync += [
                 # 128 |y| - |y|: with |y| = below + negative, the 127 * negative fill the bits under 128 * below.
                 Cat(stages[0].digits, stages[0].remainder).eq(Cat(negative.replicate(DIGITS), below) - below),

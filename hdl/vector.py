@@ -21,7 +21,7 @@ ELEMENT_LATENCY = BLOCK_LATENCY + QUANTISER_LATENCY
 class Elements(wiring.Component):
     """Stores the int32 elements of a vector, then quantises them, golden.quantiser.absmax_quantise.
 
-    A byte a cycle in, an element a cycle out, 12 cycles (``ELEMENT_LATENCY``) from ``read`` to the result. Reading may
+    A byte a cycle in, an element a cycle out, 13 cycles (``ELEMENT_LATENCY``) from ``read`` to the result. Reading may
     begin two cycles after the last byte.
 
     Parameters
@@ -102,9 +102,9 @@ class VectorUnit(wiring.Component):
     vector that is open. One byte a cycle is taken, except that int8 elements wait while the list memories are cleared,
     which begins at opening. int32 elements are little-endian; once the last is there, one a cycle is quantised.
 
-    The list is ready 3 cycles after the last byte of int8 elements is taken, and length + 16 after the last byte of
+    The list is ready 3 cycles after the last byte of int8 elements is taken, and length + 17 after the last byte of
     int32 elements. From ``start`` of a vector of one piece, with bytes always there, it is
-    max(ceil(live / banks), 5) + length + 3 and 5 * length + 16 cycles: sim.cycles.vector_cycles.
+    max(ceil(live / banks), 5) + length + 3 and 5 * length + 17 cycles: sim.cycles.vector_cycles.
 
     The caller keeps to the following: a piece opens a vector or goes on at ``expected``, no piece goes beyond
     ``length <= config.columns``, ``live <= length``, ``count`` is not 0, and nothing is started while ``busy``. A list

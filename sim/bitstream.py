@@ -221,8 +221,8 @@ def build(board, seeds=(1, 2, 3), *, jobs=None, progress=lambda description, don
     results = [result for result, _ in routed]
     best = max(results, key=lambda result: result.frequency or 0)
     if best.frequency is not None and best.frequency < board.clock / 1e6:
-        raise BuildError(f"{board.name} reaches {best.frequency:.1f} MHz with seed {best.seed}, the best of {len(seeds)}, "
-                         f"and its clock is {board.clock / 1e6:.1f} MHz; the slowest path leads {best.path}: try other "
+        raise BuildError(f"{board.name} reaches {best.frequency:.1f} MHz with seed {best.seed}, the best of "
+                         f"{len(seeds)}, and its clock is {board.clock / 1e6:.1f} MHz; the slowest path leads {best.path}: try other "
                          "--seeds, or give the board a lower clock")
     area = count_cells(json.loads((netlist / "stat.json").read_text())["design"]["num_cells_by_type"])
     frequencies = [result.frequency for result in results]
@@ -232,7 +232,8 @@ def build(board, seeds=(1, 2, 3), *, jobs=None, progress=lambda description, don
         device=getattr(board.platform, "part", None) or board.platform.device,
         products=board.config.products,
         area=area._asdict(),
-        used={name: [row["used"], row["available"]] for name, row in routed[0][1].items() if row["used"]},
+        used={name: [row["used"], row["available"]] for name, row in routed[0][1].items()
+              if row["used"] and row["available"]},
         clock=board.clock / 1e6,
         seeds=[asdict(result) for result in results],
         worst=None if None in frequencies else min(frequencies),

@@ -43,21 +43,24 @@ _FUNCTIONS = {
 }
 
 
-def _build(component, name, key, trace):
+def _build(component, name, key, sources, trace):
     """Path of the shared object, from the cache or built now."""
     flags = (*VERILATOR, *(("--trace-vcd", "--trace-max-array", "0") if trace else ()))
-    text = generate(component, name) if key is None else None
+    if key is None and sources is None:
+        sources = {f"{name}.v": generate(component, name)}
 
     def build(folder):
-        (folder / f"{name}.v").write_text(text or generate(component, name))
+        files = sources or {f"{name}.v": generate(component, name)}
+        for file, text in files.items():
+            (folder / file).write_text(text)
         for needed in ("g++", "make", "perl"):
             toolchain.tool(needed)
         toolchain.run([toolchain.tool("verilator"), *flags, "--top-module", name, "-Mdir", str(folder / "objects"),
-                       "-o", str(folder / "simulator.so"), f"{name}.v", str(HARNESS)],
+                       "-o", str(folder / "simulator.so"), *files, str(HARNESS)],
                       folder=folder, timeout=BUILD_SECONDS)
         shutil.rmtree(folder / "objects")
 
-    key = digest(key or text, name, HARNESS.read_text(), *flags)
+    key = digest(key or repr(sources), name, HARNESS.read_text(), *flags)
     return cached(toolchain.build_folder() / "simulator", key, build) / "simulator.so"
 
 
@@ -93,6 +96,8 @@ class Simulator:
     key : str | None
         Stands for the design in the cache, where elaborating it only to find its build takes too long: a hash of all
         that it is made from. Without it the Verilog is generated and hashed every time.
+    sources : dict | None
+        Verilog in place of the component's own, {name of a file: text}, with the same ports.
     waveform : path | None
         A VCD is written there, by a build of its own. ``waveform.gtkw`` beside it opens it in GTKWave with all ports
         and the names of enumerations' values.
@@ -112,9 +117,9 @@ class Simulator:
         Simulated cycles over the time that they took, since the start or the last reset.
     """
 
-    def __init__(self, component, name, *, key=None, waveform=None):
+    def __init__(self, component, name, *, key=None, sources=None, waveform=None):
         component._MustUse__used = True  # Amaranth would warn of one that was found in the cache, not elaborated
-        self._library = ctypes.CDLL(_build(component, name, key, waveform is not None))
+        self._library = ctypes.CDLL(_build(component, name, key, sources, waveform is not None))
         for function, (result, *arguments) in _FUNCTIONS.items():
             entry = getattr(self._library, f"simulator_{function}")
             entry.restype, entry.argtypes = result, arguments

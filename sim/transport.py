@@ -82,6 +82,8 @@ class SimulatedTransport:
         The accelerator.
     waveform : path | None
         As of ``Simulator``.
+    start : function
+        Makes the simulator, as ``simulate`` does.
 
     Members
     -------
@@ -91,14 +93,14 @@ class SimulatedTransport:
         Simulated in a second of the time spent simulating.
     """
 
-    def __init__(self, config, *, waveform=None):
+    def __init__(self, config, *, waveform=None, start=simulate):
         self.config = config
-        self.waveform = waveform
+        self.waveform, self.start = waveform, start
         self._closed = False
 
     @cached_property
     def _simulator(self):
-        return simulate(self.config, waveform=self.waveform)
+        return self.start(self.config, waveform=self.waveform)
 
     def exchange(self, request, replies, limit):
         if self._closed:
