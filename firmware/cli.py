@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from hdl.config import PRESETS
+from hdl.uart import OVERSAMPLING
 from sim.board import Listener, Terminal, serve
-from sim.transport import simulate
+from sim.transport import simulate, simulate_line
 
 from . import checkpoint
 from .cli_boards import boards, build, program
@@ -206,15 +207,17 @@ def matvec(weights, activations, config_name, port, baud, output, json_path, wav
 @config_option("4x10")
 @click.option("--tcp", type=click.IntRange(0, 65535), help="Serve this TCP port of localhost; 0 takes a free one.")
 @click.option("--link", type=click.Path(path_type=pathlib.Path), help="Make this symbolic link to the pseudo-terminal.")
+@click.option("--uart", is_flag=True, help=f"Simulate the UART too, bit by bit at {BAUD:,} baud; some 80 times slower.")
 @user_errors
-def board(config_name, tcp, link):
+def board(config_name, tcp, link, uart):
     """Serve a simulated accelerator on a pseudo-terminal or a TCP port, as if it were a board, until interrupted."""
     if link and tcp is not None:
         raise UserError("--link is of a pseudo-terminal: leave out --tcp")
     if link and link.exists() and not link.is_symlink():
         raise UserError(f"{link}: --link exists and is no symbolic link: choose another name")
     with (Terminal(link) if tcp is None else Listener(tcp)) as line, contextlib.suppress(KeyboardInterrupt):
-        simulator = simulate(PRESETS[config_name])
+        config = PRESETS[config_name]
+        simulator = simulate_line(config, clock=OVERSAMPLING * BAUD, baud=BAUD) if uart else simulate(config)
         click.echo(f"{config_name} on {line.name}; Ctrl-C ends it")
         serve(simulator, line)
 

@@ -29,7 +29,7 @@ class Array(wiring.Component):
 
     Takes a token every cycle and never stalls; the five results of each tile leave the tiles in parallel, skewed by
     one cycle from stack to stack, the last ``flush_cycles(config)`` cycles after the token marked ``last``. Row blocks
-    must be at least five tokens long.
+    must be at least five tokens long. A reset leaves what is on its way to run out.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class Array(wiring.Component):
         settle = Signal(Settle(config))
         m.d.comb += [settle[name].eq(token[name]) for name in ("valid", "first", "last", "destination")]
         for stage in range(2 + 1 + 2 + 1):
-            later = Signal(Settle(config), name=f"settle_{stage}")
+            later = Signal(Settle(config), name=f"settle_{stage}", reset_less=True)
             m.d.sync += later.eq(settle)
             settle = later
 

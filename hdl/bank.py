@@ -62,9 +62,9 @@ class Bank(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        token = Signal(Token(config))
-        write = Signal(ListWriteLayout(config))
-        weights = Signal(WeightWrite(config))
+        token = Signal(Token(config), reset_less=True)
+        write = Signal(ListWriteLayout(config), reset_less=True)
+        weights = Signal(WeightWrite(config), reset_less=True)
         m.d.sync += [token.eq(self.i_token), write.eq(self.i_list), weights.eq(self.i_weights)]
         m.d.comb += [
             self.o_token.eq(token),
@@ -86,8 +86,8 @@ class Bank(wiring.Component):
             entry.eq(entries.read_data),
         ]
 
-        base, valid = Signal.like(token.base, reset_less=True), Signal()
-        operand = Signal(Operand(config))
+        base, valid = Signal.like(token.base, reset_less=True), Signal(reset_less=True)
+        operand = Signal(Operand(config), reset_less=True)
         m.d.sync += [
             valid.eq(token.valid),
             base.eq(token.base),

@@ -51,7 +51,7 @@ class Drain(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        settle = Signal(Settle(self.config))
+        settle = Signal(Settle(self.config), reset_less=True)
         m.d.sync += settle.eq(self.i_settle)
         m.d.comb += self.o_settle.eq(settle)
 
@@ -68,7 +68,7 @@ class Drain(wiring.Component):
             with m.If(capture):
                 m.d.sync += hold[row].eq(accumulator.o)
 
-        select = Signal(TRITS)  # one-hot: the row that leaves
+        select = Signal(TRITS, reset_less=True)  # one-hot: the row that leaves
         address = Signal.like(settle.destination, reset_less=True)
         m.d.sync += select.eq(Cat(capture, select[:-1]))
         with m.If(capture):
@@ -79,7 +79,7 @@ class Drain(wiring.Component):
         chosen = 0
         for row in range(TRITS):
             chosen = chosen | hold[row] & select[row].replicate(ACCUMULATOR_BITS)
-        result = Signal(Result(self.config))
+        result = Signal(Result(self.config), reset_less=True)
         m.d.sync += [result.valid.eq(select.any()), result.address.eq(address), result.value.eq(chosen)]
         m.d.comb += self.o_result.eq(result)
         return m

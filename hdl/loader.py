@@ -43,16 +43,16 @@ class Loader(wiring.Component):
         m.submodules.decoder = decoder = ByteDecoder()
         m.submodules.encoder = encoder = WordEncoder()
         address = Signal.like(self.address)
-        bank, tile = Signal(self.config.banks), Signal(self.config.tiles)  # one-hot: where the next byte goes
+        bank, tile = Signal(self.config.banks), Signal(self.config.tiles)  # one-hot: where ``byte`` goes
         byte, valid = Signal(8, reset_less=True), Signal()
         code, trits, decoded = Signal(8, reset_less=True), Signal(Trits, reset_less=True), Signal()
-        place, there = (Signal(WeightWrite(self.config), name=name, reset_less=True) for name in ("place", "there"))
-        write = Signal(WeightWrite(self.config))
+        place = Signal(WeightWrite(self.config), reset_less=True)
+        write = Signal(WeightWrite(self.config), reset_less=True)
 
         m.d.comb += self.i.ready.eq(1)
         m.d.sync += [valid.eq(self.i.valid), byte.eq(self.i.payload),
                      place.bank.eq(bank), place.tile.eq(tile), place.address.eq(address)]
-        with m.If(self.i.valid):
+        with m.If(valid):
             m.d.sync += tile.eq(tile.rotate_left(1))
             with m.If(tile[-1]):
                 m.d.sync += bank.eq(bank.rotate_left(1))
@@ -62,12 +62,12 @@ class Loader(wiring.Component):
             m.d.sync += [bank.eq(1), tile.eq(1), address.eq(self.address)]
 
         m.d.comb += [decoder.code.eq(byte), encoder.trits.eq(trits), self.o_weights.eq(write)]
-        m.d.sync += [code.eq(byte), trits.eq(decoder.trits), decoded.eq(valid), there.eq(place)]
+        m.d.sync += [code.eq(byte), trits.eq(decoder.trits), decoded.eq(valid)]
         zeros = Signal.like(self.zeros)
         m.d.sync += [
-            write.bank.eq(Mux(decoded, there.bank, 0)),
-            write.tile.eq(there.tile),
-            write.address.eq(there.address),
+            write.bank.eq(Mux(decoded, place.bank, 0)),
+            write.tile.eq(place.tile),
+            write.address.eq(place.address),
             write.word.eq(code if self.config.single_port else encoder.word),
             zeros.eq(Mux(decoded, sum(~trits.non_zero[row] for row in range(TRITS)), 0)),
         ]

@@ -92,10 +92,10 @@ def result_cycles(config, blocks, beats):  # -> int64 [blocks, tiles, 5]
 def issue_latency():
     """Cycles from the END of a RUN, taken by an idle machine whose list is ready, to its first beat.
 
-    Four to the header (hdl.frame), 19 and one a byte of the arguments to the command (hdl.command), four to check it
+    Four to the header (hdl.frame), 19 and one a byte of the arguments to the command (hdl.command), three to check it
     and queue the product (hdl.executor), two to the first token (hdl.sequencer).
     """
-    return 4 + 19 + RunLayout.size // 8 + 4 + 2
+    return 4 + 19 + RunLayout.size // 8 + 3 + 2
 
 
 def array_cycles(config, placed, x, skip=True):  # Placed, int8 [n] -> cycles

@@ -1,4 +1,5 @@
-// The clock loop around a design with byte streams i and o, as a shared object that sim/simulator.py calls.
+// The clock loop around a design with byte streams i and o, or with -DLINE a serial line rx and tx, as a shared object
+// that sim/simulator.py calls.
 
 #include <chrono>
 #include <cstdint>
@@ -42,19 +43,65 @@ struct Simulator {
 
     bool done() const { return sent == request.size() && reply.size() >= want && frames == 0; }
 
-    void cycle() {
+    void received(uint8_t byte) {
+        reply.push_back(byte);
+        if (byte == end && in_frame && frames) frames--;
+        in_frame = byte != end;
+    }
+
+#if LINE
+    // The other end of the line: a start bit, eight bits, a stop bit, of so many cycles each.
+    static constexpr int BITS = 10;
+    double bit_cycles = 8, send_start = -1e9, receive_start = 0;
+    uint64_t time = 0;
+    uint32_t sending = ~0u, receiving = 0;
+    int received_bits = -1;  // -1 while the line is idle
+
+    void drive() {
+        if (time >= send_start + BITS * bit_cycles && sent < request.size()) {
+            // Bytes that follow each other do so without rounding to cycles.
+            const double next = send_start + BITS * bit_cycles;
+            send_start = time - next < 1 ? next : double(time);
+            sending = request[sent++] << 1 | 1 << (BITS - 1);
+        }
+        const int bit = int((time - send_start) / bit_cycles);
+        top.rx = bit < BITS ? sending >> bit & 1 : 1;
+    }
+
+    void sample() {
+        if (received_bits < 0 && !top.tx) {
+            received_bits = 0;
+            receiving = 0;
+            receive_start = time;
+        }
+        if (received_bits >= 0 && time >= receive_start + (received_bits + 0.5) * bit_cycles) {
+            receiving |= uint32_t(top.tx) << received_bits++;
+            if (received_bits == 1 && receiving) received_bits = -1;
+        }
+        if (received_bits == BITS) {
+            if (receiving >> (BITS - 1)) received(receiving >> 1);
+            received_bits = -1;
+        }
+        time++;
+    }
+#else
+    void drive() {
         const bool valid = sent < request.size();
         top.PORT(i, valid) = valid;
         top.PORT(i, payload) = valid ? request[sent] : 0;
         top.PORT(o, ready) = 1;
+    }
+
+    void sample() {
+        if (top.PORT(i, valid) && top.PORT(i, ready)) sent++;
+        if (top.PORT(o, valid)) received(top.PORT(o, payload));
+    }
+#endif
+
+    void cycle() {
+        drive();
         half(0);
-        if (valid && top.PORT(i, ready)) sent++;
-        if (top.PORT(o, valid)) {
-            const uint8_t byte = top.PORT(o, payload);
-            reply.push_back(byte);
-            if (byte == end && in_frame && frames) frames--;
-            in_frame = byte != end;
-        }
+        sample();
         half(1);
         cycles++;
     }
@@ -112,6 +159,12 @@ EXPORT int simulator_run(Simulator* simulator, uint64_t limit) {
     simulator->waveform.flush();
 #endif
     return simulator->done();
+}
+
+EXPORT void simulator_bit(Simulator* simulator, double cycles) {
+#if LINE
+    simulator->bit_cycles = cycles;
+#endif
 }
 
 EXPORT uint64_t simulator_sent(const Simulator* simulator) { return simulator->sent; }

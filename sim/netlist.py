@@ -23,7 +23,7 @@ SYNTHESIS = {"ecp5": "synth_ecp5 -nowidelut", "ice40": "synth_ice40", "gowin": "
 OWN_CELLS = Path(__file__).with_name("cells")
 TIMESCALE = "`timescale 1ns/1ns"
 
-_MODULE = re.compile(r"^module\s+(\w+).*?^endmodule[^\n]*\n", re.M | re.S)
+_MODULE = re.compile(r"^module\s+(\w+).*?^\s*endmodule[^\n]*\n", re.M | re.S)
 _SPECIFY = re.compile(r"^\s*specify\b.*?^\s*endspecify[^\n]*\n", re.M | re.S)
 _DEFINE = re.compile(r"^`define .*$", re.M)  # of several of a name the last counts, that without port defaults
 _WORD = re.compile(r"[A-Za-z]\w*")

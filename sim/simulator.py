@@ -40,12 +40,14 @@ _FUNCTIONS = {
     "reply": (ctypes.c_void_p, ctypes.c_void_p),
     "cycles": (ctypes.c_uint64, ctypes.c_void_p),
     "seconds": (ctypes.c_double, ctypes.c_void_p),
+    "bit": (None, ctypes.c_void_p, ctypes.c_double),
 }
 
 
 def _build(component, name, key, sources, trace):
     """Path of the shared object, from the cache or built now."""
-    flags = (*VERILATOR, *(("--trace-vcd", "--trace-max-array", "0") if trace else ()))
+    flags = (*VERILATOR, *(("--trace-vcd", "--trace-max-array", "0") if trace else ()),
+             *(("-CFLAGS", "-DLINE") if "rx" in component.signature.members else ()))
     if key is None and sources is None:
         sources = {f"{name}.v": generate(component, name)}
 
@@ -82,15 +84,16 @@ def _write_save_file(component, waveform):
 
 
 class Simulator:
-    """A component with byte streams ``i`` and ``o``, simulated cycle for cycle.
+    """A component with byte streams ``i`` and ``o``, or with a serial line ``rx`` and ``tx``, simulated cycle for cycle.
 
     Registers start at their initial values. The clock only runs inside ``reset``, ``exchange`` and ``run``. ``o`` is
-    always ready, and ``i`` is valid from the first cycle of an exchange until the request is sent.
+    always ready, and ``i`` is valid from the first cycle of an exchange until the request is sent. On a serial line a
+    byte is sent when its start bit begins.
 
     Parameters
     ----------
     component : wiring.Component
-        Has ``i`` and ``o`` of ``stream.Signature(8)``; other ports are outputs.
+        Has ``i`` and ``o`` of ``stream.Signature(8)``, or ``rx`` and ``tx``; other ports are outputs.
     name : str
         Name of the Verilog module.
     key : str | None
@@ -133,6 +136,10 @@ class Simulator:
         if not self.close.alive:
             raise ValueError("the simulator is closed")
         return self._opened
+
+    def set_bit_cycles(self, cycles):
+        """Of a bit on the serial line, at the other end of it; 8 until it is called."""
+        self._library.simulator_bit(self._handle, cycles)
 
     def reset(self):
         """Reset for one cycle; the count of cycles starts again at zero."""

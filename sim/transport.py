@@ -7,12 +7,13 @@ from typing import Protocol
 
 from rich.console import Console
 
+from hdl.serial import SerialTop
 from hdl.top import Top
 
 from .simulator import Simulator
 
 
-__all__ = ["LinkError", "LinkTimeout", "SimulatedTransport", "Transport", "simulate"]
+__all__ = ["LinkError", "LinkTimeout", "SimulatedTransport", "Transport", "simulate", "simulate_line"]
 
 
 QUIET_SECONDS = 2  # a build that takes longer is announced
@@ -59,12 +60,24 @@ def simulate(config, *, waveform=None):
 
     ``waveform`` is as of ``Simulator``, and so is what is raised.
     """
+    return _simulator(Top(config), config, waveform)
+
+
+def simulate_line(config, *, clock, baud, waveform=None):
+    """Like ``simulate``, at the end of a serial line: ``clock`` and ``baud`` are as of hdl.uart.Uart."""
+    simulator = _simulator(SerialTop(config, clock=clock, baud=baud), (config, clock, baud), waveform)
+    simulator.set_bit_cycles(clock / baud)
+    return simulator
+
+
+def _simulator(component, what, waveform):
+    config = component.config
     status = Console(stderr=True).status(f"building the simulator for {config.name}")
     timer = threading.Timer(QUIET_SECONDS, status.start)
     timer.daemon = True
     timer.start()
     try:
-        simulator = Simulator(Top(config), "top", key=f"{config!r}\0{_sources()}", waveform=waveform)
+        simulator = Simulator(component, "top", key=f"{what!r}\0{_sources()}", waveform=waveform)
     finally:
         timer.cancel()
         timer.join()

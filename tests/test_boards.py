@@ -1,0 +1,67 @@
+"""Boards, their clocks, and what is put on them."""
+
+import dataclasses
+
+import pytest
+from amaranth.lib import io
+
+from hdl.boards import BOARDS, ecp5, ice40
+from sim.bitstream import _plan
+
+
+def pll(family, i_frequency, o_frequency):
+    component = family.Pll(io.SimulationPort("i", 1), i_frequency=i_frequency, o_frequency=o_frequency)
+    component._MustUse__used = True
+    return component
+
+
+@pytest.mark.parametrize("i_frequency, o_frequency", [(25, 125), (25, 110), (25, 100), (50, 100), (100, 125), (12, 60)])
+def test_ecp5_pll(i_frequency, o_frequency):
+    """Within the ranges of the data sheet."""
+    made = pll(ecp5, i_frequency * 1_000_000, o_frequency * 1_000_000)
+    detector = made.i_frequency / made.i_divider
+    assert detector * made.feedback_divider == made.o_frequency
+    assert 3.125e6 <= detector <= 400e6 and 400e6 <= made.o_frequency * made.o_divider <= 800e6
+    assert all(1 <= divider <= 128 for divider in (made.i_divider, made.feedback_divider, made.o_divider))
+
+
+@pytest.mark.parametrize("i_frequency, o_frequency", [(12_000_000, 40_500_000), (12_000_000, 48_000_000),
+                                                      (48_000_000, 24_000_000)])
+def test_ice40_pll(i_frequency, o_frequency):
+    made = pll(ice40, i_frequency, o_frequency)
+    detector = i_frequency / made.reference
+    oscillator = detector * made.feedback
+    assert oscillator / 2 ** made.shift == o_frequency
+    assert 10e6 <= detector <= 133e6 and 533e6 <= oscillator <= 1066e6
+    assert made.reference <= 16 and made.feedback <= 128 and 1 <= made.shift <= 6
+
+
+@pytest.mark.parametrize("family, frequencies, message", [
+    (ecp5, (25_000_000, 900_000_000), "the ECP5's PLL does not make 900000000 Hz of 25000000 Hz"),
+    (ecp5, (25_000_000, 99_999_999), "the ECP5's PLL does not make 99999999 Hz"),
+    (ice40, (12_000_000, 40_000_000), "the iCE40's PLL does not make 40000000 Hz of 12000000 Hz"),
+    (ice40, (12_000_000, 600_000_000), "the iCE40's PLL does not make 600000000 Hz"),
+])
+def test_impossible_clocks(family, frequencies, message):
+    with pytest.raises(ValueError, match=message):
+        pll(family, *frequencies)
+
+
+def test_baud_needs_a_clock():
+    with pytest.raises(ValueError, match="board 'icebreaker': baud must be at most 5062500, an eighth of the clock, "
+                                         "not 6000000"):
+        dataclasses.replace(BOARDS["icebreaker"], baud=6_000_000)
+
+
+@pytest.mark.parametrize("name", ["icepi-zero", "icebreaker", "tang-nano-20k", "ecpix5", "ulx3s"])
+def test_plan(name):
+    """The files of a build: a clock that is as asked for, and pins of the serial line."""
+    board = BOARDS[name]
+    files, route, pack = _plan(board)
+    constraints = next(text for file, text in files.items() if file.endswith((".lpf", ".pcf", ".cst")))
+    assert "uart_0__rx" in constraints and "uart_0__tx" in constraints
+    assert "check -assert" in files["top.ys"]
+    assert route[0].startswith("$NEXTPNR") and pack
+    if board.clock != board.platform().default_clk_frequency:
+        assert {"ecp5": "EHXPLLL", "ice40": "SB_PLL40_PAD"}[board.family.name] in files["top.il"]
+

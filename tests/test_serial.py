@@ -1,0 +1,73 @@
+"""The machine at the end of a serial line, bit by bit."""
+
+import contextlib
+import functools
+
+import numpy as np
+import pytest
+
+from firmware.device import Device
+from firmware.packing import pack, place
+from firmware.port import SerialTransport
+from golden.matvec import matvec
+from golden.quantiser import absmax_quantise
+from hdl.config import PRESETS
+from links import serving
+from sim.board import Terminal
+from sim.transport import LinkError, SimulatedTransport, simulate_line
+
+
+CONFIG = PRESETS["1x5"]
+CLOCK, BAUD = 12_000_000, 1_000_000
+W = np.random.default_rng(3).integers(-1, 2, (23, 31), np.int8)
+Y = np.random.default_rng(4).integers(-2 ** 31, 2 ** 31, 31)
+
+
+@pytest.fixture(scope="module")
+def simulator():
+    return simulate_line(CONFIG, clock=CLOCK, baud=BAUD)
+
+
+def product(transport):
+    device = Device(transport, CONFIG)
+    (placed,), _ = place([pack(W, CONFIG)], CONFIG)
+    device.load([placed])
+    return device.multiply(placed, Y, quantise=True)
+
+
+def assert_right(result):
+    q, absmax = absmax_quantise(Y)
+    assert (result.accumulators == matvec(W, q)).all() and result.absmax == absmax and not result.repeated
+
+
+
+def test_matvec():
+    start = functools.partial(simulate_line, clock=CLOCK, baud=BAUD)
+    with contextlib.closing(SimulatedTransport(CONFIG, start=start)) as transport:
+        assert_right(product(transport))
+        assert transport.cycles > 10 * CLOCK / BAUD * 23 * 3  # no byte of the results was faster than its bits
+
+
+def test_matvec_through_a_port(simulator, monkeypatch):
+    monkeypatch.setattr("firmware.port.LATENCY", 2)
+    with serving(simulator, Terminal()) as line, contextlib.closing(SerialTransport(line.name)) as transport:
+        assert_right(product(transport))
+
+
+@pytest.mark.parametrize("factor", [.5, .7, 1.06, 1.5, 2])
+def test_wrong_rate(simulator, factor):
+    """Whatever garbage it makes of the bytes, the right rate works again afterwards."""
+    simulator.set_bit_cycles(CLOCK / BAUD / factor)
+    with pytest.raises(LinkError):
+        Device(SimulatedTransport(CONFIG, start=lambda config, waveform: simulator), CONFIG)
+    simulator.set_bit_cycles(CLOCK / BAUD)
+    assert_right(product(SimulatedTransport(CONFIG, start=lambda config, waveform: simulator)))
+
+
+@pytest.mark.parametrize("factor", [.97, 1.03])
+def test_rates_may_differ_a_little(simulator, factor):
+    simulator.set_bit_cycles(CLOCK / BAUD / factor)
+    try:
+        assert_right(product(SimulatedTransport(CONFIG, start=lambda config, waveform: simulator)))
+    finally:
+        simulator.set_bit_cycles(CLOCK / BAUD)
