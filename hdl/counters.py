@@ -6,7 +6,8 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .config import TRITS
-from .memory import BLOCK_LATENCY, BlockMemory
+from .memory import BLOCK_LATENCY
+from .product import PORTABLE
 from .registers import MAGIC, MAP_HASH, VERSION, Register
 
 
@@ -66,8 +67,8 @@ class Counters(wiring.Component):
         Of this cycle.
     """
 
-    def __init__(self, config):
-        self.config = config
+    def __init__(self, config, technology=PORTABLE):
+        self.config, self.technology = config, technology
         super().__init__({
             "i_events": In(Events(config)),
             "pending": In(8),
@@ -115,7 +116,7 @@ class Counters(wiring.Component):
                      Register.COLUMNS: config.columns, Register.BLOCKS: config.blocks, Register.SLOTS: config.slots,
                      Register.STACK: config.stack}
         # Below lies what is read, above what was added up; of that, word 0 is never written and stays 0.
-        m.submodules.storage = storage = BlockMemory(
+        m.submodules.storage = storage = self.technology.memory(
             depth=2 * REGISTERS, width=32, init=[constants.get(address, 0) for address in range(REGISTERS)])
 
         # In a round each register has two cycles: the even one fetches its sum, the odd one belongs to the reader.

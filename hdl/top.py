@@ -78,7 +78,7 @@ class Top(wiring.Component):
         m.submodules.sequencer = sequencer = Sequencer(config)
         m.submodules.array = array = Array(config, self.technology)
         m.submodules.results = results = Results(config, self.technology)
-        m.submodules.counters = counters = Counters(config)
+        m.submodules.counters = counters = Counters(config, self.technology)
         m.submodules.elements = elements = Stage(8)
         m.submodules.answer = answer = Stage(8)
         m.submodules.transmitter = transmitter = FrameTransmitter()

