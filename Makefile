@@ -6,7 +6,7 @@ STAMP := .venv/installed
 
 .PHONY: setup demo test bitstream results closeness clean
 
-BOARD ?= icebreaker
+BOARD ?= icepi-zero
 
 setup: $(STAMP)
 
@@ -28,7 +28,7 @@ test: setup
 	.venv/bin/python -m pytest -n 2
 
 bitstream: setup
-	$(SETUN) build --board $(BOARD)
+	$(SETUN) build --board $(BOARD) --readme README.md
 
 results: setup
 	$(SETUN) results

@@ -14,6 +14,7 @@ from sim import toolchain
 from sim.bitstream import build as build_bitstream
 
 from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
+from .results import bitstream_row, replace_row
 
 
 __all__ = ["boards", "build", "program"]
@@ -56,9 +57,11 @@ def device_of(board):
 @click.option("--seeds", default="1,2,3", show_default=True, callback=seeds_of, help="Of place and route.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Seeds routed at the same time; all processors unless given.")
 @click.option("--output", type=click.Path(path_type=pathlib.Path, dir_okay=False), help="Copy the bitstream here.")
+@click.option("--readme", type=click.Path(path_type=pathlib.Path, dir_okay=False, exists=True),
+              help="Put the board's row into this file's table of bitstreams.")
 @json_option
 @user_errors
-def build(board_name, seeds, jobs, output, json_path):
+def build(board_name, seeds, jobs, output, readme, json_path):
     """Build the bitstream of a board with yosys and nextpnr, and report what it takes and how fast it is.
 
     The bitstream is that of the fastest seed; the frequency that is reported is that of the slowest.
@@ -66,6 +69,13 @@ def build(board_name, seeds, jobs, output, json_path):
     check_folders(output, json_path)
     with progress() as told:
         report = build_bitstream(BOARDS[board_name], seeds, jobs=jobs, progress=told)
+    if readme:
+        try:
+            text = replace_row(readme.read_text(), bitstream_row(report))
+        except ValueError as error:
+            raise UserError(f"{readme}: {error}") from error
+        with writing(readme):
+            readme.write_text(text)
     fields = {**asdict(report), "share": report.share, "luts_a_product": report.luts_a_product,
               "products_a_second": report.products_a_second}
     write_json(json_path, fields)

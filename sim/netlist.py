@@ -1,5 +1,4 @@
-"""Synthesised netlists in the fast simulator: what yosys made of a design, with the cells as its library describes them.
-"""
+"""Synthesised netlists in the fast simulator: what yosys made of a design, in cells as its library describes them."""
 
 import re
 from importlib.util import find_spec

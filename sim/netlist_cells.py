@@ -48,6 +48,7 @@ def trim_carries(path):
     for cell in cells:
         if cell["type"] == "CCU2C":
             for port in ("CIN", "COUT"):
-                if uses[cell["connections"][port][0]] == 1:
+                bit, = cell["connections"][port]
+                if isinstance(bit, int) and uses[bit] == 1:  # constants are no nets
                     cell["connections"][port] = ["x"]
     path.write_text(json.dumps(netlist))

@@ -84,7 +84,7 @@ def _write_save_file(component, waveform):
 
 
 class Simulator:
-    """A component with byte streams ``i`` and ``o``, or with a serial line ``rx`` and ``tx``, simulated cycle for cycle.
+    """A component with byte streams ``i`` and ``o``, or a serial line ``rx`` and ``tx``, simulated cycle for cycle.
 
     Registers start at their initial values. The clock only runs inside ``reset``, ``exchange`` and ``run``. ``o`` is
     always ready, and ``i`` is valid from the first cycle of an exchange until the request is sent. On a serial line a

