@@ -22,8 +22,9 @@ HARNESS = Path(__file__).with_name("harness.cpp")
 VERILATOR = ("--cc", "--exe", "--build", "-j", "2", "--prefix", "Vtop", "-O3", "--x-assign", "fast",
              "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-lint", "-Wno-style", "-Wno-fatal",
              "--timescale", "1ns/1ns",
-             "-fno-inline",  # modules stay modules: a tile is compiled once and not once for each instance
              "-CFLAGS", "-fPIC -fvisibility=hidden -fno-gnu-unique", "-LDFLAGS", "-shared")
+MODULES = ("-fno-inline",)  # they stay modules: a tile is compiled once and not once for each instance
+CELLS = ("-MAKEFLAGS", "OPT_FAST=-O0")  # what is made of thousands of them takes longer to compile than to run
 BUILD_SECONDS = 1800
 SLICE = 1 << 18  # cycles between looks at the keyboard
 FOREVER = 2 ** 64 - 1  # frames
@@ -46,7 +47,8 @@ _FUNCTIONS = {
 
 def _build(component, name, key, sources, trace):
     """Path of the shared object, from the cache or built now."""
-    flags = (*VERILATOR, *(("--trace-vcd", "--trace-max-array", "0") if trace else ()),
+    flags = (*VERILATOR, *(MODULES if sources is None else CELLS),
+             *(("--trace-vcd", "--trace-max-array", "0") if trace else ()),
              *(("-CFLAGS", "-DLINE") if "rx" in component.signature.members else ()))
     if key is None and sources is None:
         sources = {f"{name}.v": generate(component, name)}
