@@ -158,7 +158,7 @@ class Slow:
     """A Simulator that takes ``pause`` seconds more for each slice."""
 
     def __init__(self, simulator, pause):
-        self.simulator, self.pause = simulator, pause
+        self.simulator, self.pause, self.baud = simulator, pause, None
 
     def run(self, tx, *, cycles):
         time.sleep(self.pause)
