@@ -157,8 +157,10 @@ def test_noise(terminal):
 class Slow:
     """A Simulator that takes ``pause`` seconds more for each slice."""
 
+    baud = None
+
     def __init__(self, simulator, pause):
-        self.simulator, self.pause, self.baud = simulator, pause, None
+        self.simulator, self.pause = simulator, pause
 
     def run(self, tx, *, cycles):
         time.sleep(self.pause)
