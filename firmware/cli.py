@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from hdl.boards import BOARDS
 from hdl.config import PRESETS
 from hdl.uart import OVERSAMPLING
 from sim.board import Listener, Terminal, serve
@@ -204,21 +205,31 @@ def matvec(weights, activations, config_name, port, baud, output, json_path, wav
 
 
 @main.command()
-@config_option("4x10")
+@config_option(None, show_default="4x10, or that of --board")
 @click.option("--tcp", type=click.IntRange(0, 65535), help="Serve this TCP port of localhost; 0 takes a free one.")
 @click.option("--link", type=click.Path(path_type=pathlib.Path), help="Make this symbolic link to the pseudo-terminal.")
 @click.option("--uart", is_flag=True, help=f"Simulate the UART too, bit by bit at {BAUD:,} baud; some 80 times slower.")
+@click.option("--board", "board_name", type=click.Choice(list(BOARDS)),
+              help="Simulate the UART with the clock and the baud rate of this board; see setun boards.")
 @user_errors
-def board(config_name, tcp, link, uart):
-    """Serve a simulated accelerator on a pseudo-terminal or a TCP port, as if it were a board, until interrupted."""
+def board(config_name, tcp, link, uart, board_name):
+    """Serve a simulated accelerator on a pseudo-terminal or a TCP port, as if it were a board, until interrupted.
+
+    Where the UART is simulated, the baud rate that is set on the pseudo-terminal must be right, as on a cable.
+    """
     if link and tcp is not None:
         raise UserError("--link is of a pseudo-terminal: leave out --tcp")
     if link and link.exists() and not link.is_symlink():
         raise UserError(f"{link}: --link exists and is no symbolic link: choose another name")
+    modelled = BOARDS.get(board_name)
+    config = PRESETS.get(config_name) or (modelled.config if modelled else PRESETS["4x10"])
+    clock, baud = (modelled.clock, modelled.baud) if modelled else (OVERSAMPLING * BAUD, BAUD)
     with (Terminal(link) if tcp is None else Listener(tcp)) as line, contextlib.suppress(KeyboardInterrupt):
-        config = PRESETS[config_name]
-        simulator = simulate_line(config, clock=OVERSAMPLING * BAUD, baud=BAUD) if uart else simulate(config)
-        click.echo(f"{config_name} on {line.name}; Ctrl-C ends it")
+        if uart or modelled:
+            simulator, speed = simulate_line(config, clock=clock, baud=baud), f" at {baud:,} baud"
+        else:
+            simulator, speed = simulate(config), ""
+        click.echo(f"{config.name} on {line.name}{speed}; Ctrl-C ends it")
         serve(simulator, line)
 
 

@@ -2,13 +2,12 @@
 
 import zlib
 
-from hdl.registers import CRC_BYTES, END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE, HEADER_BYTES, MAX_PAYLOAD, Error
+from hdl.registers import CRC_BYTES, END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE, HEADER_BYTES, LONGEST, MAX_PAYLOAD, Error
 
 
-__all__ = ["Decoder", "FrameError", "LONGEST", "encode", "escape", "unescape"]
+__all__ = ["Decoder", "FrameError", "encode", "escape", "unescape"]
 
 
-LONGEST = 2 * (HEADER_BYTES + MAX_PAYLOAD + CRC_BYTES)  # bytes of an escaped body
 UNESCAPED = {ESCAPED_END: END, ESCAPED_ESCAPE: ESCAPE}
 
 

@@ -6,10 +6,9 @@ import time
 
 import serial
 
-from hdl.registers import END, WINDOW_FRAMES
+from hdl.registers import END, LONGEST, WINDOW_FRAMES
 from sim.transport import LinkError
 
-from .frames import LONGEST
 
 
 __all__ = ["BAUD", "SerialTransport"]

@@ -84,7 +84,7 @@ class BlockMemory(wiring.Component):
 
 
 class SinglePortMemory(wiring.Component):
-    """BlockMemory of one port: what is read in the cycle of a write is undefined.
+    """BlockMemory of one port: a write loses the word that was read last, and what is read in its cycle is undefined.
 
     Parameters
     ----------

@@ -46,14 +46,15 @@ from .config import ACCUMULATOR_BITS, TRITS
 
 
 __all__ = ["ACCUMULATOR_BYTES", "CRC_BYTES", "END", "ESCAPE", "ESCAPED_END", "ESCAPED_ESCAPE", "Error", "Flags",
-           "HEADER_BYTES", "Kind", "MAGIC", "MAP_HASH", "MAX_PAYLOAD", "REPLY", "Register", "RunLayout", "SpanLayout",
-           "VERSION", "VectorLayout", "WINDOW_BYTES", "WINDOW_FRAMES", "WeightsLayout"]
+           "HEADER_BYTES", "Kind", "LONGEST", "MAGIC", "MAP_HASH", "MAX_PAYLOAD", "REPLY", "Register", "RunLayout",
+           "SpanLayout", "VERSION", "VectorLayout", "WINDOW_BYTES", "WINDOW_FRAMES", "WeightsLayout"]
 
 
 END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE = 0xc0, 0xdb, 0xdc, 0xdd
 HEADER_BYTES = 4
 CRC_BYTES = 4
 MAX_PAYLOAD = 1024
+LONGEST = 2 * (HEADER_BYTES + MAX_PAYLOAD + CRC_BYTES)  # bytes of an escaped body
 WINDOW_FRAMES = 4
 WINDOW_BYTES = 2 * (MAX_PAYLOAD + CRC_BYTES)
 REPLY = 0x80

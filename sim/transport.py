@@ -1,5 +1,6 @@
 """What carries frames between the driver and a device: one interface, and the simulated accelerator behind it."""
 
+import math
 import threading
 from functools import cached_property
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Protocol
 
 from rich.console import Console
 
+from hdl.registers import LONGEST
 from hdl.serial import SerialTop
 from hdl.top import Top
 
@@ -65,9 +67,7 @@ def simulate(config, *, waveform=None):
 
 def simulate_line(config, *, clock, baud, waveform=None):
     """Like ``simulate``, at the end of a serial line: ``clock`` and ``baud`` are as of hdl.uart.Uart."""
-    simulator = _simulator(SerialTop(config, clock=clock, baud=baud), (config, clock, baud), waveform)
-    simulator.set_bit_cycles(clock / baud)
-    return simulator
+    return _simulator(SerialTop(config, clock=clock, baud=baud), (config, clock, baud), waveform)
 
 
 def _simulator(component, what, waveform):
@@ -96,7 +96,7 @@ class SimulatedTransport:
     waveform : path | None
         As of ``Simulator``.
     start : function
-        Makes the simulator, as ``simulate`` does.
+        Makes the simulator, as ``simulate`` does; ``limit`` counts beside the time of the bytes on its line, if any.
 
     Members
     -------
@@ -118,7 +118,8 @@ class SimulatedTransport:
     def exchange(self, request, replies, limit):
         if self._closed:
             raise LinkError("the simulated link is closed")
-        return self._simulator.run(request, frames=replies, cycles=limit)[1]
+        line = math.ceil((len(request) + replies * LONGEST) * self._simulator.byte_cycles)
+        return self._simulator.run(request, frames=replies, cycles=limit + line)[1]
 
     def close(self):
         if not self._closed and "_simulator" in self.__dict__:

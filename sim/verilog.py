@@ -16,7 +16,7 @@ from . import toolchain
 __all__ = ["cached", "digest", "generate", "without_positions"]
 
 
-LOCK_SECONDS = 3600  # longer than any build
+LOCK_SECONDS = 12 * 3600  # longer than any build
 
 _MODULE = re.compile(r"^module (\S+?) ?\(.*?^endmodule\n", re.M | re.S)
 _PORTS = re.compile(r"^(module \S+?) ?\((.*)\);$", re.M)

@@ -157,6 +157,8 @@ def test_noise(terminal):
 class Slow:
     """A Simulator that takes ``pause`` seconds more for each slice."""
 
+    baud = None
+
     def __init__(self, simulator, pause):
         self.simulator, self.pause = simulator, pause
 

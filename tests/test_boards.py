@@ -1,11 +1,13 @@
 """Boards, their clocks, and what is put on them."""
 
 import dataclasses
+import time
 
 import pytest
 from amaranth.lib import io
 
 from hdl.boards import BOARDS, ecp5, ice40
+from sim import bitstream, toolchain
 from sim.bitstream import _plan
 
 
@@ -65,3 +67,21 @@ def test_plan(name):
     if board.clock != board.platform().default_clk_frequency:
         assert {"ecp5": "EHXPLLL", "ice40": "SB_PLL40_PAD"}[board.family.name] in files["top.il"]
 
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, bitstream.BuildError])
+def test_a_seed_that_fails_stops_the_others(monkeypatch, tmp_path, error):
+    """Whether it comes before or after them."""
+    def route(board, netlist, command, packing, seed):
+        if seed == 2:
+            while not (tmp_path / "log").exists():
+                time.sleep(.01)
+            raise error("enough")
+        toolchain.run(["sleep", "60"], folder=tmp_path, timeout=60)
+
+    monkeypatch.setattr(bitstream, "_plan", lambda board: ({}, [], []))
+    monkeypatch.setattr(bitstream, "_synthesise", lambda board, files: tmp_path)
+    monkeypatch.setattr(bitstream, "_route", route)
+    start = time.monotonic()
+    with pytest.raises(error, match="enough"):
+        bitstream.build(BOARDS["icepi-zero"], [1, 2, 3], jobs=3)
+    assert time.monotonic() - start < 30

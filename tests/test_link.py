@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from firmware.device import Device
-from firmware.frames import LONGEST, Decoder, FrameError, encode
+from firmware.frames import Decoder, FrameError, encode
 from firmware.link import ATTEMPTS, DeviceError, Link
 from firmware.packing import Chunk, Placed, pack, place
 from golden.matvec import matvec
 from golden.quantiser import absmax_quantise
 from hdl.config import PRESETS
-from hdl.registers import CRC_BYTES, END, MAX_PAYLOAD, REPLY, WINDOW_BYTES, WINDOW_FRAMES, Error, Kind
+from hdl.registers import CRC_BYTES, END, LONGEST, MAX_PAYLOAD, REPLY, WINDOW_BYTES, WINDOW_FRAMES, Error, Kind
 from links import Lazy, Noisy
 from sim.transport import LinkError, LinkTimeout, SimulatedTransport
 

@@ -22,6 +22,8 @@ FRAME = bytes([END, 1, 2, END])
 class Answerer:
     """A Simulator that answers each byte with ``answer`` of it, and goes on for ever with ``babble``."""
 
+    baud = None
+
     def __init__(self, answer, babble=b"", pause=0):
         self.answer, self.babble, self.pause = answer, babble, pause
 

@@ -40,7 +40,6 @@ def assert_right(result):
     assert (result.accumulators == matvec(W, q)).all() and result.absmax == absmax and not result.repeated
 
 
-
 def test_matvec():
     start = functools.partial(simulate_line, clock=CLOCK, baud=BAUD)
     with contextlib.closing(SimulatedTransport(CONFIG, start=start)) as transport:
@@ -50,24 +49,47 @@ def test_matvec():
 
 def test_matvec_through_a_port(simulator, monkeypatch):
     monkeypatch.setattr("firmware.port.LATENCY", 2)
-    with serving(simulator, Terminal()) as line, contextlib.closing(SerialTransport(line.name)) as transport:
+    with serving(simulator, Terminal()) as line, contextlib.closing(SerialTransport(line.name, BAUD)) as transport:
         assert_right(product(transport))
+
+
+@pytest.mark.parametrize("baud", [500_000, 2_000_000])
+def test_wrong_rate_of_a_port(simulator, monkeypatch, baud):
+    """The client's rate counts, as on a cable."""
+    monkeypatch.setattr("firmware.port.LATENCY", .02)
+    with serving(simulator, Terminal()) as line:
+        with contextlib.closing(SerialTransport(line.name, baud)) as transport, pytest.raises(LinkError):
+            Device(transport, CONFIG)
+        monkeypatch.setattr("firmware.port.LATENCY", 2)
+        with contextlib.closing(SerialTransport(line.name, BAUD)) as transport:
+            assert_right(product(transport))
+
+
+def test_longest_frames(simulator):
+    """They take longer on the line than an answer does, and nothing is sent again."""
+    w, y = np.zeros((5, CONFIG.columns), np.int8), np.full(CONFIG.columns, 1 << 30)
+    w[:, ::4] = 1
+    device = Device(SimulatedTransport(CONFIG, start=lambda config, waveform: simulator), CONFIG)
+    (placed,), _ = place([pack(w, CONFIG)], CONFIG)
+    device.load([placed])
+    result = device.multiply(placed, y, quantise=True)
+    assert (result.accumulators == 127 * CONFIG.columns // 4).all() and not result.repeated
 
 
 @pytest.mark.parametrize("factor", [.5, .7, 1.06, 1.5, 2])
 def test_wrong_rate(simulator, factor):
     """Whatever garbage it makes of the bytes, the right rate works again afterwards."""
-    simulator.set_bit_cycles(CLOCK / BAUD / factor)
+    simulator.baud = BAUD * factor
     with pytest.raises(LinkError):
         Device(SimulatedTransport(CONFIG, start=lambda config, waveform: simulator), CONFIG)
-    simulator.set_bit_cycles(CLOCK / BAUD)
+    simulator.baud = BAUD
     assert_right(product(SimulatedTransport(CONFIG, start=lambda config, waveform: simulator)))
 
 
 @pytest.mark.parametrize("factor", [.97, 1.03])
 def test_rates_may_differ_a_little(simulator, factor):
-    simulator.set_bit_cycles(CLOCK / BAUD / factor)
+    simulator.baud = BAUD * factor
     try:
         assert_right(product(SimulatedTransport(CONFIG, start=lambda config, waveform: simulator)))
     finally:
-        simulator.set_bit_cycles(CLOCK / BAUD)
+        simulator.baud = BAUD

@@ -1,5 +1,6 @@
 import multiprocessing
 import random
+import threading
 import time
 
 import cocotb
@@ -197,6 +198,30 @@ def test_failed_build_leaves_nothing(tmp_path):
 def test_slow_tool_is_stopped(tmp_path):
     with pytest.raises(TimeoutError, match="sh has not ended after 0.2 s"):
         toolchain.run(["sh", "-c", "sleep 60 & wait"], folder=tmp_path, timeout=0.2)
+
+
+def test_stop(tmp_path):
+    """From another thread, with the children; and nothing is left to stop."""
+    def fail():
+        with pytest.raises(toolchain.ToolError, match=r"sh failed \(-9\)"):
+            toolchain.run(["sh", "-c", "sleep 60 & echo started; wait"], folder=tmp_path, timeout=60)
+        ended.set()
+
+    ended = threading.Event()
+    threading.Thread(target=fail).start()
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "log").exists() or not (tmp_path / "log").stat().st_size:
+        assert time.monotonic() < deadline
+        time.sleep(.01)
+    toolchain.stop()
+    assert ended.wait(30)
+    toolchain.stop()
+
+
+def test_missing_package(monkeypatch):
+    monkeypatch.setattr(toolchain, "PACKAGES", ("amaranth", "no-such-package"))
+    with pytest.raises(toolchain.ToolError, match="^no-such-package is not installed: pip install no-such-package$"):
+        toolchain.versions()
 
 
 def test_missing_tool(monkeypatch, tmp_path):

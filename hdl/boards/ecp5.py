@@ -222,8 +222,8 @@ class BlockMemory(wiring.Component):
             ports |= {f"p_DATA_WIDTH_{port}": self.bits, f"p_REGMODE_{port}": "OUTREG", f"p_CSDECODE_{port}": "0b000",
                       f"p_WRITEMODE_{port}": "NORMAL", f"i_CLK{port}": ClockSignal(), f"i_RST{port}": C(0, 1)}
         return Instance("DP16KD", p_RESETMODE="SYNC", p_GSR="DISABLED",
-                        i_CEA=C(1, 1), i_OCEA=C(1, 1), i_WEA=chosen.any(),
-                        i_CEB=self.read_enable, i_OCEB=self.output_enable, i_WEB=C(0, 1), **ports)
+                        i_CEA=C(1, 1), i_WEA=chosen.any(), i_CEB=self.read_enable, i_WEB=C(0, 1),
+                        i_OCEA=self.output_enable, i_OCEB=self.output_enable, **ports)
 
 
 ECP5 = Technology(product=Product, accumulator=Accumulator, memory=BlockMemory)
