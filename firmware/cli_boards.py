@@ -11,6 +11,7 @@ from rich.table import Table
 
 from hdl.boards import BOARDS
 from sim import toolchain
+from sim.bitstream import MissedClock
 from sim.bitstream import build as build_bitstream
 
 from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
@@ -21,7 +22,7 @@ __all__ = ["boards", "build", "program"]
 
 
 LOADING_SECONDS = 300
-LIBRARIES = ("libusb", "libftdi", "libhidapi")
+LIBRARIES = ("libusb", "libftdi")
 board_option = click.option("--board", "board_name", type=click.Choice(list(BOARDS)), required=True,
                             help="See setun boards.")
 
@@ -36,6 +37,10 @@ def seeds_of(context, parameter, value):
     return seeds
 
 
+seeds_option = click.option("--seeds", default="1,2,3", show_default=True, callback=seeds_of,
+                            help="Of place and route.")
+
+
 @click.command()
 def boards():
     """List the boards that bitstreams are built for."""
@@ -43,18 +48,14 @@ def boards():
     for heading in ("board", "device", "config", "products a cycle", "clock, MHz", "baud"):
         table.add_column(heading, justify="left" if heading in ("board", "device", "config") else "right")
     for board in BOARDS.values():
-        table.add_row(board.name, device_of(board), board.config.name, str(board.config.products),
+        table.add_row(board.name, board.device, board.config.name, str(board.config.products),
                       f"{board.clock / 1e6:g}", f"{board.baud:,}")
     Console().print(table)
 
 
-def device_of(board):
-    return getattr(board.platform, "part", None) or board.platform.device
-
-
 @click.command()
 @board_option
-@click.option("--seeds", default="1,2,3", show_default=True, callback=seeds_of, help="Of place and route.")
+@seeds_option
 @click.option("--jobs", type=click.IntRange(min=1), help="Seeds routed at the same time; all processors unless given.")
 @click.option("--output", type=click.Path(path_type=pathlib.Path, dir_okay=False), help="Copy the bitstream here.")
 @click.option("--readme", type=click.Path(path_type=pathlib.Path, dir_okay=False, exists=True),
@@ -64,11 +65,16 @@ def device_of(board):
 def build(board_name, seeds, jobs, output, readme, json_path):
     """Build the bitstream of a board with yosys and nextpnr, and report what it takes and how fast it is.
 
-    The bitstream is that of the fastest seed; the frequency that is reported is that of the slowest.
+    The bitstream is that of the fastest seed; the frequency that is reported is that of the slowest. Where no seed
+    reaches the board's clock there is a report and no bitstream, and exit 1.
     """
     check_folders(output, json_path)
-    with progress() as told:
-        report = build_bitstream(BOARDS[board_name], seeds, jobs=jobs, progress=told)
+    missed = None
+    try:
+        with progress() as told:
+            report = build_bitstream(BOARDS[board_name], seeds, jobs=jobs, progress=told)
+    except MissedClock as error:
+        report, missed = error.report, error
     if readme:
         try:
             text = replace_row(readme.read_text(), bitstream_row(report))
@@ -79,10 +85,12 @@ def build(board_name, seeds, jobs, output, readme, json_path):
     fields = {**asdict(report), "share": report.share, "luts_a_product": report.luts_a_product,
               "products_a_second": report.products_a_second}
     write_json(json_path, fields)
+    Console().print(report_table(report))
+    if missed:
+        raise click.ClickException(f"no bitstream: {missed}")
     if output:
         with writing(output):
             shutil.copy(report.bitstream, output)
-    Console().print(report_table(report))
     Console().print(output or report.bitstream, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -109,14 +117,15 @@ def report_table(report):
 
 @click.command()
 @board_option
+@seeds_option
 @click.argument("bitstream", type=click.Path(path_type=pathlib.Path, dir_okay=False, exists=True), required=False)
 @user_errors
-def program(board_name, bitstream):
-    """Load a bitstream, the board's own unless BITSTREAM is given, with openFPGALoader."""
+def program(board_name, seeds, bitstream):
+    """Load a bitstream with openFPGALoader: BITSTREAM, or what setun build makes of the same --seeds."""
     board = BOARDS[board_name]
     if bitstream is None:
         with progress() as told:
-            bitstream = pathlib.Path(build_bitstream(board, progress=told).bitstream)
+            bitstream = pathlib.Path(build_bitstream(board, seeds, progress=told).bitstream)
     command = [toolchain.tool("openfpgaloader-cli"), "--board", board.loader, str(bitstream)]
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=LOADING_SECONDS)
@@ -133,7 +142,7 @@ def explain(board_name, log):
     text = log.lower()
     if any(library in text and ("cannot open shared object" in text or "load" in text and "librar" in text)
            for library in LIBRARIES):
-        return "openFPGALoader lacks a library: apt-get install libusb-1.0-0 libftdi1-2 libhidapi-hidraw0"
+        return "openFPGALoader lacks a library: apt-get install libusb-1.0-0 libftdi1-2"
     if any(sign in text for sign in ("device not found", "unable to open ftdi", "no device", "not found", "jtag init")):
         return (f"no {board_name} was found: plug it in, and allow its USB device to your user "
                 "(openFPGALoader's 99-openfpgaloader.rules)")

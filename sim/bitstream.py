@@ -1,5 +1,6 @@
 """Bitstreams of boards: synthesis, place and route for several seeds, packing; and what came of it."""
 
+import hashlib
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from .netlist_cells import count_cells, trim_carries
 from .verilog import cached, digest, without_positions
 
 
-__all__ = ["LOGIC", "ROUTERS", "BuildError", "Report", "Routed", "build"]
+__all__ = ["LOGIC", "ROUTERS", "BuildError", "MissedClock", "Report", "Routed", "build"]
 
 
 SECONDS = 4 * 3600  # of one step
@@ -42,6 +43,14 @@ LOGIC = ("TRELLIS_COMB", "ICESTORM_LC", "LUT4")
 
 class BuildError(Exception):
     """The design does not fit the device, or misses its clock; the text says what to change."""
+
+
+class MissedClock(BuildError):
+    """No seed reaches the clock; ``report`` is that of the board, without a bitstream."""
+
+    def __init__(self, text, report):
+        super().__init__(text)
+        self.report = report
 
 
 @dataclass(frozen=True)
@@ -70,8 +79,10 @@ class Report:
     worst: float | None
     no_frequency: str  # why there is none
     synthesis_seconds: float
-    bitstream: str
     versions: dict
+    bitstream: str | None = None  # its path; None where no seed reaches the clock
+    sha256: str | None = None
+    size: int | None = None  # of the bitstream, bytes
 
     @property
     def share(self):
@@ -198,7 +209,9 @@ def build(board, seeds=(1, 2, 3), *, jobs=None, progress=lambda description, don
     Raises
     ------
     BuildError
-        The device is too small, or no seed reaches the clock.
+        The device is too small.
+    MissedClock
+        No seed reaches the clock.
     ToolError
         A tool is missing or failed.
     """
@@ -226,17 +239,14 @@ def build(board, seeds=(1, 2, 3), *, jobs=None, progress=lambda description, don
 
     results = [result for result, _ in routed]
     best = max(results, key=lambda result: result.frequency or 0)
-    if best.frequency is not None and best.frequency < board.clock / 1e6:
-        raise BuildError(f"{board.name} reaches {best.frequency:.1f} MHz with seed {best.seed}, the best of "
-                         f"{len(seeds)}, and its clock is {board.clock / 1e6:.1f} MHz; the slowest path leads "
-                         f"{best.path}: try other --seeds, or give the board a lower clock")
+    missed = best.frequency is not None and best.frequency < board.clock / 1e6
     area = count_cells(json.loads((netlist / "stat.json").read_text())["design"]["num_cells_by_type"])
     frequencies = [result.frequency for result in results]
-    return Report(
+    report = Report(
         board=board.name,
         config=board.config.name,
         family=board.family.name,
-        device=getattr(board.platform, "part", None) or board.platform.device,
+        device=board.device,
         products=board.config.products,
         area=area._asdict(),
         used={name: [row["used"], row["available"]] for name, row in routed[0][1].items()
@@ -246,5 +256,17 @@ def build(board, seeds=(1, 2, 3), *, jobs=None, progress=lambda description, don
         worst=None if None in frequencies else min(frequencies),
         no_frequency=UNTRUSTED.get(board.family.name, ""),
         synthesis_seconds=round(json.loads((netlist / "time.json").read_text()), 1),
-        bitstream=str(Path(best.folder) / f"top{SUFFIX[board.family.name]}"),
-        versions=toolchain.package_versions())
+        versions=toolchain.package_versions(),
+        **({} if missed else _packed(board, best)))
+    if missed:
+        raise MissedClock(
+            f"{board.name} reaches {best.frequency:.1f} MHz with seed {best.seed}, the best of {len(seeds)}, and its "
+            f"clock is {report.clock:.1f} MHz; the slowest path leads {best.path}: try other --seeds, or give the "
+            "board a lower clock", report)
+    return report
+
+
+def _packed(board, routed):
+    path = Path(routed.folder) / f"top{SUFFIX[board.family.name]}"
+    content = path.read_bytes()
+    return {"bitstream": str(path), "sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}

@@ -55,6 +55,12 @@ def test_baud_needs_a_clock():
         dataclasses.replace(BOARDS["icebreaker"], baud=6_000_000)
 
 
+def test_no_pll():
+    with pytest.raises(ValueError, match="board 'tang-nano-20k': clock must be the oscillator's 27000000 Hz, not "
+                                         "54000000: gowin has no PLL here"):
+        dataclasses.replace(BOARDS["tang-nano-20k"], clock=54_000_000)
+
+
 @pytest.mark.parametrize("name", ["icepi-zero", "icebreaker", "tang-nano-20k", "ecpix5", "ulx3s"])
 def test_plan(name):
     """The files of a build: a clock that is as asked for, and pins of the serial line."""

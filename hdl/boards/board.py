@@ -20,7 +20,7 @@ class Family(NamedTuple):
     """A family of devices that one set of tools builds for."""
     name: str  # as in the tools' names
     technology: Technology
-    pll: type  # component (port, *, i_frequency, o_frequency) with members o and locked
+    pll: type | None  # component (port, *, i_frequency, o_frequency) with members o and locked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,19 @@ class Board:
         if not 0 < self.baud * OVERSAMPLING <= self.clock:
             raise ValueError(f"board {self.name!r}: baud must be at most {self.clock // OVERSAMPLING}, an eighth of "
                              f"the clock, not {self.baud}")
+        if self.family.pll is None and self.clock != self.oscillator:
+            raise ValueError(f"board {self.name!r}: clock must be the oscillator's {self.oscillator} Hz, not "
+                             f"{self.clock}: {self.family.name} has no PLL here")
+
+    @property
+    def device(self):
+        """The FPGA, as its vendor calls it."""
+        return getattr(self.platform, "part", None) or self.platform.device
+
+    @property
+    def oscillator(self):
+        """Frequency of the platform's default clock, Hz."""
+        return int(self.platform().default_clk_frequency)
 
 
 class BoardTop(Elaboratable):
@@ -69,14 +82,14 @@ class BoardTop(Elaboratable):
 
     def elaborate(self, platform):
         m = Module()
-        board, pin_frequency = self.board, int(platform.default_clk_frequency)
+        board = self.board
         pin = platform.request(platform.default_clk, dir="-")
         m.domains.sync = ClockDomain()
-        if board.clock == pin_frequency:
+        if board.clock == board.oscillator:
             m.submodules.clock = buffer = io.Buffer("i", pin)
             m.d.comb += ClockSignal().eq(buffer.i)
         else:
-            m.submodules.clock = pll = board.family.pll(pin, i_frequency=pin_frequency, o_frequency=board.clock)
+            m.submodules.clock = pll = board.family.pll(pin, i_frequency=board.oscillator, o_frequency=board.clock)
             m.d.comb += ClockSignal().eq(pll.o)
             m.submodules.reset = ResetSynchronizer(~pll.locked)
 

@@ -1,0 +1,110 @@
+"""What the commands for boards do with what they get from the tools."""
+
+import dataclasses
+import hashlib
+import json
+import subprocess
+
+import pytest
+from click.testing import CliRunner
+
+from firmware import cli_boards
+from firmware.cli import main
+from hdl.boards import BOARDS
+from sim import bitstream
+from sim.bitstream import Report, Routed
+
+
+NETWORK = {"path": [{"type": "clk-to-q", "delay": .5, "from": {"cell": "machine.top.a_TRELLIS_FF_Q"}, "to": {}},
+                    {"type": "routing", "delay": 1.25, "from": {}, "to": {}},
+                    {"type": "setup", "delay": .25, "from": {}, "to": {"cell": "machine.top.b_LUT4_Z"}}]}
+
+
+@pytest.fixture
+def routes(monkeypatch, tmp_path):
+    """Place and route without the tools: {seed: MHz}, which a test changes."""
+    frequencies = {1: 101., 2: 140., 3: 120.}
+    (tmp_path / "stat.json").write_text(json.dumps({"design": {"num_cells_by_type": {"LUT4": 160, "CCU2C": 40}}}))
+    (tmp_path / "time.json").write_text("2.5")
+
+    def route(board, netlist, command, packing, seed):
+        folder = tmp_path / str(seed)
+        folder.mkdir(exist_ok=True)
+        (folder / "top.bit").write_bytes(b"bitstream of seed %d" % seed)
+        return (Routed(seed, frequencies[seed], bitstream._describe(NETWORK), 3., .5, str(folder)),
+                {"TRELLIS_COMB": {"used": 250, "available": 1000}})
+
+    monkeypatch.setattr(bitstream, "_plan", lambda board: ({}, [], []))
+    monkeypatch.setattr(bitstream, "_synthesise", lambda board, files: tmp_path)
+    monkeypatch.setattr(bitstream, "_route", route)
+    return frequencies
+
+
+@pytest.fixture
+def loader(monkeypatch):
+    """The command lines of openFPGALoader, which does nothing."""
+    lines = []
+
+    def run(command, **options):
+        lines.append(command)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(cli_boards.subprocess, "run", run)
+    return lines
+
+
+def build(folder, *arguments):
+    result = CliRunner().invoke(main, ["build", "--board", "icepi-zero", "--json", str(folder / "report.json"),
+                                       "--output", str(folder / "out.bit"), *arguments])
+    return result, json.loads((folder / "report.json").read_text())
+
+
+def test_best_bitstream_and_worst_frequency(routes, tmp_path):
+    result, fields = build(tmp_path)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out.bit").read_bytes() == b"bitstream of seed 2"
+    assert fields["worst"] == 101 and [seed["seed"] for seed in fields["seeds"]] == [1, 2, 3]
+    assert fields["sha256"] == hashlib.sha256(b"bitstream of seed 2").hexdigest() and fields["size"] == 19
+    assert fields["luts_a_product"] == (160 + 2 * 40) / 80 and fields["share"] == .25
+    assert fields["products_a_second"] == 80 * 101e6
+    assert "101.0 MHz" in result.output
+
+
+def test_one_seed_too_slow(routes, tmp_path):
+    """The fastest is enough for a bitstream."""
+    routes[3] = 99.9
+    result, fields = build(tmp_path)
+    assert result.exit_code == 0 and fields["worst"] == 99.9 and fields["bitstream"].endswith("2/top.bit")
+
+
+def test_no_seed_reaches_the_clock(routes, tmp_path):
+    routes.update({1: 80., 2: 99.5, 3: 90.})
+    result, fields = build(tmp_path)
+    assert result.exit_code == 1 and not (tmp_path / "out.bit").exists()
+    assert fields["bitstream"] is None and fields["sha256"] is None and fields["worst"] == 80
+    assert {field.name for field in dataclasses.fields(Report)} <= set(fields)
+    output = " ".join(result.output.split())
+    assert ("Error: no bitstream: icepi-zero reaches 99.5 MHz with seed 2, the best of 3, and its clock is 100.0 MHz; "
+            "the slowest path leads from a to b: 2.0 ns, 1.2 of it routing: try other --seeds") in output
+
+
+def test_program_loads_what_was_built(routes, loader):
+    result = CliRunner().invoke(main, ["program", "--board", "icepi-zero", "--seeds", "1,3"])
+    assert result.exit_code == 0, result.output
+    (command,) = loader
+    assert command[1:3] == ["--board", "icepi-zero"] and command[3].endswith("3/top.bit")
+    assert "top.bit is loaded into the icepi-zero" in result.output
+
+
+def test_program_refuses_what_is_too_slow(routes, loader):
+    routes.update({1: 80., 2: 99.5, 3: 90.})
+    result = CliRunner().invoke(main, ["program", "--board", "icepi-zero"])
+    assert result.exit_code == 2 and "icepi-zero reaches 99.5 MHz" in result.output and not loader
+
+
+def test_program_loads_a_file(loader, tmp_path):
+    (tmp_path / "own.bit").write_bytes(b"own")
+    for name, board in BOARDS.items():
+        result = CliRunner().invoke(main, ["program", "--board", name, str(tmp_path / "own.bit")])
+        assert result.exit_code == 0, result.output
+        assert loader.pop()[1:] == ["--board", board.loader, str(tmp_path / "own.bit")]
