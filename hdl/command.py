@@ -34,8 +34,8 @@ class Command(data.Struct):
 class CommandReader(wiring.Component):
     """Turns frames into commands. A command stands on ``o`` until it is taken, when it has been executed.
 
-    A command is there 19 cycles and one for every byte of its arguments after its header, and one without arguments or
-    with an error two cycles after it. Its data are taken from ``o_data`` while it stands; what is left of them when it
+    A command is there 21 cycles and one for every byte of its arguments after its header, and one without arguments or
+    with an error four cycles after it. Its data are taken from ``o_data`` while it stands; what is left of them when it
     is taken is dropped.
 
     Members
@@ -45,6 +45,8 @@ class CommandReader(wiring.Component):
     o : Out(stream.Signature(Command))
     o_data : Out(stream.Signature(8))
         Valid while bytes of the command that stands on ``o`` are left.
+    more : Out(1)
+        They are.
     """
 
     def __init__(self, config):
@@ -54,6 +56,7 @@ class CommandReader(wiring.Component):
             "i_payload": In(stream.Signature(8)),
             "o": Out(stream.Signature(Command)),
             "o_data": Out(stream.Signature(8)),
+            "more": Out(1),
         })
 
     def elaborate(self, platform):
@@ -64,30 +67,15 @@ class CommandReader(wiring.Component):
         position = Signal(range(ARGUMENT_BYTES + 1))
         factor, multiplicand = Signal(16, reset_less=True), Signal(32, reset_less=True)
         step = Signal(range(16))
-        wanted, size = Signal(range(ARGUMENT_BYTES + 1)), Signal(range(ARGUMENT_BYTES + 1))  # bytes of the arguments
-        m.d.comb += self.o.payload.eq(command)
+        size = Signal(range(ARGUMENT_BYTES + 1), reset_less=True)  # bytes of the arguments that are left
+        m.d.comb += [self.o.payload.eq(command), self.more.eq(more)]
 
         header = Signal(Header, reset_less=True)
         with m.If(self.i_payload.valid & self.i_payload.ready):
             m.d.sync += [left.eq(left - 1), more.eq(left != 1)]
 
-        error = Signal(8)
-        with m.Switch(header.kind):
-            for kind, layout in LAYOUTS.items():
-                with m.Case(kind):
-                    least = layout.size // 8 if layout else 0
-                    m.d.comb += wanted.eq(least)
-                    wrong = header.length < least if kind in WITH_DATA else header.length != least
-                    with m.If(wrong):
-                        m.d.comb += error.eq(Error.LENGTH)
-                    if kind is Kind.WEIGHTS:
-                        with m.Elif(~header.decodable):
-                            m.d.comb += error.eq(Error.CODE)
-            with m.Default():
-                m.d.comb += error.eq(Error.KIND)
-        with m.If(header.error != Error.NONE):
-            m.d.comb += error.eq(header.error)
-
+        known, holds, undecodable = (Signal(name=name, reset_less=True) for name in ("known", "holds", "undecodable"))
+        misfits, weights, run = (Signal(name=name, reset_less=True) for name in ("misfits", "weights", "run"))
         arguments = command.arguments
         with m.FSM():
             with m.State("HEADER"):
@@ -97,29 +85,44 @@ class CommandReader(wiring.Component):
                     m.next = "KIND"
             with m.State("KIND"):
                 m.d.sync += [command.kind.eq(header.kind), command.sequence.eq(header.sequence),
-                             command.error.eq(error), left.eq(header.length), more.eq(header.length != 0),
-                             position.eq(0), size.eq(wanted)]
+                             left.eq(header.length), more.eq(header.length != 0), position.eq(0), known.eq(1),
+                             holds.eq(0), weights.eq(header.kind == Kind.WEIGHTS),
+                             run.eq(header.kind == Kind.RUN)]
+                with m.Switch(header.kind):
+                    for kind, layout in LAYOUTS.items():
+                        with m.Case(kind):
+                            m.d.sync += size.eq(layout.size // 8 if layout else 0)
+                            if kind in WITH_DATA:
+                                m.d.sync += holds.eq(1)
+                    with m.Default():
+                        m.d.sync += known.eq(0)
+                m.next = "LENGTH"
+            with m.State("LENGTH"):
+                m.d.sync += [misfits.eq((left[4:] == 0) & (left[:4] < size) | ~holds & (left != size)),
+                             undecodable.eq(weights & ~header.decodable)]
+                m.next = "ERROR"
+            with m.State("ERROR"):
                 m.next = "ARGUMENTS"
-                with m.If((error != Error.NONE) | (wanted == 0)):
+                with m.If(header.error.any() | ~known | misfits | undecodable | (size == 0)):
                     m.next = "COMMAND"
+                m.d.sync += command.error.eq(header.error)
+                with m.If(~header.error.any()):
+                    m.d.sync += command.error.eq(
+                        Mux(~known, Error.KIND, Mux(misfits, Error.LENGTH, Mux(undecodable, Error.CODE, Error.NONE))))
             with m.State("ARGUMENTS"):
                 m.d.comb += self.i_payload.ready.eq(1)
                 with m.If(self.i_payload.valid):
                     m.d.sync += [arguments.as_value().word_select(position, 8).eq(self.i_payload.payload),
-                                 position.eq(position + 1)]
-                    with m.If(position + 1 == size):
+                                 position.eq(position + 1), size.eq(size - 1)]
+                    with m.If(size == 1):
                         m.next = "FACTORS"
             with m.State("FACTORS"):
                 m.d.sync += [command.product.eq(0), step.eq(0), command.data_bytes.eq(left)]
-                with m.Switch(command.kind):
-                    with m.Case(Kind.WEIGHTS):
-                        m.d.sync += [factor.eq(arguments.weights.count),
-                                     multiplicand.eq(config.banks * config.tiles)]
-                    with m.Case(Kind.RUN):
-                        m.d.sync += [factor.eq(arguments.run.blocks), multiplicand.eq(arguments.run.stride)]
-                    with m.Default():
-                        m.d.sync += [factor.eq(arguments.span.count),
-                                     multiplicand.eq(config.rows * ACCUMULATOR_BYTES)]
+                m.d.sync += [factor.eq(arguments.span.count), multiplicand.eq(config.rows * ACCUMULATOR_BYTES)]
+                with m.If(weights):
+                    m.d.sync += [factor.eq(arguments.weights.count), multiplicand.eq(config.banks * config.tiles)]
+                with m.If(run):
+                    m.d.sync += [factor.eq(arguments.run.blocks), multiplicand.eq(arguments.run.stride)]
                 m.next = "MULTIPLY"
             with m.State("MULTIPLY"):
                 m.d.sync += [factor.eq(factor >> 1), multiplicand.eq(multiplicand << 1), step.eq(step + 1)]

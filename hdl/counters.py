@@ -22,6 +22,7 @@ COUNTED = (Register.ENTRIES, Register.SKIPPED, Register.MACS, Register.WEIGHTS_Z
 
 REGISTERS = 1 << ceil_log2(len(Register))  # places for them
 ROUND = 2 * REGISTERS  # cycles
+GROUP = 4  # registers
 
 
 class Cause(enum.Enum, shape=3):
@@ -89,11 +90,15 @@ class Counters(wiring.Component):
         for cause in reversed(CAUSES):
             with m.If(self.i_events[cause.name.lower()]):
                 m.d.comb += self.cause.eq(Cause[cause.name.removeprefix("CYCLES_")])
-        growths = {Register.CYCLES: ~self.clear}
-        for cause in (*CAUSES, Register.CYCLES_IDLE):
-            growths[cause] = self.cause == Cause[cause.name.removeprefix("CYCLES_")]
+        events, cause, alive = Signal.like(self.i_events), Signal(Cause), Signal()
+        m.d.sync += [events.eq(self.i_events), cause.eq(self.cause), alive.eq(1)]
+        with m.If(self.clear):
+            m.d.sync += [events.eq(0), alive.eq(0)]
+        growths = {Register.CYCLES: alive}
+        for name in (*CAUSES, Register.CYCLES_IDLE):
+            growths[name] = alive & (cause == Cause[name.name.removeprefix("CYCLES_")])
         for counter in COUNTED:
-            growths[counter] = self.i_events[counter.name.lower()]
+            growths[counter] = events[counter.name.lower()]
 
         counted = {}
         for register, growth in growths.items():
@@ -120,11 +125,11 @@ class Counters(wiring.Component):
             depth=2 * REGISTERS, width=32, init=[constants.get(address, 0) for address in range(REGISTERS)])
 
         # In a round each register has two cycles: the even one fetches its sum, the odd one belongs to the reader.
-        time = Signal(range(ROUND))
-        odd, register, turn = time[0], time[1:], time == ROUND - 1
+        time, turn = Signal(range(ROUND)), Signal()
+        odd, register = time[0], time[1:]
         start_waits, copying, clearing = Signal(), Signal(), Signal()
         clear_waits = Signal(init=1)  # for a reset leaves the memory as it is
-        m.d.sync += time.eq(time + 1)
+        m.d.sync += [time.eq(time + 1), turn.eq(time == ROUND - 2)]
         with m.If(turn):
             m.d.sync += [copying.eq(start_waits), start_waits.eq(0), clearing.eq(clear_waits), clear_waits.eq(0)]
         with m.If(self.start):
@@ -142,11 +147,14 @@ class Counters(wiring.Component):
             holding[source] = Signal.like(value, name=f"{source.name.lower()}_held", reset_less=True)
             with m.If(turn):
                 m.d.sync += holding[source].eq(value)
+        # One of four in the odd cycle before, then one of those.
+        following = Signal.like(register)
+        m.d.comb += following.eq(register + 1)
+        nearest = [Signal(32, name=f"nearest_{place}", reset_less=True) for place in range(0, REGISTERS, GROUP)]
+        for place, chosen in zip(range(0, REGISTERS, GROUP), nearest):
+            m.d.sync += chosen.eq(Array(holding.get(place + index, 0) for index in range(GROUP))[following[:2]])
         with m.If(~odd):
-            with m.Switch(register):
-                for source, held in holding.items():
-                    with m.Case(source):
-                        m.d.sync += growth.eq(held)
+            m.d.sync += growth.eq(Array(nearest)[register[2:]])
             m.d.sync += [growing.eq(register), total.eq(storage.read_data + growth), grown.eq(growing)]
 
         address, left = Signal(range(REGISTERS)), Signal.like(self.count)
@@ -160,15 +168,15 @@ class Counters(wiring.Component):
                                     & Mux(odd, grown >= Register.CYCLES, copying)),
         ]
 
-        word, byte, age = Signal(32, reset_less=True), Signal(range(5)), Signal(range(BLOCK_LATENCY + 2))
-        taken = self.o.valid & self.o.ready
-        m.d.comb += [self.o.valid.eq(byte != 0), self.o.payload.eq(word[:8])]
-        with m.If(age != BLOCK_LATENCY + 1):
-            m.d.sync += age.eq(age + 1)
-        with m.If(taken):
-            m.d.sync += [word.eq(word >> 8), byte.eq(byte - 1)]
-        with m.If((left != 0) & (byte == 0) & odd & (age == BLOCK_LATENCY + 1)):
-            m.d.sync += [word.eq(storage.read_data), byte.eq(4), left.eq(left - 1), address.eq(address + 1), age.eq(0)]
+        word, bytes, age = Signal(32, reset_less=True), Signal(4), Signal(BLOCK_LATENCY + 1)  # unary
+        some = Signal()  # left != 0
+        m.d.comb += [self.o.valid.eq(bytes[0]), self.o.payload.eq(word[:8])]
+        m.d.sync += [age.eq(Cat(1, age)), some.eq(left != 0)]
+        with m.If(self.o.ready):
+            m.d.sync += [word.eq(word >> 8), bytes.eq(bytes >> 1)]
+        with m.If(some & ~bytes[0] & odd & age[-1]):
+            m.d.sync += [word.eq(storage.read_data), bytes.eq(-1), left.eq(left - 1), address.eq(address + 1),
+                         age.eq(0)]
         with m.If(turn & copying):
             m.d.sync += [address.eq(self.first), left.eq(self.count), age.eq(0)]
         return m

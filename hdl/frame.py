@@ -45,12 +45,13 @@ class Header(data.Struct):
 class Ring(wiring.Component):
     """Ring buffer of RING_BYTES in block RAM, whose bytes can be taken back until they are committed.
 
-    One byte a cycle in and out; the first byte comes out three cycles after ``commit``. Takes no byte while all but
-    the last SPARE_BYTES are used.
+    One byte a cycle in and out; the first byte comes out three cycles after ``commit``.
 
     Members
     -------
-    i : In(stream.Signature(8))
+    i : In(stream.Signature(8, always_ready=True))
+    full : Out(1)
+        All but the last SPARE_BYTES are used, or were in the cycle before.
     commit : In(1)
         Release the bytes since the last ``commit``, but forget the last CRC_BYTES of them. No byte is taken meanwhile.
     drop : In(1)
@@ -60,8 +61,8 @@ class Ring(wiring.Component):
 
     def __init__(self, technology):
         self.technology = technology
-        super().__init__({"i": In(stream.Signature(8)), "commit": In(1), "drop": In(1),
-                          "o": Out(stream.Signature(8))})
+        super().__init__({"i": In(stream.Signature(8, always_ready=True)), "full": Out(1), "commit": In(1),
+                          "drop": In(1), "o": Out(stream.Signature(8))})
 
     def elaborate(self, platform):
         m = Module()
@@ -69,11 +70,10 @@ class Ring(wiring.Component):
         # One bit more than an address, to tell full from empty.
         written, committed, taken = (Signal(range(2 * RING_BYTES), name=name)
                                      for name in ("written", "committed", "taken"))
-        filled, full = Signal.like(written), Signal()
+        filled = Signal.like(written)
         m.d.comb += [
             filled.eq(written - taken),
-            self.i.ready.eq(~full),
-            storage.write_enable.eq(self.i.valid & self.i.ready),
+            storage.write_enable.eq(self.i.valid),
             storage.write_address.eq(written),
             storage.write_data.eq(self.i.payload),
         ]
@@ -83,7 +83,7 @@ class Ring(wiring.Component):
             m.d.sync += [written.eq(written - CRC_BYTES), committed.eq(written - CRC_BYTES)]
         with m.If(self.drop):
             m.d.sync += written.eq(committed)
-        m.d.sync += full.eq(filled >= RING_BYTES - SPARE_BYTES)
+        m.d.sync += self.full.eq(filled >= RING_BYTES - SPARE_BYTES)
 
         valid = Signal()  # of what the memory has read
         advance = ~self.o.valid | self.o.ready
@@ -127,6 +127,7 @@ class Inspector(wiring.Component):
         m.submodules.codes = codes = ByteDecoder()
         item, count = self.item, Signal(range(LONGEST + 2))  # bytes of the body; stops when there are too many
         inside, ended = Signal(), self.taken & item.end  # inside: past the header, and not past the longest body
+        excess = Signal()  # past it
         head, expected = Signal(LinkHeader), Signal(range(2 ** 16 + HEADER_BYTES + CRC_BYTES), reset_less=True)
         recent, undecodable = Signal(CRC_BYTES), Signal()  # the last bytes may yet turn out to be the CRC
         m.d.comb += [
@@ -139,7 +140,8 @@ class Inspector(wiring.Component):
         m.d.sync += expected.eq(head.length + HEADER_BYTES + CRC_BYTES)
         with m.If(self.taken):
             m.d.sync += [
-                count.eq(count + (count <= LONGEST)),
+                count.eq(count + ~excess),
+                excess.eq(count >= LONGEST),
                 inside.eq((count >= HEADER_BYTES - 1) & (count < LONGEST - 1)),
                 recent.eq(Cat(~codes.valid & (count >= CODES_AT), recent)),
                 undecodable.eq(undecodable | recent[-1]),
@@ -147,7 +149,7 @@ class Inspector(wiring.Component):
             with m.If(count < HEADER_BYTES):
                 m.d.sync += head.as_value().word_select(count[:2], 8).eq(item.data)
             with m.If(item.end):
-                m.d.sync += [signal.eq(0) for signal in (count, inside, head, recent, undecodable)]
+                m.d.sync += [signal.eq(0) for signal in (count, inside, excess, head, recent, undecodable)]
 
         error, header = Signal(Error), Signal(Header, reset_less=True)
         with m.If(item.bad):
@@ -156,7 +158,7 @@ class Inspector(wiring.Component):
             m.d.comb += error.eq(Error.LENGTH)
         with m.Elif(~crc.match_detected):
             m.d.comb += error.eq(Error.CRC)
-        with m.Elif((count != expected) | (count > LONGEST)):
+        with m.Elif((count != expected) | excess):
             m.d.comb += error.eq(Error.LENGTH)
         m.d.sync += [
             self.found.eq(ended & ((count != 0) | item.bad)),
@@ -205,13 +207,16 @@ class FrameReceiver(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), slip.i)
         wiring.connect(m, ring.o, wiring.flipped(self.o_payload))
 
-        item, sound = slip.o.payload, inspector.header.error == Error.NONE
+        item, sound, stalled = slip.o.payload, inspector.header.error == Error.NONE, Signal()
+        m.d.sync += [
+            stalled.eq(~headers.w_rdy | ring.full),
+            ring.i.valid.eq(inspector.taken & inspector.stored),
+            ring.i.payload.eq(item.data),
+        ]
         m.d.comb += [
-            slip.o.ready.eq(Mux(item.end, headers.w_rdy, ~inspector.stored | ring.i.ready) & ~inspector.found),
+            slip.o.ready.eq(~stalled & ~inspector.found),
             inspector.item.eq(item),
             inspector.taken.eq(slip.o.valid & slip.o.ready),
-            ring.i.payload.eq(item.data),
-            ring.i.valid.eq(slip.o.valid & inspector.stored & ~inspector.found),
             ring.commit.eq(inspector.found & sound),
             ring.drop.eq(inspector.found & ~sound),
             headers.w_data.eq(inspector.header),
@@ -226,9 +231,8 @@ class FrameReceiver(wiring.Component):
 class FrameTransmitter(wiring.Component):
     """Headers and payloads to bytes of the link; firmware.frames.encode.
 
-    One byte of the link a cycle, from frame to frame: ten cycles a frame, one a byte of its payload, and one for each
-    byte that is escaped. The first END comes two cycles after the header is offered. Takes the header with its last
-    byte, and only then bytes of the payload.
+    One byte of the link a cycle, but for the three cycles in which the CRC is made, fewer after an escaped byte, and
+    one between frames. The first END comes four cycles after the header is offered.
 
     Members
     -------
@@ -249,42 +253,51 @@ class FrameTransmitter(wiring.Component):
         m.submodules.stage = stage = Stage(Framed)
         wiring.connect(m, stage.o, slip.i)
         wiring.connect(m, slip.o, wiring.flipped(self.o))
-
         item, header = stage.i.payload, self.i_header.payload
-        index, left = Signal(range(HEADER_BYTES)), Signal.like(header.length, reset_less=True)
-        taken = stage.i.valid & stage.i.ready
-        last = index == HEADER_BYTES - 1  # and of the CRC, which is as long
-        m.d.comb += [crc.data.eq(item.data), stage.i.valid.eq(1)]
-        with m.FSM():
-            with m.State("HEADER"):
-                m.d.comb += [
-                    stage.i.valid.eq(self.i_header.valid),
-                    item.data.eq(header.as_value().word_select(index, 8)),
-                    crc.valid.eq(taken),
-                    self.i_header.ready.eq(stage.i.ready & last),
-                ]
-                m.d.sync += [index.eq(index + taken), left.eq(header.length)]
-                with m.If(taken & last):
-                    m.next = "PAYLOAD"
-                    with m.If(header.length == 0):
-                        m.next = "CRC"
-            with m.State("PAYLOAD"):
-                m.d.comb += [
-                    stage.i.valid.eq(self.i_payload.valid),
-                    item.data.eq(self.i_payload.payload),
-                    crc.valid.eq(taken),
-                    self.i_payload.ready.eq(stage.i.ready),
-                ]
-                m.d.sync += left.eq(left - taken)
-                with m.If(taken & (left == 1)):
-                    m.next = "CRC"
-            with m.State("CRC"):
-                m.d.comb += item.data.eq(crc.crc.word_select(index, 8))
-                m.d.sync += index.eq(index + taken)
-                with m.If(taken & last):
-                    m.next = "END"
-            with m.State("END"):
-                m.d.comb += [item.end.eq(1), crc.start.eq(taken)]
-                with m.If(taken):
-                    m.next = "HEADER"
+        word, index = Signal(8 * HEADER_BYTES, reset_less=True), Signal(range(HEADER_BYTES))  # header or CRC, as long
+        left = Signal.like(header.length, reset_less=True)  # bytes of the payload
+        payload, final = Signal(reset_less=True), Signal(reset_less=True)  # whether there is one, and one byte of it
+        taken, leaves = stage.i.valid & stage.i.ready, stage.o.valid & stage.o.ready
+        last = index == HEADER_BYTES - 1
+        summed, sums = Signal(Framed, reset_less=True), Signal()  # behind the register
+        m.d.sync += [summed.eq(stage.o.payload), sums.eq(leaves)]
+        m.d.comb += [
+            crc.data.eq(summed.data),
+            crc.valid.eq(sums & ~summed.end),
+            crc.start.eq(sums & summed.end),  # which forgets what it took of the CRC itself
+        ]
+
+        # States, one-hot: few levels of logic lie between a stalled link and all that waits for it.
+        rest, head, body, settle, check, end = (
+            Signal(name=name, init=name == "rest") for name in ("rest", "head", "body", "settle", "check", "end"))
+        offers = Signal()  # head | check | end
+        m.d.comb += [
+            self.i_header.ready.eq(rest),
+            self.i_payload.ready.eq(body & stage.i.ready),
+            stage.i.valid.eq(offers | body & self.i_payload.valid),
+            item.data.eq(Mux(body, self.i_payload.payload, word[:8])),
+            item.end.eq(end),
+        ]
+        with m.If(taken):
+            m.d.sync += [index.eq(index + offers), word.eq(word >> 8), left.eq(left - body)]
+        with m.If(rest):
+            m.d.sync += [word.eq(header), left.eq(header.length), index.eq(0)]
+            with m.If(self.i_header.valid):
+                m.d.sync += [rest.eq(0), head.eq(1), offers.eq(1)]
+        with m.If(head):
+            m.d.sync += [payload.eq(left != 0), final.eq(left == 1)]
+            with m.If(taken & last):
+                m.d.sync += [head.eq(0), offers.eq(0), body.eq(payload), settle.eq(~payload)]
+        with m.If(body & taken):
+            m.d.sync += final.eq(left == 2)
+            with m.If(final):
+                m.d.sync += [body.eq(0), settle.eq(1)]
+        with m.If(settle):  # until all bytes are in the CRC
+            m.d.sync += word.eq(crc.crc)
+            with m.If(~stage.o.valid & ~sums):
+                m.d.sync += [settle.eq(0), check.eq(1), offers.eq(1)]
+        with m.If(check & taken & last):
+            m.d.sync += [check.eq(0), end.eq(1)]
+        with m.If(end & taken):
+            m.d.sync += [end.eq(0), offers.eq(0), rest.eq(1)]
         return m

@@ -42,8 +42,8 @@ class ListBuilder(wiring.Component):
     Column c goes to bank c % banks as (c // banks, value), in ascending order; columns from ``live`` on are left out,
     and zeros too where ``skip`` is set. Before that, (0, 0) is written to all banks where the array will read past
     the end of a bank's list: to max(ceil(live / banks), 5) addresses, one a cycle. Then an element is taken every
-    cycle. ``done`` comes max(ceil(live / banks), 5) + length + 2 cycles after ``start`` when elements are always
-    there, together with the last write, and in any case two cycles after the last element is taken.
+    cycle. ``done`` comes max(ceil(live / banks), 5) + length + 3 cycles after ``start`` when elements are always
+    there, a cycle after the last write, and in any case three cycles after the last element is taken.
 
     Parameters
     ----------
@@ -92,17 +92,20 @@ class ListBuilder(wiring.Component):
 
         clearing, appending = Signal(), Signal()
         skip = Signal(reset_less=True)
-        live, end = Signal.like(self.live, reset_less=True), Signal.like(self.length, reset_less=True)
-        # While clearing, the end of the columns that the lists up to the next address can hold.
-        column = Signal(range(self.config.columns + banks * (TRITS + 1) + 1), reset_less=True)
+        left = Signal.like(self.length, reset_less=True)  # columns after this one
+        # Live columns after this one, -1 where it is dead; while clearing it is the first that the lists up to the next
+        # address cannot hold.
+        after = Signal(range(-self.config.columns - banks * (TRITS + 2), self.config.columns), reset_less=True)
+        live = Signal.like(after, reset_less=True)  # at the first column
         cleared = Signal(reset_less=True)
         index = Signal(range(self.config.list_depth), reset_less=True)
         bank = Signal(range(banks), reset_less=True)
         select = Signal(banks, reset_less=True)
-        alive = column < live
+        alive, final = ~after[-1], left == 0
         zero = self.i.payload == 0
         judged = Signal()  # the element of the cycle before, of which all is known but its place in the list
-        m.d.comb += [self.busy.eq(clearing | appending | judged), self.i.ready.eq(appending)]
+        counted = Signal()  # and the one before that, with that place
+        m.d.comb += [self.busy.eq(clearing | appending | judged | counted), self.i.ready.eq(appending)]
         value, place = Signal.like(self.i.payload, reset_less=True), Signal.like(index, reset_less=True)
         where, chosen = Signal.like(bank, reset_less=True), Signal.like(select, reset_less=True)
         entry, active, skipped, opens, ends = (Signal(name=name, reset_less=True) for name in (
@@ -110,7 +113,7 @@ class ListBuilder(wiring.Component):
         m.d.sync += [
             judged.eq(appending & self.i.valid), value.eq(self.i.payload), place.eq(index), where.eq(bank),
             chosen.eq(select), entry.eq(alive & ~(skip & zero)), active.eq(alive & ~zero),
-            skipped.eq(alive & skip & zero), opens.eq(index == 0), ends.eq(column == end),
+            skipped.eq(alive & skip & zero), opens.eq(index == 0), ends.eq(final),
         ]
 
         count = Signal.like(count_read.data)
@@ -123,41 +126,44 @@ class ListBuilder(wiring.Component):
             count_write.data.eq(next_count),
             count_write.en.eq(judged),
         ]
+        before, after_it, ended = Signal.like(count, reset_less=True), Signal.like(count, reset_less=True), Signal()
+        m.d.sync += [counted.eq(judged), before.eq(count), after_it.eq(next_count), ended.eq(judged & ends),
+                     self.done.eq(ended)]
+        # Counts grow by one: the first to pass the longest is the longest.
+        with m.If(counted & (before == built.beats)):
+            m.d.sync += built.beats.eq(after_it)
 
-        m.d.sync += [self.o_write.select.eq(0), self.done.eq(0)]
+        m.d.sync += self.o_write.select.eq(0)
         with m.If(clearing):
             m.d.sync += [
                 self.o_write.select.eq(-1), self.o_write.address.eq(index),
                 self.o_write.index.eq(0), self.o_write.value.eq(0),
-                column.eq(column + banks), index.eq(index + 1), cleared.eq(~alive & (index >= TRITS - 2)),
+                after.eq(after - banks), index.eq(index + 1), cleared.eq(~alive & (index >= TRITS - 2)),
             ]
             with m.If(cleared):
-                m.d.sync += [clearing.eq(0), appending.eq(1), column.eq(0), index.eq(0), cleared.eq(0)]
+                m.d.sync += [clearing.eq(0), appending.eq(1), after.eq(live), index.eq(0), cleared.eq(0)]
         with m.Elif(appending & self.i.valid):
-            m.d.sync += [column.eq(column + 1), bank.eq(bank + 1), select.eq(select.rotate_left(1))]
+            m.d.sync += [after.eq(after - 1), left.eq(left - 1), bank.eq(bank + 1), select.eq(select.rotate_left(1))]
             with m.If(select[-1]):
                 m.d.sync += [bank.eq(0), index.eq(index + 1)]
-            with m.If(column == end):
+            with m.If(final):
                 m.d.sync += appending.eq(0)
         with m.If(judged):
             m.d.sync += [
                 self.o_write.select.eq(Mux(entry, chosen, 0)), self.o_write.address.eq(count),
                 self.o_write.index.eq(place), self.o_write.value.eq(value),
                 built.entries.eq(built.entries + entry), built.active.eq(built.active + active),
-                built.skipped.eq(built.skipped + skipped), self.done.eq(ends),
+                built.skipped.eq(built.skipped + skipped),
             ]
-            # Counts grow by one: the first to pass the longest is the longest.
-            with m.If(count == built.beats):
-                m.d.sync += built.beats.eq(next_count)
             with m.If(entry):
                 m.d.sync += built.words.eq(place + 1)
 
         with m.If(self.start):
             m.d.sync += [
-                clearing.eq(1), cleared.eq(0), appending.eq(0), judged.eq(0), self.done.eq(0),
-                self.o_write.select.eq(0),
-                self.o_write.slot.eq(self.slot), skip.eq(self.skip), live.eq(self.live), end.eq(self.length - 1),
-                column.eq(2 * banks), index.eq(0), bank.eq(0), select.eq(1),
+                clearing.eq(1), cleared.eq(0), appending.eq(0), judged.eq(0), counted.eq(0), ended.eq(0),
+                self.done.eq(0), self.o_write.select.eq(0),
+                self.o_write.slot.eq(self.slot), skip.eq(self.skip), live.eq(self.live - 1), left.eq(self.length - 1),
+                after.eq(self.live - 1 - 2 * banks), index.eq(0), bank.eq(0), select.eq(1),
                 built.eq(0), built.beats.eq(TRITS),
             ]
         return m

@@ -62,28 +62,27 @@ class Results(wiring.Component):
                 read_data[index].eq(store.read_data),
             ]
 
-        value, left = Signal(ACCUMULATOR_BITS, reset_less=True), Signal(range(ACCUMULATOR_BYTES + 1))
-        age = Signal(range(BLOCK_LATENCY + 1))  # cycles since the address changed
-        taken = self.o.valid & self.o.ready
-        load = (blocks != 0) & (age == BLOCK_LATENCY) & ((left == 0) | (left == 1) & taken)
+        # Unary: bytes that are left, cycles since the address changed.
+        value, left, age = Signal(ACCUMULATOR_BITS, reset_less=True), Signal(ACCUMULATOR_BYTES), Signal(BLOCK_LATENCY)
+        reading = Signal()  # blocks != 0
+        load = reading & age[-1] & (~left[0] | ~left[1] & self.o.ready)
         m.d.comb += [
-            self.o.valid.eq(left != 0),
+            self.o.valid.eq(left[0]),
             self.o.payload.eq(value[:8]),
-            self.busy.eq((blocks != 0) | (left != 0)),
+            self.busy.eq(reading | left[0]),
         ]
-        with m.If(taken):
-            m.d.sync += [value.eq(value >> 8), left.eq(left - 1)]
-        with m.If(age != BLOCK_LATENCY):
-            m.d.sync += age.eq(age + 1)
+        m.d.sync += age.eq(Cat(1, age))
+        with m.If(self.o.ready):
+            m.d.sync += [value.eq(value >> 8), left.eq(left >> 1)]
         with m.If(load):
-            m.d.sync += [value.eq(read_data[tile]), left.eq(ACCUMULATOR_BYTES), age.eq(0),
+            m.d.sync += [value.eq(read_data[tile]), left.eq(-1), age.eq(0),
                          row.eq(row + 1), address.eq(address + 1)]
             with m.If(row == TRITS - 1):
                 m.d.sync += [row.eq(0), tile.eq(tile + 1), address.eq(block_address)]
                 with m.If(tile == config.tiles - 1):
                     m.d.sync += [tile.eq(0), blocks.eq(blocks - 1), address.eq(block_address + TRITS),
-                                 block_address.eq(block_address + TRITS)]
+                                 block_address.eq(block_address + TRITS), reading.eq(blocks != 1)]
         with m.If(self.start):
-            m.d.sync += [blocks.eq(self.blocks), address.eq(self.address), block_address.eq(self.address),
-                         tile.eq(0), row.eq(0), age.eq(0)]
+            m.d.sync += [blocks.eq(self.blocks), reading.eq(1), address.eq(self.address),
+                         block_address.eq(self.address), tile.eq(0), row.eq(0), age.eq(0)]
         return ResetInserter(self.clear)(m)

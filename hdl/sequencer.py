@@ -67,7 +67,7 @@ class Sequencer(wiring.Component):
         running, beat = Signal(), Signal.like(self.o_token.beat)
         flush = Signal(range(flush_cycles(self.config) + 1))
         following, waiting = Signal.like(run, reset_less=True), Signal()
-        last = Signal()  # the beat is; lists have five or more
+        last = Signal()  # the beat is; lists have five or more, and ``beats`` is here the number before the last
         finish = last & (run.blocks == 1)
 
         m.d.comb += [
@@ -85,7 +85,7 @@ class Sequencer(wiring.Component):
             self.active.eq(run.active),
         ]
         with m.If(running):
-            m.d.sync += [flush.eq(flush_cycles(self.config)), last.eq(~last & (beat + 2 == run.beats))]
+            m.d.sync += [flush.eq(flush_cycles(self.config)), last.eq(~last & (beat == run.beats))]
             with m.If(last):
                 m.d.sync += [
                     beat.eq(0),
@@ -100,5 +100,5 @@ class Sequencer(wiring.Component):
         with m.If(~running | finish):
             m.d.sync += [running.eq(waiting), run.eq(following), beat.eq(0), waiting.eq(0)]
         with m.If(self.i.valid & ~waiting):
-            m.d.sync += [following.eq(self.i.payload), waiting.eq(1)]
+            m.d.sync += [following.eq(self.i.payload), following.beats.eq(self.i.payload.beats - 2), waiting.eq(1)]
         return ResetInserter(self.clear)(m)

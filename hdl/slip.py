@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .registers import END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE
+from .stage import Stage
 
 
 __all__ = ["Framed", "SlipDecoder", "SlipEncoder"]
@@ -66,7 +67,7 @@ class SlipEncoder(wiring.Component):
     firmware.frames.escape.
 
     One byte of the link a cycle: a byte of the body a cycle, and one more for each that is escaped. The first END
-    comes a cycle after the first byte of the body is offered, and that byte a cycle later.
+    comes two cycles after the first byte of the body is offered, and that byte a cycle later.
 
     Members
     -------
@@ -80,14 +81,21 @@ class SlipEncoder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        item = self.i.payload
+        m.submodules.stage = stage = Stage(data.StructLayout({"item": Framed, "special": 1}))
+        item, special = stage.o.payload.item, stage.o.payload.special
         opened, escaped = Signal(), Signal()
         advance = ~self.o.valid | self.o.ready
-        special = (item.data == END) | (item.data == ESCAPE)
-        m.d.comb += self.i.ready.eq(advance & opened & (item.end | escaped | ~special))
+        byte = self.i.payload.data
+        m.d.comb += [
+            stage.i.payload.item.eq(self.i.payload),
+            stage.i.payload.special.eq((byte == END) | (byte == ESCAPE)),
+            stage.i.valid.eq(self.i.valid),
+            self.i.ready.eq(stage.i.ready),
+            stage.o.ready.eq(advance & opened & (item.end | escaped | ~special)),
+        ]
         with m.If(advance):
-            m.d.sync += self.o.valid.eq(self.i.valid)
-        with m.If(advance & self.i.valid):
+            m.d.sync += self.o.valid.eq(stage.o.valid)
+        with m.If(advance & stage.o.valid):
             with m.If(~opened | item.end):
                 m.d.sync += [self.o.payload.eq(END), opened.eq(~opened)]
             with m.Elif(escaped):

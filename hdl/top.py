@@ -16,7 +16,6 @@ from .product import PORTABLE
 from .registers import Kind
 from .results import Results
 from .sequencer import Sequencer
-from .stage import Stage
 from .vector import VectorUnit
 
 
@@ -79,8 +78,6 @@ class Top(wiring.Component):
         m.submodules.array = array = Array(config, self.technology)
         m.submodules.results = results = Results(config, self.technology)
         m.submodules.counters = counters = Counters(config, self.technology)
-        m.submodules.elements = elements = Stage(8)
-        m.submodules.answer = answer = Stage(8)
         m.submodules.transmitter = transmitter = FrameTransmitter()
 
         wiring.connect(m, wiring.flipped(self.i), receiver.i)
@@ -89,14 +86,12 @@ class Top(wiring.Component):
         wiring.connect(m, commands.o, executor.i)
         wiring.connect(m, commands.o_data, executor.i_data)
         wiring.connect(m, executor.o_weights, loader.i)
-        wiring.connect(m, executor.o_vector, elements.i)
-        wiring.connect(m, elements.o, vector.i)
+        wiring.connect(m, executor.o_vector, vector.i)
         wiring.connect(m, executor.o_run, sequencer.i)
         wiring.connect(m, results.o, executor.i_results)
         wiring.connect(m, executor.o_header, transmitter.i_header)
         wiring.connect(m, counters.o, executor.i_registers)
-        wiring.connect(m, executor.o_payload, answer.i)
-        wiring.connect(m, answer.o, transmitter.i_payload)
+        wiring.connect(m, executor.o_payload, transmitter.i_payload)
         wiring.connect(m, transmitter.o, wiring.flipped(self.o))
 
         arguments = commands.o.payload.arguments
@@ -108,6 +103,7 @@ class Top(wiring.Component):
             vector.opens.eq(executor.vector_opens),
             vector.count.eq(executor.vector_count),
             vector.query.eq(arguments.run.slot),
+            executor.i_more.eq(commands.more),
             executor.vector_busy.eq(vector.busy),
             executor.vector_expected.eq(vector.expected),
             executor.ready.eq(vector.ready),

@@ -6,6 +6,8 @@ from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
+from .stage import Stage
+
 
 __all__ = ["Uart", "UartReceiver", "UartTransmitter"]
 
@@ -20,9 +22,11 @@ def _ticks(m, name, clock, rate, restart=0):
     """A pulse, ``rate`` of them in ``clock`` cycles on average, the first 1 / rate after ``restart``."""
     phase = Signal(FRACTION_BITS, name=f"{name}_phase")
     following = Signal(FRACTION_BITS + 1, name=f"{name}_following")
-    m.d.comb += following.eq(phase + round((rate << FRACTION_BITS) / clock))
-    m.d.sync += phase.eq(Mux(restart, 0, following))
-    return following[-1]
+    step = round((rate << FRACTION_BITS) / clock)
+    tick = Signal(name=name)  # a cycle late, and so ``restart`` is a step ahead
+    m.d.comb += following.eq(phase + step)
+    m.d.sync += [phase.eq(Mux(restart, step, following)), tick.eq(following[-1])]
+    return tick
 
 
 def _check(clock, baud):
@@ -133,7 +137,7 @@ class UartTransmitter(wiring.Component):
 
 
 class Uart(wiring.Component):
-    """Both directions of a line, with room for 16 bytes each way. A byte that comes when there is none is lost.
+    """Both directions of a line, with room for 16 bytes that came in. One that comes when there is none is lost.
 
     Parameters
     ----------
@@ -163,14 +167,14 @@ class Uart(wiring.Component):
         m.submodules.receiver = receiver = UartReceiver(clock=self.clock, baud=self.baud)
         m.submodules.transmitter = transmitter = UartTransmitter(clock=self.clock, baud=self.baud)
         m.submodules.received = received = SyncFIFOBuffered(width=8, depth=FIFO_BYTES)
-        m.submodules.waiting = waiting = SyncFIFOBuffered(width=8, depth=FIFO_BYTES)
+        m.submodules.waiting = waiting = Stage(8)
         m.d.comb += [
             receiver.rx.eq(self.rx),
             self.tx.eq(transmitter.tx),
             received.w_data.eq(receiver.o.payload),
             received.w_en.eq(receiver.o.valid),
         ]
-        wiring.connect(m, wiring.flipped(self.i), waiting.w_stream)
-        wiring.connect(m, waiting.r_stream, transmitter.i)
+        wiring.connect(m, wiring.flipped(self.i), waiting.i)
+        wiring.connect(m, waiting.o, transmitter.i)
         wiring.connect(m, received.r_stream, wiring.flipped(self.o))
         return m

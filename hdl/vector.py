@@ -9,6 +9,7 @@ from .memory import BLOCK_LATENCY
 from .product import PORTABLE
 from .quantiser import QUANTISER_LATENCY, Absmax, Quantiser
 from .registers import Flags
+from .stage import Stage
 
 
 __all__ = ["ELEMENT_LATENCY", "Elements", "VectorUnit"]
@@ -102,9 +103,9 @@ class VectorUnit(wiring.Component):
     vector that is open. One byte a cycle is taken, except that int8 elements wait while the list memories are cleared,
     which begins at opening. int32 elements are little-endian; once the last is there, one a cycle is quantised.
 
-    The list is ready 3 cycles after the last byte of int8 elements is taken, and length + 17 after the last byte of
+    The list is ready 5 cycles after the last byte of int8 elements is taken, and length + 20 after the last byte of
     int32 elements. From ``start`` of a vector of one piece, with bytes always there, it is
-    max(ceil(live / banks), 5) + length + 3 and 5 * length + 17 cycles: sim.cycles.vector_cycles.
+    max(ceil(live / banks), 5) + length + 5 and 5 * length + 20 cycles: sim.cycles.vector_cycles.
 
     The caller keeps to the following: a piece opens a vector or goes on at ``expected``, no piece goes beyond
     ``length <= config.columns``, ``live <= length``, ``count`` is not 0, and nothing is started while ``busy``. A list
@@ -180,20 +181,26 @@ class VectorUnit(wiring.Component):
 
         opens = self.start & self.opens
         takes_int8, skip = (self.flags & Flags.INT8).any(), (self.flags & Flags.SKIP).any()
-        int8, last = Signal(reset_less=True), Signal()
+        int8, last, pauses = Signal(reset_less=True), Signal(), Signal()  # the element ends the vector, the piece
         end, before_end = (Signal.like(self.length, name=name, reset_less=True) for name in ("end", "before_end"))
         remaining = Signal.like(self.count, reset_less=True)
         position = self.expected  # of the element that is received, and then again that is read
-        receiving, reading, received = Signal(), Signal(), Signal()
+        receiving, storing, reading, listing, received = Signal(), Signal(), Signal(), Signal(), Signal()
 
-        taken = self.i.valid & self.i.ready
+        m.submodules.listed = listed = Stage(signed(8))
+        wiring.connect(m, listed.o, builder.i)
+        taken, took, came = self.i.valid & self.i.ready, Signal(), Signal()  # took, came: the cycle before, of the kind
+        byte = Signal.like(self.i.payload, reset_less=True)
+        m.d.sync += [took.eq(taken & int8), came.eq(taken & ~int8), byte.eq(self.i.payload)]
         m.d.comb += [
-            self.i.ready.eq(receiving & (~int8 | builder.i.ready)),
-            received.eq(Mux(int8, taken, elements.element)),
+            self.busy.eq(receiving | self.listing),
+            self.listing.eq(storing | reading | listing),
+            self.i.ready.eq(receiving & listed.i.ready & (~int8 | builder.i.ready)),
+            received.eq(took | elements.element),
             elements.start.eq(self.start),
             elements.opens.eq(opens & ~takes_int8),
-            elements.i.valid.eq(taken & ~int8),
-            elements.i.payload.eq(self.i.payload),
+            elements.i.valid.eq(came),
+            elements.i.payload.eq(byte),
             elements.read.eq(reading),
             elements.position.eq(position),
             builder.start.eq(opens),
@@ -202,44 +209,31 @@ class VectorUnit(wiring.Component):
             builder.live.eq(self.live),
             builder.length.eq(self.length),
             # Clearing, begun at opening, has ended before the first result: those always find the builder ready.
-            builder.i.valid.eq(Mux(int8, receiving & self.i.valid, elements.o.valid)),
-            builder.i.payload.eq(Mux(int8, self.i.payload, elements.o.payload)),
+            listed.i.valid.eq(Mux(int8, taken, elements.o.valid)),
+            listed.i.payload.eq(Mux(int8, self.i.payload, elements.o.payload)),
         ]
 
-        m.d.sync += last.eq(position == end)
+        m.d.sync += [last.eq(position == end), storing.eq(0)]
         with m.If(received | reading):
             m.d.sync += [position.eq(Mux(last, 0, position + 1)), last.eq(Mux(last, end == 0, position == before_end))]
+        with m.If(received):
+            m.d.sync += [remaining.eq(remaining - 1), pauses.eq(remaining == 2)]
+            with m.If(last):
+                m.d.sync += [receiving.eq(0), storing.eq(~int8), listing.eq(int8)]
+            with m.Elif(pauses):
+                m.d.sync += receiving.eq(0)
+        with m.If(storing):  # the last element
+            m.d.sync += reading.eq(1)
+        with m.If(reading & last):
+            m.d.sync += [reading.eq(0), listing.eq(1)]
+        with m.If(builder.done):
+            m.d.sync += [self.ready.bit_select(builder.o_write.slot, 1).eq(1), listing.eq(0)]
+        with m.If(self.start):
+            m.d.sync += [receiving.eq(1), remaining.eq(self.count), pauses.eq(self.count == 1)]
         with m.If(opens):
             m.d.sync += [position.eq(0), last.eq(self.length == 1), end.eq(self.length - 1),
                          before_end.eq(self.length - 2), int8.eq(takes_int8)]
             m.d.sync += self.ready.bit_select(self.slot, 1).eq(0)
-        with m.FSM() as fsm:
-            m.d.comb += [self.busy.eq(~fsm.ongoing("IDLE")),
-                         self.listing.eq(fsm.ongoing("STORE") | fsm.ongoing("READ") | fsm.ongoing("LIST"))]
-            with m.State("IDLE"):
-                with m.If(self.start):
-                    m.d.sync += remaining.eq(self.count)
-                    m.next = "RECEIVE"
-            with m.State("RECEIVE"):
-                m.d.comb += receiving.eq(1)
-                with m.If(received):
-                    m.d.sync += remaining.eq(remaining - 1)
-                with m.If(received & last):
-                    m.next = "STORE"
-                with m.If(received & last & int8):
-                    m.next = "LIST"
-                with m.If(received & ~last & (remaining == 1)):
-                    m.next = "IDLE"
-            with m.State("STORE"):  # the last element
-                m.next = "READ"
-            with m.State("READ"):
-                m.d.comb += reading.eq(1)
-                with m.If(last):
-                    m.next = "LIST"
-            with m.State("LIST"):
-                with m.If(builder.done):
-                    m.d.sync += self.ready.bit_select(builder.o_write.slot, 1).eq(1)
-                    m.next = "IDLE"
 
         lists = [Signal.like(self.list, name=f"list_{slot}", reset_less=True) for slot in range(self.config.slots)]
         for slot, state in enumerate(lists):

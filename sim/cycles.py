@@ -15,9 +15,11 @@ __all__ = ["ListSize", "array_cycles", "clear_cycles", "flush_cycles", "issue_la
            "multiply_cycles", "padded_lists", "result_cycles", "vector_cycles"]
 
 
-# The last element is stored in a cycle, then the first is read in two cycles and quantised in eleven: the magnitude,
-# its multiple of 127, seven digits, the rounding, the sign.
-QUANTISE = 1 + 2 + 11
+# The last byte is held for a cycle and its element stored in one, then the first element is read in two cycles,
+# quantised in eleven and held in one: the magnitude, its multiple of 127, seven digits, the rounding, the sign.
+HELD = 1
+QUANTISE = 1 + 1 + 2 + 11 + HELD
+LISTING = 4  # an element is judged, counted, written and compared
 
 
 class ListSize(NamedTuple):
@@ -59,15 +61,14 @@ def vector_cycles(length, live, banks, int8):
 
     The lists are cleared while int32 elements are received, and these are then read back.
     """
-    listing = 3
     if int8:
-        return clear_cycles(live, banks) + length + listing
-    return 4 * length + length + QUANTISE + listing
+        return clear_cycles(live, banks) + length + HELD + LISTING
+    return 4 * length + length + QUANTISE + LISTING
 
 
 def listing_cycles(length, int8):
     """Cycles in which hdl.vector.VectorUnit quantises and lists a vector that has arrived."""
-    return 2 if int8 else length + QUANTISE + 2
+    return LISTING - 1 if int8 else length + QUANTISE + LISTING - 2
 
 
 def flush_cycles(config):
@@ -92,10 +93,10 @@ def result_cycles(config, blocks, beats):  # -> int64 [blocks, tiles, 5]
 def issue_latency():
     """Cycles from the END of a RUN, taken by an idle machine whose list is ready, to its first beat.
 
-    Four to the header (hdl.frame), 19 and one a byte of the arguments to the command (hdl.command), three to check it
+    Four to the header (hdl.frame), 21 and one a byte of the arguments to the command (hdl.command), five to check it
     and queue the product (hdl.executor), two to the first token (hdl.sequencer).
     """
-    return 4 + 19 + RunLayout.size // 8 + 3 + 2
+    return 4 + 21 + RunLayout.size // 8 + 5 + 2
 
 
 def array_cycles(config, placed, x, skip=True):  # Placed, int8 [n] -> cycles

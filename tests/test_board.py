@@ -281,7 +281,8 @@ def board_process(folder, *options):
     """``setun board``, and the port that it says."""
     command = [sys.executable, "-c", "from firmware.cli import main; main()", "board", "--config", "4x10", *options]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
-    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True,
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)) as process:
         try:
             said = re.fullmatch(r"4x10 on (\S+); Ctrl-C ends it\n", process.stdout.readline())
             yield process, said[1] if "socket" in said[1] else str(folder / said[1])

@@ -11,7 +11,7 @@ from sim.streams import get, put, simulate
 
 CONFIG = Config(name="test", banks=3, tiles=4, depth=64, columns=64, blocks=8)
 STALLS = [(0, 0), (0.6, 0), (0, 0.6), (0.5, 0.5)]
-LATENCY = 19  # cycles from a header to its command, and one for each byte of arguments
+LATENCY = 21  # cycles from a header to its command, and one for each byte of arguments
 FORMATS = {  # of the arguments, as registers has them in its table
     Kind.READ: ("span", {"first": "H", "count": "H"}),
     Kind.WEIGHTS: ("weights", {"address": "H", "count": "H"}),
@@ -195,7 +195,7 @@ def test_product(banks, tiles):
 
 
 def test_latency():
-    """Nineteen cycles and the bytes of the arguments; two, where there are none to be read."""
+    """Twenty-one cycles and the bytes of the arguments; four, where there are none to be read."""
     reader = CommandReader(CONFIG)
     frames = [frame_of(kind, bytes(argument_bytes(kind))) for kind in FORMATS]
     frames += [frame_of(Kind.RUN, bytes(9)), frame_of(0), frame_of(Kind.RUN, error=Error.CRC)]
@@ -211,5 +211,5 @@ def test_latency():
         there.extend((await get(ctx, reader.o, len(frames)))[1])
 
     simulate(reader, headers, payloads, sink)
-    expected = [LATENCY + argument_bytes(kind) if argument_bytes(kind) else 2 for kind in FORMATS] + [2] * 3
+    expected = [LATENCY + argument_bytes(kind) if argument_bytes(kind) else 4 for kind in FORMATS] + [4] * 3
     assert [after - before for before, after in zip(taken, there, strict=True)] == expected

@@ -157,6 +157,7 @@ class Bench:
         ctx.set(executor.ready, rng.randrange(8) if self.busy else ready)
         ctx.set(executor.list, noise if self.busy else list_state)
         ctx.set(executor.pending, self.pending)
+        ctx.set(executor.i_more, bool(data))
         for stream, queue in ((executor.i_data, data), (executor.i_registers, self.registers),
                               (executor.i_results, self.results)):
             if not queue:
@@ -216,7 +217,7 @@ class Bench:
             self.left -= "o_vector" in moved
             self.busy -= self.busy > 0 and self.left == 0
 
-            assert "o_payload" not in valid or header is not None and length
+            assert "o_payload" not in moved or header is not None and length
             if "o_header" in valid:
                 assert header is None and not self.left
                 assert command["kind"] != Kind.WAIT or command["error"] or self.pending == 0

@@ -36,12 +36,12 @@ def rtl_activation_lists(vectors, banks, *, stall=0.0):
                 ctx.set(getattr(builder, port), 0)
             assert ctx.get(builder.busy)
             taken = await put(ctx, builder.i, x.tolist(), stall=stall)
-            await ctx.tick()
+            await ctx.tick().repeat(2)
             assert ctx.get(builder.done) and not ctx.get(builder.busy)
             await ctx.tick()
             assert not ctx.get(builder.done)
             sizes = ListSize(*(ctx.get(builder.built[name]) for name in ListSize._fields))
-            results.append((memory[SLOT, :, :sizes[0]].tolist(), sizes, taken[-1] + 3))
+            results.append((memory[SLOT, :, :sizes[0]].tolist(), sizes, taken[-1] + 4))
 
     async def banks_bench(ctx):
         while len(results) < len(vectors):
@@ -94,7 +94,7 @@ def test_cycles(banks):
     rng = np.random.default_rng(8)
     vectors = [(sparse(rng, n, 0.5), live, skip) for n in (1, 7, COLUMNS) for live in (0, n // 2, n) for skip in (0, 1)]
     for (x, live, _), (_, _, cycles) in zip(vectors, rtl_activation_lists(vectors, banks), strict=True):
-        assert cycles == clear_cycles(live, banks) + len(x) + 2
+        assert cycles == clear_cycles(live, banks) + len(x) + 3
 
 
 @pytest.mark.parametrize("taken", [0, 1, 20])
@@ -114,7 +114,7 @@ def test_start_abandons(taken):
         await put(ctx, builder.i, [1] * taken)
         await start(ctx, 9)
         cycles = await put(ctx, builder.i, [1] * 9)
-        await ctx.tick()
+        await ctx.tick().repeat(2)
         assert cycles[0] == clear_cycles(9, 4) and ctx.get(builder.done)
         assert ctx.get(builder.built.entries) == 9 and ctx.get(builder.built.beats) == TRITS
     simulate(builder, bench)

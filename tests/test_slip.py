@@ -103,7 +103,7 @@ def test_encoder(stall_in, stall_out):
 
 
 def test_encoder_timing():
-    """Bytes of the link follow each other without a gap; each item leads its own last byte by a cycle."""
+    """Bytes of the link follow each other without a gap from two cycles after the first item is offered."""
     escaped, sent, received = rtl_escape([bytes([1, END, 2]), bytes([ESCAPE])])
-    assert received == list(range(1, len(escaped) + 1))
-    assert sent == [1, 3, 4, 5, 8, 9]
+    assert received == list(range(2, len(escaped) + 2))
+    assert sent == [0, 1, 3, 5, 6, 7]

@@ -201,16 +201,6 @@ def test_keeps_what_has_room():
     assert bytes(received) == data[:FIFO_BYTES] + bytes([7])
 
 
-def test_room_for_what_is_sent():
-    uart, taken = Uart(clock=12_000_000, baud=12_000), []
-
-    async def bench(ctx):
-        taken.extend(await put(ctx, uart.i, range(FIFO_BYTES)))
-
-    simulate(uart, bench)
-    assert taken == list(range(FIFO_BYTES))
-
-
 @pytest.mark.parametrize("component", [UartReceiver, UartTransmitter, Uart])
 @pytest.mark.parametrize("baud", [1_500_001, 0])
 def test_too_fast(component, baud):

@@ -107,7 +107,7 @@ def test_latency(flags):
         for n in (1, 6, COLUMNS):
             await host.piece(ctx, np.ones(n, int), live=n, flags=flags, stall=0.7)
             cycles = 1 + await host.idle(ctx)
-            assert cycles == (3 if flags & Flags.INT8 else n + 17)
+            assert cycles == (5 if flags & Flags.INT8 else n + 20)
             assert ctx.get(host.unit.ready) == 1
     host.simulate(bench)
 

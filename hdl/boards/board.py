@@ -20,7 +20,7 @@ class Family(NamedTuple):
     """A family of devices that one set of tools builds for."""
     name: str  # as in the tools' names
     technology: Technology
-    pll: type | None  # component (port, *, i_frequency, o_frequency) with members o and locked
+    pll: type | None  # component (port, *, i_frequency, o_frequency): o, and locked if o runs before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +84,16 @@ class BoardTop(Elaboratable):
         m = Module()
         board = self.board
         pin = platform.request(platform.default_clk, dir="-")
-        m.domains.sync = ClockDomain()
         if board.clock == board.oscillator:
+            m.domains.sync = ClockDomain(reset_less=True)
             m.submodules.clock = buffer = io.Buffer("i", pin)
             m.d.comb += ClockSignal().eq(buffer.i)
         else:
             m.submodules.clock = pll = board.family.pll(pin, i_frequency=board.oscillator, o_frequency=board.clock)
+            m.domains.sync = ClockDomain(reset_less="locked" not in pll.signature.members)
             m.d.comb += ClockSignal().eq(pll.o)
-            m.submodules.reset = ResetSynchronizer(~pll.locked)
+            if "locked" in pll.signature.members:
+                m.submodules.reset = ResetSynchronizer(~pll.locked)
 
         line = platform.request("uart", 0)
         m.submodules.machine = machine = SerialTop(

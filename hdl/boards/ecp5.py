@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from amaranth import *
 from amaranth.lib import io, wiring
+from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -244,7 +245,7 @@ class Pll(wiring.Component):
     Members
     -------
     o : Out(1)
-    locked : Out(1)
+        Stands still until it is stable: what runs on it needs no reset.
     """
 
     PHASE_DETECTOR = range(3_125_000, 400_000_001)  # Hz
@@ -259,10 +260,14 @@ class Pll(wiring.Component):
             raise ValueError(f"the ECP5's PLL does not make {o_frequency} Hz of {i_frequency} Hz")
         self.i_divider, self.feedback_divider = ratio.denominator, ratio.numerator
         self.o_divider = fits[len(fits) // 2]
-        super().__init__({"o": Out(1), "locked": Out(1)})
+        super().__init__({"o": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
+        m.domains.running = ClockDomain(local=True, reset_less=True)
+        running, locked, enable = ClockSignal("running"), Signal(), Signal()
+        m.submodules.synchroniser = FFSynchronizer(locked, enable, o_domain="running")
+        m.submodules.gate = Instance("DCCA", i_CLKI=running, i_CE=enable, o_CLKO=self.o)
         m.submodules.buffer = buffer = io.Buffer("i", self.port)
         m.submodules.pll = Instance(
             "EHXPLLL",
@@ -271,9 +276,9 @@ class Pll(wiring.Component):
             p_CLKOP_CPHASE=self.o_divider - 1, p_CLKOP_FPHASE=0, p_CLKOP_ENABLE="ENABLED", p_FEEDBK_PATH="CLKOP",
             p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED", p_DPHASE_SOURCE="DISABLED",
             p_OUTDIVIDER_MUXA="DIVA", p_OUTDIVIDER_MUXB="DIVB", p_OUTDIVIDER_MUXC="DIVC", p_OUTDIVIDER_MUXD="DIVD",
-            i_CLKI=buffer.i, i_CLKFB=self.o, i_RST=0, i_STDBY=0, i_PHASESEL0=0, i_PHASESEL1=0, i_PHASEDIR=1,
+            i_CLKI=buffer.i, i_CLKFB=running, i_RST=0, i_STDBY=0, i_PHASESEL0=0, i_PHASESEL1=0, i_PHASEDIR=1,
             i_PHASESTEP=1, i_PHASELOADREG=1, i_PLLWAKESYNC=0, i_ENCLKOP=0,
-            o_CLKOP=self.o, o_LOCK=self.locked)
+            o_CLKOP=running, o_LOCK=locked)
         return m
 
 
