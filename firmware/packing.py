@@ -8,7 +8,7 @@ from golden.codes import byte_encode
 from golden.layout import live_first, tile_weights
 
 
-__all__ = ["CapacityError", "Chunk", "Packed", "Placed", "pack", "place"]
+__all__ = ["CapacityError", "Chunk", "Extent", "Packed", "Placed", "extent", "pack", "place"]
 
 
 class CapacityError(ValueError):
@@ -32,6 +32,16 @@ class Packed(NamedTuple):
     def words(self):
         """Words of a row block."""
         return self.weights.shape[1]
+
+
+class Extent(NamedTuple):
+    """What of a Packed decides its cycles and bytes, where the weights are not at hand; nothing in it is dead."""
+    shape: tuple
+    rows: np.ndarray
+    columns: np.ndarray
+    live: int
+    blocks: int
+    words: int
 
 
 class Chunk(NamedTuple):
@@ -59,25 +69,43 @@ def pack(codes, config):  # int8 [M, n] -> Packed
         raise ValueError(f"weights must be a matrix with at least one row and column, not of shape {codes.shape}")
     if not np.isin(codes, (-1, 0, 1)).all():
         raise ValueError(f"weights must be -1, 0 or +1, not {codes[~np.isin(codes, (-1, 0, 1))].flat[0]}")
-    if codes.shape[1] > config.columns:
-        raise CapacityError(f"a vector of {codes.shape[1]} elements does not fit config {config.name}, "
-                            f"which takes {config.columns}: choose a larger one (setun configs)")
+    _check_vector(codes.shape, config)
     rows, columns, live = live_first(codes)
     kept = codes[np.ix_(rows, columns[:live])].astype(np.int8)
     trits = tile_weights(kept, config.banks, config.tiles)  # [blocks, words, banks, tiles, 5]
-    if trits.shape[1] > config.depth:
-        raise CapacityError(f"a row block of {codes.shape[1]} columns does not fit config {config.name}: it needs "
-                            f"{trits.shape[1]} words of the {config.depth}: choose a larger one (setun configs)")
+    _check_words(codes.shape, trits.shape[1], config)
     return Packed(codes.shape, rows, columns, live, byte_encode(trits))
 
 
-def place(matrices, config):  # list of Packed -> list of Placed, resident
-    """Lay matrices out in the weight memory: all of them, once, where they fit.
+def extent(shape, config):  # (M, n) -> Extent
+    """What ``pack`` makes of a matrix with no dead rows and columns. Raises CapacityError as it does."""
+    rows, columns = shape
+    words = -(-columns // config.banks)
+    _check_vector(shape, config)
+    _check_words(shape, words, config)
+    return Extent(shape, np.arange(rows), np.arange(columns), columns, -(-rows // config.rows), words)
+
+
+def _check_vector(shape, config):
+    if shape[1] > config.columns:
+        raise CapacityError(f"a vector of {shape[1]} elements does not fit config {config.name}, "
+                            f"which takes {config.columns}: choose a larger one (setun configs)")
+
+
+def _check_words(shape, words, config):
+    if words > config.depth:
+        raise CapacityError(f"a row block of {shape[1]} columns does not fit config {config.name}: it needs "
+                            f"{words} words of the {config.depth}: choose a larger one (setun configs)")
+
+
+def place(matrices, config, resident=None):  # list of Packed or Extent -> list of Placed, resident
+    """Lay matrices out in the weight memory: all of them, once, where they fit, or as ``resident`` says.
 
     Else each goes through in chunks, by halves of the memory, so that one is loaded while the other is multiplied; a
     matrix whose row blocks do not fit a half goes through the whole.
     """
-    resident = sum(packed.blocks * packed.words for packed in matrices) <= config.depth
+    if resident is None:
+        resident = sum(packed.blocks * packed.words for packed in matrices) <= config.depth
     placed, base = [], 0
     for packed in matrices:
         half = config.depth // 2 if packed.words <= config.depth // 2 else 0

@@ -10,8 +10,8 @@ __all__ = ["ACCUMULATOR_BITS", "Config", "MAX_COLUMNS", "PRESETS", "TRITS"]
 
 
 TRITS = 5  # ternary weights in a memory word, and rows of a tile: 3 ** 5 = 243 fits 8 bits
-ACCUMULATOR_BITS = 24  # holds 128 * 16384 = 2 ** 21 with its sign, with room for partial sums
-MAX_COLUMNS = 16384
+ACCUMULATOR_BITS = 24  # holds 128 * 32768 = 2 ** 22 with its sign
+MAX_COLUMNS = 32768
 MAX_TILES = 1020  # a word of all tiles fits a frame
 
 
@@ -30,7 +30,7 @@ class Config:
     depth : int
         Weight words a tile, 5 weights each. At most 65536.
     columns : int
-        Longest activation vector, at most 16384.
+        Longest activation vector, at most 32768.
     blocks : int
         Row blocks of results that are held, R accumulators each, at most 65535.
     slots : int
@@ -115,5 +115,5 @@ PRESETS = {config.name: config for config in (
     Config(name="16x50", banks=16, tiles=10, depth=2048, columns=8192, blocks=102),
     Config(name="24x120", banks=24, tiles=24, depth=512, columns=1024, blocks=102, stack=4),
     Config(name="4x10-spram", banks=4, tiles=2, depth=16384, columns=512, blocks=102, stack=2, single_port=True),
-    Config(name="16x20-deep", banks=16, tiles=4, depth=32768, columns=16384, blocks=1024),
+    Config(name="16x20-deep", banks=16, tiles=4, depth=32768, columns=32768, blocks=1024),
 )}

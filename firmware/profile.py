@@ -1,0 +1,316 @@
+"""What an accelerator would do with a model: cycles, bytes and energy of a token, layer by layer."""
+
+import dataclasses
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from golden.bit_linear import quantised_matvec
+from golden.decoder import empty_cache, step
+from golden.fixed import to_fixed
+from golden.quantiser import absmax_quantise
+from hdl.registers import ACCUMULATOR_BYTES
+from sim.cycles import flush_cycles, list_size, listing_cycles
+from sim.energy import ACCUMULATOR_WIDTH, Range, add_energy, coefficient, partial_sum_bits
+
+from .generate import KINDS
+from .models import dimensions_of
+from .packing import extent, pack, place
+
+
+__all__ = ["ASSUMED_ZEROS", "LayerProfile", "Memory", "Profile", "profile_checkpoint", "profile_dimensions"]
+
+
+# Share of zeros among the int8 inputs, low, mid, high. Behind relu2: 0.67 of a Gaussian gate, 0.79 of the demo; a gate
+# that is trained for it may leave more.
+ASSUMED_ZEROS = {"relu2": {"down": (.5, .67, .85)}, "silu": {}}
+ASSUMED_ZEROS_ELSEWHERE = (.01, .015, .02)
+WORD_BITS, EBR_BITS = 9, 36
+SEED = 1958
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Where weights come from that are not in the array's own memories.
+
+    Parameters
+    ----------
+    kind : str
+        "resident" (all are in the array's memories, whether they fit or not), "link", "sdram", "ddr3" or "lpddr4".
+        The link is there; of the others a controller is assumed that writes words as fast as they come.
+    bandwidth : float
+        Bytes a second, before ``efficiency``.
+    efficiency : float
+        Share of it that bursts, or a link's frames, reach.
+    """
+    kind: str = "resident"
+    bandwidth: float = 0.0
+    efficiency: float = 1.0
+
+    def bytes_a_cycle(self, clock):
+        """Bytes of weights; from the link at most one, which is what the loader takes."""
+        rate = self.bandwidth * self.efficiency / clock
+        return min(1.0, rate) if self.kind == "link" else rate
+
+
+@dataclass(frozen=True)
+class LayerProfile:
+    """A matrix with its input, of ``layers`` layers alike; every count is that of one layer and one token, on average.
+
+    Cycles by cause: ``issue`` and ``flush`` of the array, ``vector`` of the vector unit, ``load`` of an array that
+    waits for weights. Bytes: ``weights`` from outside the array, ``activations`` in and ``results`` out. ``listed``
+    products are those of an activation that is not left out and a live row, of ``products`` of the whole matrix.
+    """
+    layer: int | None
+    kind: str
+    layers: int
+    rows: int
+    columns: int
+    dead_rows: int
+    dead_columns: int
+    zeros: float
+    cycles: dict
+    cycles_dense: float
+    bytes: dict
+    products: int
+    listed: float
+    beats: float  # of all row blocks
+
+    @property
+    def total(self):
+        """Cycles of all causes."""
+        return sum(self.cycles.values())
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Of one token of a model on a configuration. Cycles are of array, vector unit and waiting for weights."""
+    model: str
+    source: str
+    config: str
+    products: int
+    clock: float
+    memory: Memory
+    fits: bool  # the weights, in the array's memories
+    stimulus: str
+    tier: str  # of the cycles
+    tokens: int  # that the averages are over
+    layers: list
+    cycles_range: tuple  # low, mid, high, from the range of the zeros
+    energy: dict = field(default_factory=dict)
+
+    @property
+    def cycles_per_token(self):
+        return sum(layer.layers * layer.total for layer in self.layers)
+
+    @property
+    def tokens_per_second(self):
+        return self.clock / self.cycles_per_token
+
+    def cycles_by_cause(self):
+        """{cause: cycles of a token}."""
+        return _summed((layer.cycles, layer.layers) for layer in self.layers)
+
+    def bytes_per_token(self):
+        """{stream: bytes}."""
+        return _summed((layer.bytes, layer.layers) for layer in self.layers)
+
+    @property
+    def utilisation(self):
+        """Share of the array's products, over all cycles, that were of a listed activation and a live row."""
+        return sum(layer.layers * layer.listed for layer in self.layers) / (self.cycles_per_token * self.products)
+
+    def fields(self):
+        """What setun profile --json writes."""
+        return {
+            **{name: getattr(self, name) for name in ("model", "source", "config", "products", "clock", "fits",
+                                                      "stimulus", "tier", "tokens", "cycles_per_token",
+                                                      "tokens_per_second", "utilisation")},
+            "memory": dataclasses.asdict(self.memory),
+            "cycles_range": dict(zip(("low", "mid", "high"), self.cycles_range)),
+            "cycles_by_cause": self.cycles_by_cause(),
+            "bytes_per_token": self.bytes_per_token(),
+            "energy": self.energy,
+            "layers": [{**dataclasses.asdict(layer), "cycles_per_token": layer.layers * layer.total}
+                       for layer in self.layers],
+        }
+
+
+def _summed(parts):
+    total = defaultdict(float)
+    for counts, factor in parts:
+        for name, count in counts.items():
+            total[name] += factor * count
+    return dict(total)
+
+
+def _load_cycles(placed, config, memory, clock, runs):
+    """Cycles in which the array waits for weights, its chunks taking ``runs`` cycles each.
+
+    A chunk's weights come while the one before runs, if they lie in the other half of the memory; the driver does so.
+    """
+    if not any(chunk.load for chunk in placed.chunks):
+        return 0.0
+    loads = [chunk.blocks * placed.packed.words * config.banks * config.tiles / memory.bytes_a_cycle(clock)
+             for chunk in placed.chunks]
+    waits = loads[0]
+    for before, chunk, load, run in zip(placed.chunks, placed.chunks[1:], loads[1:], runs):
+        waits += load if before.base == chunk.base else max(0.0, load - run)
+    return waits
+
+
+def _layer_profile(placed, config, memory, clock, vectors, *, layer, kind, layers):
+    packed, chunks = placed
+    rows, columns = packed.shape
+    sizes = [list_size(x[packed.columns], config.banks, packed.live, True) for x in vectors]
+    dense = list_size(np.ones(columns, np.int8), config.banks, packed.live, False).beats
+    cycles = defaultdict(float)
+    for size in sizes:
+        runs = [chunk.blocks * size.beats + flush_cycles(config) for chunk in chunks]
+        cycles["issue"] += packed.blocks * size.beats
+        cycles["flush"] += len(chunks) * flush_cycles(config)
+        cycles["vector"] += listing_cycles(columns, int8=False)
+        cycles["load"] += _load_cycles(placed, config, memory, clock, runs)
+    count, live_rows = len(sizes), len(packed.rows)
+    streamed = any(chunk.load for chunk in chunks)
+    return LayerProfile(
+        layer=layer, kind=kind, layers=layers, rows=rows, columns=columns, dead_rows=rows - live_rows,
+        dead_columns=columns - packed.live,
+        zeros=float(np.mean([np.mean(x == 0) for x in vectors])),
+        cycles={cause: value / count for cause, value in cycles.items()},
+        cycles_dense=packed.blocks * dense + len(chunks) * flush_cycles(config) + listing_cycles(columns, int8=False),
+        bytes={"weights": packed.blocks * packed.words * config.banks * config.tiles if streamed else 0,
+               "activations": 4 * columns, "results": packed.blocks * config.rows * ACCUMULATOR_BYTES},
+        products=rows * columns,
+        listed=float(np.mean([size.entries for size in sizes])) * live_rows,
+        beats=cycles["issue"] / count)
+
+
+def _place(matrices, config, memory):
+    """Placed matrices, and whether they fit the array's memories."""
+    fits = place(matrices, config)[1]
+    return place(matrices, config, resident=memory.kind == "resident" or fits)[0], fits
+
+
+def profile_dimensions(dimensions, config, *, clock, memory=Memory(), table="7nm", device=None, context=512):
+    """Profile of a model without weights; the zeros among its activations are assumed, drawn with a fixed seed.
+
+    Parameters
+    ----------
+    dimensions : firmware.models.Dimensions
+    config : hdl.config.Config
+    clock : float
+        Hz.
+    memory : Memory
+    table, device, context
+        As of ``energy_ledgers``.
+
+    Raises CapacityError where a matrix cannot go through.
+    """
+    matrices = dimensions.matrices
+    extents = [extent(shape, config) for shape in matrices.values()]
+    placed, fits = _place([item for item in extents for _ in range(dimensions.layers)], config, memory)
+    placed = placed[::dimensions.layers]
+    assumed = ASSUMED_ZEROS[dimensions.activation]
+    profiles = []
+    for level in range(3):  # the middle one is reported, the others are its range
+        rng, layers = np.random.default_rng(SEED), []
+        for (kind, (_, columns)), item in zip(matrices.items(), placed, strict=True):
+            zeros = assumed.get(kind, ASSUMED_ZEROS_ELSEWHERE)[level]
+            x = np.where(rng.random(columns) < zeros, 0, 1).astype(np.int8)
+            layers.append(_layer_profile(item, config, memory, clock, [x], layer=None, kind=kind,
+                                         layers=dimensions.layers))
+        profiles.append(layers)
+    totals = sorted(sum(layer.layers * layer.total for layer in layers) for layers in profiles)
+    result = Profile(
+        model=dimensions.name, source=dimensions.source, config=config.name, products=config.products, clock=clock,
+        memory=memory, fits=fits, stimulus="assumed zeros, drawn with a fixed seed", tier=_tier(memory, assumed=True),
+        tokens=1, layers=profiles[1], cycles_range=tuple(totals))
+    return dataclasses.replace(result, energy=energy_ledgers(result, dimensions, config, table=table, device=device,
+                                                             context=context))
+
+
+def profile_checkpoint(checkpoint, name, config, prompt, *, clock, memory=Memory(), table="7nm", device=None,
+                       context=512, progress=lambda description, done, total: None):
+    """Profile of golden.model.Checkpoint on the activations of the tokens ``prompt``, from the golden model."""
+    model, dimensions = to_fixed(checkpoint), dimensions_of(checkpoint, name)
+    seen = defaultdict(list)
+
+    def linear(layer, kind, codes, y):
+        seen[layer, kind].append(absmax_quantise(y)[0])
+        return quantised_matvec(layer, kind, codes, y)
+
+    cache = empty_cache(model)
+    for position, token in enumerate(prompt):
+        _, _, cache = step(model, token, position, cache, linear=linear)
+        progress("golden model", position + 1, len(prompt))
+    keys = [(index, kind) for index in range(len(model.layers)) for kind in KINDS]
+    placed, fits = _place([pack(getattr(model.layers[index], kind).codes, config) for index, kind in keys], config,
+                          memory)
+    layers = [_layer_profile(item, config, memory, clock, seen[key], layer=key[0], kind=key[1], layers=1)
+              for key, item in zip(keys, placed, strict=True)]
+    cycles = sum(layer.total for layer in layers)
+    result = Profile(
+        model=name, source="", config=config.name, products=config.products, clock=clock, memory=memory, fits=fits,
+        stimulus=f"activations of {len(prompt)} tokens", tier=_tier(memory, assumed=False), tokens=len(prompt),
+        layers=layers, cycles_range=(cycles,) * 3)
+    return dataclasses.replace(result, energy=energy_ledgers(result, dimensions, config, table=table, device=device,
+                                                             context=context))
+
+
+def _tier(memory, assumed):
+    exact = "exact for these zeros, which are assumed" if assumed else "exact: equal to the RTL cycle for cycle"
+    return exact if memory.kind == "resident" else f"{exact}; the wait for {memory.kind} is modelled"
+
+
+def energy_ledgers(profile, dimensions, config, *, table, device, context):
+    """{ledger: figures of a token}, in J as low, mid, high, with what each is of and what it leaves out.
+
+    Parameters
+    ----------
+    table : str
+        Of sim.energy.arithmetic_tables.
+    device : str | None
+        Whose static power and switching are counted; None leaves those out.
+    context : int
+        Tokens that attention looks back on, for the papers' formula.
+    """
+    layers = profile.layers
+    macs = sum(layer.layers * layer.products for layer in layers)
+    listed = sum(layer.layers * layer.listed for layer in layers)
+    beats = sum(layer.layers * layer.beats for layer in layers)
+    operations = {name: coefficient("arithmetic", table, name)[0]
+                  for name in ("int8_add", "int32_add", "int8_multiply", "fp16_add", "fp16_multiply")}
+    fp16 = operations["fp16_add"] + operations["fp16_multiply"]
+    chain = sum((add_energy(table, max(8, bits)) for bits in partial_sum_bits(config.banks)), Range(0, 0, 0))
+    ours = chain * (listed / config.banks) + add_energy(table, ACCUMULATOR_WIDTH) * (beats * config.rows)
+    attention = fp16 * (2 * context * dimensions.layers * dimensions.queries)
+    arithmetic = {
+        "ternary, additions at their real width, zeros skipped": ours,
+        "ternary, an int8 addition a weight as in arXiv 2402.17764": operations["int8_add"] * macs,
+        "int8 multiplications and int32 additions": (operations["int8_multiply"] + operations["int32_add"]) * macs,
+        "fp16 multiplications and additions": fp16 * macs,
+        f"attention over {context} tokens in fp16, not part of these": attention,
+    }
+    seconds = profile.cycles_per_token / profile.clock
+    reads = beats * config.banks * -(-config.tiles * WORD_BITS // EBR_BITS) + beats * config.banks
+    memory = {"block RAM reads of weights and lists": coefficient("memory", "block_ram")[0] * reads}
+    streamed = profile.bytes_per_token()["weights"]
+    if streamed:
+        kind = "pins" if profile.memory.kind == "link" else profile.memory.kind
+        memory[f"{profile.memory.kind}: {streamed:,.0f} bytes of weights"] = coefficient("memory", kind)[0] * streamed
+    if device:
+        memory[f"static power of {device} for {seconds * 1e3:.3g} ms"] = coefficient("static", device)[0] * seconds
+    return {
+        "arithmetic": _ledger(arithmetic, headline=ours, tier="table", source=f"{table} tables",
+                              excludes="memory, clock, control; attention, norms and head"),
+        "memory": _ledger(memory, headline=sum(memory.values(), Range(0, 0, 0)), tier="modelled",
+                          source=device or "no device: static power left out",
+                          excludes="switching of logic; the host; attention, norms and head"),
+    }
+
+
+def _ledger(parts, *, headline, tier, source, excludes):
+    return {**headline._asdict(), "unit": "J", "tier": tier, "of": source, "excludes": excludes,
+            "parts": {name: value._asdict() for name, value in parts.items()}}
