@@ -12,6 +12,7 @@ from hdl.config import PRESETS
 from sim.energy import Range, arithmetic_tables
 
 from . import checkpoint
+from .cases import all_cases, run_cases
 from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
 from .generate import KINDS
 from .measure import measure_run
@@ -20,7 +21,7 @@ from .paper import advantage, paper_rows
 from .profile import Memory, profile_checkpoint, profile_dimensions
 
 
-__all__ = ["models", "paper", "profile"]
+__all__ = ["cycles", "models", "paper", "profile"]
 
 
 DEMO = pathlib.Path(__file__).parent / "demo"
@@ -160,6 +161,36 @@ def report_profile(found):
     out.print(ledgers)
     for name, ledger in found.energy.items():
         out.print(f"{name}: without {ledger['excludes']}.", highlight=False)
+
+
+@click.command()
+@click.option("--list", "listed", is_flag=True, help="Only list the cases.")
+@json_option
+@user_errors
+def cycles(listed, json_path):
+    """Compare the cycle model with the RTL, cause by cause, on the shapes of all named models and on random ones.
+
+    Exit 1 where a count or a value differs.
+    """
+    check_folders(json_path)
+    cases, out = all_cases(), Console()
+    if listed:
+        for case in cases:
+            click.echo(f"{case.config:10} {case.name:20} {case.rows:5} of {case.of_rows:5} x {case.columns:5}, zeros "
+                       f"{case.zeros:.0%}, {'skipped' if case.skip else 'kept'}, {'int32' if case.quantise else 'int8'}")
+        return
+    with progress() as report:
+        found = list(run_cases(cases, report))
+    write_json(json_path, [{**case._asdict(), "predicted": predicted, "measured": measured, "values": values}
+                           for case, predicted, measured, values in found])
+    wrong = [(case, predicted, measured, values) for case, predicted, measured, values in found
+             if predicted != measured or values]
+    for case, predicted, measured, values in wrong:
+        out.print(f"{case}: predicted {predicted}, RTL {measured}, {values} values differ", highlight=False)
+    counted = sum(sum(measured.values()) for _, _, measured, _ in found)
+    out.print(f"{len(found)} cases, {counted:,} cycles on the RTL: {len(wrong)} differ from the model.",
+              highlight=False)
+    raise SystemExit(bool(wrong))
 
 
 @click.command()

@@ -11,6 +11,7 @@ from .checkpoint import CheckpointError
 __all__ = ["Dimensions", "dimensions_of", "load_dimensions", "named_models"]
 
 
+MOST_BYTES = 4096  # of a file; what is nested deeper than this would exhaust the YAML parser's stack
 Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
 
 
@@ -69,7 +70,11 @@ def load_dimensions(path):
     """
     decode = msgspec.json.decode if path.suffix == ".json" else msgspec.yaml.decode
     try:
-        return decode(path.read_bytes(), type=Dimensions)
+        with open(path, "rb") as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise msgspec.DecodeError(f"is longer than {MOST_BYTES} bytes")
+        return decode(text, type=Dimensions)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -19,7 +19,8 @@ from .models import dimensions_of
 from .packing import extent, pack, place
 
 
-__all__ = ["ASSUMED_ZEROS", "LayerProfile", "Memory", "Profile", "profile_checkpoint", "profile_dimensions"]
+__all__ = ["ASSUMED_ZEROS", "CAUSES", "LayerProfile", "Memory", "Profile", "layer_cycles",
+           "profile_checkpoint", "profile_dimensions"]
 
 
 # Share of zeros among the int8 inputs, low, mid, high. Behind relu2: 0.67 of a Gaussian gate, 0.79 of the demo; a gate
@@ -28,6 +29,7 @@ ASSUMED_ZEROS = {"relu2": {"down": (.5, .67, .85)}, "silu": {}}
 ASSUMED_ZEROS_ELSEWHERE = (.01, .015, .02)
 WORD_BITS, EBR_BITS = 9, 36
 SEED = 1958
+CAUSES = ("issue", "flush", "vector")
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,14 @@ def _summed(parts):
     return dict(total)
 
 
+def layer_cycles(placed, config, x, *, skip=True, int8=False):  # int8 [n] -> {cause: cycles}
+    """Cycles of a matrix-vector product by cause, as the counters of hdl.registers have them; waits are not in it."""
+    packed, chunks = placed
+    beats = list_size(x[packed.columns], config.banks, packed.live, skip).beats
+    return {"issue": packed.blocks * beats, "flush": len(chunks) * flush_cycles(config),
+            "vector": listing_cycles(packed.shape[1], int8)}
+
+
 def _load_cycles(placed, config, memory, clock, runs):
     """Cycles in which the array waits for weights, its chunks taking ``runs`` cycles each.
 
@@ -164,27 +174,25 @@ def _layer_profile(placed, config, memory, clock, vectors, *, layer, kind, layer
     packed, chunks = placed
     rows, columns = packed.shape
     sizes = [list_size(x[packed.columns], config.banks, packed.live, True) for x in vectors]
+    counted = [layer_cycles(placed, config, x) for x in vectors]
     dense = list_size(np.ones(columns, np.int8), config.banks, packed.live, False).beats
-    cycles = defaultdict(float)
-    for size in sizes:
-        runs = [chunk.blocks * size.beats + flush_cycles(config) for chunk in chunks]
-        cycles["issue"] += packed.blocks * size.beats
-        cycles["flush"] += len(chunks) * flush_cycles(config)
-        cycles["vector"] += listing_cycles(columns, int8=False)
-        cycles["load"] += _load_cycles(placed, config, memory, clock, runs)
-    count, live_rows = len(sizes), len(packed.rows)
+    loads = [_load_cycles(placed, config, memory, clock, [chunk.blocks * size.beats + flush_cycles(config)
+                                                          for chunk in chunks]) for size in sizes]
+    cycles = {cause: float(np.mean([each[cause] for each in counted])) for cause in CAUSES}
+    cycles["load"] = float(np.mean(loads))
+    live_rows = len(packed.rows)
     streamed = any(chunk.load for chunk in chunks)
     return LayerProfile(
         layer=layer, kind=kind, layers=layers, rows=rows, columns=columns, dead_rows=rows - live_rows,
         dead_columns=columns - packed.live,
         zeros=float(np.mean([np.mean(x == 0) for x in vectors])),
-        cycles={cause: value / count for cause, value in cycles.items()},
+        cycles=cycles,
         cycles_dense=packed.blocks * dense + len(chunks) * flush_cycles(config) + listing_cycles(columns, int8=False),
         bytes={"weights": packed.blocks * packed.words * config.banks * config.tiles if streamed else 0,
                "activations": 4 * columns, "results": packed.blocks * config.rows * ACCUMULATOR_BYTES},
         products=rows * columns,
         listed=float(np.mean([size.entries for size in sizes])) * live_rows,
-        beats=cycles["issue"] / count)
+        beats=cycles["issue"])
 
 
 def _place(matrices, config, memory):

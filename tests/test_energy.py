@@ -1,0 +1,52 @@
+import pytest
+
+from sim.energy import Range, add_energy, arithmetic_tables, coefficient, coefficients, partial_sum_bits
+
+
+def entries(tree, path=()):
+    for key, value in tree.items():
+        if isinstance(value, dict) and "mid" in value:
+            yield (*path, key), value
+        elif isinstance(value, dict):
+            yield from entries(value, (*path, key))
+
+
+@pytest.mark.parametrize("path, entry", list(entries(coefficients())), ids=lambda value: ".".join(value)
+                         if isinstance(value, tuple) else "")
+def test_coefficients(path, entry):
+    """In order, with a known tier, and a source of their own or of their table."""
+    figure, tier = coefficient(*path)
+    assert 0 < figure.low <= figure.mid <= figure.high
+    assert tier in ("measured", "calibrated", "modelled", "table")
+    above = coefficients()
+    for key in path[:-1]:
+        above = above[key]
+    assert entry.get("source") or above.get("source")
+
+
+def test_published():
+    """Horowitz's figures, by hand."""
+    assert coefficient("arithmetic", "45nm", "int32_add")[0].mid == pytest.approx(.1e-12)
+    assert coefficient("arithmetic", "45nm", "fp16_multiply")[0].mid == pytest.approx(1.1e-12)
+
+
+@pytest.mark.parametrize("table", arithmetic_tables())
+def test_additions(table):
+    """Of 8 and 32 bits as published, and between them otherwise."""
+    narrow, wide = (coefficient("arithmetic", table, name)[0] for name in ("int8_add", "int32_add"))
+    assert add_energy(table, 8).mid == pytest.approx(narrow.mid) and add_energy(table, 32).mid == pytest.approx(wide.mid)
+    assert add_energy(table, 20).mid == pytest.approx((narrow.mid + wide.mid) / 2)
+
+
+def test_partial_sums():
+    """Wide enough for the sum of all products so far, and no wider."""
+    for bank, bits in enumerate(partial_sum_bits(64)):
+        assert 127 * (bank + 1) < 1 << bits - 1 <= 2 * 127 * (bank + 1)
+
+
+def test_range():
+    total = Range(1, 2, 3) + Range(10, 20, 30) * .5
+    assert total == (6, 12, 18)
+    assert Range(1e-12, 2e-12, 3e-12).text() == "2 [1-3] pJ"
+    assert Range(2e-3, 2e-3, 2e-3).text("W") == "2 mW"
+    assert Range(0, 0, 0).text() == "0 fJ"
