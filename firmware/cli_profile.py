@@ -177,7 +177,7 @@ def cycles(listed, json_path):
     if listed:
         for case in cases:
             click.echo(f"{case.config:10} {case.name:20} {case.rows:5} of {case.of_rows:5} x {case.columns:5}, zeros "
-                       f"{case.zeros:.0%}, {'skipped' if case.skip else 'kept'}, {'int32' if case.quantise else 'int8'}")
+                       f"{case.zeros:.0%} {'skipped' if case.skip else 'kept'}, {'int32' if case.quantise else 'int8'}")
         return
     with progress() as report:
         found = list(run_cases(cases, report))
