@@ -175,7 +175,7 @@ class Device:
                                        destination=0)
             ahead = [self._weights(packed, following) for following in chunks[index + 1:index + 2]
                      if following.load and following.base != chunk.base]
-            cycles = (chunk.blocks + 1) * beats
+            cycles = (chunk.blocks + 1) * beats + len(x)  # which may still be quantised
             self._transact([run, *sum(ahead, [])], cycles)
             answers += self._transact(self._results(chunk), cycles)
         values = np.frombuffer(b"".join(answers), np.uint8).reshape(-1, ACCUMULATOR_BYTES)
