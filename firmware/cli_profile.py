@@ -1,9 +1,11 @@
 """The commands that ask what an accelerator would do with a model."""
 
 import csv
+import functools
 import pathlib
 
 import click
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -18,7 +20,9 @@ from .generate import KINDS
 from .measure import measure_run
 from .models import load_dimensions, named_models
 from .paper import advantage, paper_rows
-from .profile import Memory, profile_checkpoint, profile_dimensions
+from .profile import Memory, collect_activations, profile_checkpoint, profile_dimensions
+from .report import report, what_if
+from .trace import trace_events
 
 
 __all__ = ["cycles", "models", "paper", "profile"]
@@ -73,37 +77,46 @@ def accelerator_of(config_name, board_name, clock, default):
               help="Tokens that attention looks back on.")
 @json_option
 @click.option("--csv", "csv_path", type=FILE, help="Write a line for each matrix to this file.")
+@click.option("--html", "html_path", type=FILE, help="Write figures and tables to this file, which needs no network.")
+@click.option("--trace", "trace_path", type=FILE, help="Write a token as a Chrome trace, for ui.perfetto.dev.")
 @user_errors
 def profile(model, config_name, board_name, clock, memory_kind, bandwidth, efficiency, prompt, simulate, table, context,
-            json_path, csv_path):
+            json_path, csv_path, html_path, trace_path):
     """Cycles, bytes and energy of a token of MODEL, layer by layer.
 
     MODEL is demo, a Hugging Face folder of a BitNet b1.58, whose activations are real, or without weights a name
     (setun models) or a .yaml or .json file of dimensions, whose zeros are assumed.
     """
-    check_folders(json_path, csv_path)
+    check_folders(json_path, csv_path, html_path, trace_path)
     memory = memory_of(memory_kind, bandwidth, efficiency)
     named, path = named_models(), pathlib.Path(model)
     config, clock, device = accelerator_of(config_name, board_name, clock, "16x20" if model in named else "16x40")
-    options = {"clock": clock, "memory": memory, "table": table, "device": device, "context": context}
+    options = {"table": table, "device": device, "context": context}
     if model in named or path.suffix in (".yaml", ".yml", ".json"):
         if simulate:
             raise UserError(f"--simulate needs weights, and {model} has none: leave it out")
-        found = profile_dimensions(named.get(model) or load_dimensions(path), config, **options)
+        again = functools.partial(profile_dimensions, named.get(model) or load_dimensions(path), **options)
+        found = again(config, clock=clock, memory=memory)
     elif model == "demo" or path.is_dir():
         loaded = checkpoint.load(DEMO if model == "demo" else path)
         tokens = list(prompt.encode("utf-8", "surrogateescape"))[:loaded.context]
         if not tokens or max(tokens) >= loaded.vocab:
             raise UserError(f"--prompt must have bytes below {loaded.vocab}, at least one: change it")
-        with progress() as report:
-            found = profile_checkpoint(loaded, path.name, config, tokens, progress=report, **options)
+        with progress() as bar:
+            activations = collect_activations(loaded, tokens, bar)
+            again = functools.partial(profile_checkpoint, loaded, path.name, activations, **options)
+            found = again(config, clock=clock, memory=memory)
             if simulate:
-                _, run = measure_run(config, loaded, tokens[:1], simulate, progress=report)
+                _, run = measure_run(config, loaded, tokens[:1], simulate, progress=bar)
     else:
         raise UserError(f"{model}: no folder, no .yaml or .json file, and no model of that name: see setun models")
     write_json(json_path, found.fields())
     if csv_path:
         write_csv(csv_path, found)
+    if trace_path:
+        write_json(trace_path, trace_events(found))
+    if html_path:
+        write_html(html_path, found, config, again)
     report_profile(found)
     if simulate:
         equal = run["cycles_per_token"] == run["cycles_predicted"]
@@ -117,14 +130,23 @@ def write_csv(path, found):
     """A line for each matrix."""
     rows = [{"layer": "all" if layer.layer is None else layer.layer, "kind": layer.kind, "layers": layer.layers,
              "rows": layer.rows, "columns": layer.columns, "dead_rows": layer.dead_rows,
-             "dead_columns": layer.dead_columns, "zeros": layer.zeros,
-             **{f"cycles_{cause}": value for cause, value in layer.cycles.items()}, "cycles_dense": layer.cycles_dense,
+             "dead_columns": layer.dead_columns, "zeros": np.mean(layer.zeros),
+             **{f"cycles_{cause}": value for cause, value in layer.cycles.items()}, "issue_dense": layer.issue_dense,
              **{f"bytes_{stream}": value for stream, value in layer.bytes.items()}, "products": layer.products,
              "listed": layer.listed} for layer in found.layers]
     with writing(path), open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
+
+
+def write_html(path, found, config, again):
+    """The report, with what other accelerators would do."""
+    with progress() as bar:
+        bar("what if", 0, None)
+        grid = what_if(config, found.memory, lambda config, clock, memory: again(config, clock=clock, memory=memory))
+    with writing(path):
+        path.write_text(report(found, config, grid))
 
 
 def report_profile(found):
@@ -137,17 +159,17 @@ def report_profile(found):
         table.add_column(heading, justify="left" if heading in ("matrix", "shape") else "right", no_wrap=True)
     for kind in KINDS:
         layers = [layer for layer in found.layers if layer.kind == kind]
-        count = sum(layer.layers for layer in layers)
+        counts = [layer.layers for layer in layers]
         total = sum(layer.layers * layer.total for layer in layers)
-        dense = sum(layer.layers * (layer.cycles_dense + layer.cycles["load"]) for layer in layers)
-        table.add_row(f"{count} x {kind}", f"{layers[0].rows} x {layers[0].columns}",
-                      f"{sum(layer.layers * layer.zeros for layer in layers) / count:.1%}",
+        dense = total + sum(layer.layers * (layer.issue_dense - layer.cycles["issue"]) for layer in layers)
+        table.add_row(f"{sum(counts)} x {kind}", f"{layers[0].rows} x {layers[0].columns}",
+                      f"{np.average([np.mean(layer.zeros) for layer in layers], weights=counts):.1%}",
                       *(f"{sum(layer.layers * layer.cycles[cause] for layer in layers):,.0f}" for cause in causes),
                       f"{total:,.0f}", f"{total / dense:.1%}")
     out.print(table)
     low, _, high = found.cycles_range
     spread = "" if low == high else f" [{low:,.0f}-{high:,.0f}]"
-    out.print(f"{found.cycles_per_token:,.0f}{spread} cycles a token, {found.tokens_per_second:,.4g} tokens a second, "
+    out.print(f"{found.cycles_per_token:,.0f}{spread} cycles a token, {found.speed} tokens a second, "
               f"utilisation {found.utilisation:.1%}: {found.tier}; {found.stimulus}.", highlight=False)
     out.print("Left out: attention, norms, residuals and the head, which are the host's, and vectors on the link.",
               highlight=False)
@@ -179,8 +201,8 @@ def cycles(listed, json_path):
             click.echo(f"{case.config:10} {case.name:20} {case.rows:5} of {case.of_rows:5} x {case.columns:5}, zeros "
                        f"{case.zeros:.0%} {'skipped' if case.skip else 'kept'}, {'int32' if case.quantise else 'int8'}")
         return
-    with progress() as report:
-        found = list(run_cases(cases, report))
+    with progress() as bar:
+        found = list(run_cases(cases, bar))
     write_json(json_path, [{**case._asdict(), "predicted": predicted, "measured": measured, "values": values}
                            for case, predicted, measured, values in found])
     wrong = [(case, predicted, measured, values) for case, predicted, measured, values in found

@@ -10,6 +10,7 @@ from golden.bit_linear import quantised_matvec
 from golden.decoder import empty_cache, step
 from golden.fixed import to_fixed
 from golden.quantiser import absmax_quantise
+from hdl.config import TRITS
 from hdl.registers import ACCUMULATOR_BYTES
 from sim.cycles import flush_cycles, list_size, listing_cycles
 from sim.energy import ACCUMULATOR_WIDTH, Range, add_energy, coefficient, partial_sum_bits
@@ -19,7 +20,7 @@ from .models import dimensions_of
 from .packing import extent, pack, place
 
 
-__all__ = ["ASSUMED_ZEROS", "CAUSES", "LayerProfile", "Memory", "Profile", "layer_cycles",
+__all__ = ["ASSUMED_ZEROS", "CAUSES", "LayerProfile", "Memory", "Profile", "collect_activations", "layer_cycles",
            "profile_checkpoint", "profile_dimensions"]
 
 
@@ -63,6 +64,8 @@ class LayerProfile:
     Cycles by cause: ``issue`` and ``flush`` of the array, ``vector`` of the vector unit, ``load`` of an array that
     waits for weights. Bytes: ``weights`` from outside the array, ``activations`` in and ``results`` out. ``listed``
     products are those of an activation that is not left out and a live row, of ``products`` of the whole matrix.
+    ``issue_dense`` is ``issue`` with no zero skipped, ``issue_whole`` that of a matrix with its dead rows and columns,
+    and ``live_products`` those without them.
     """
     layer: int | None
     kind: str
@@ -71,13 +74,15 @@ class LayerProfile:
     columns: int
     dead_rows: int
     dead_columns: int
-    zeros: float
+    zeros: list  # share among the inputs, for each token
+    weight_zeros: float | None  # share, where the weights are known
     cycles: dict
-    cycles_dense: float
+    issue_dense: int
+    issue_whole: int
     bytes: dict
     products: int
+    live_products: int
     listed: float
-    beats: float  # of all row blocks
 
     @property
     def total(self):
@@ -109,6 +114,11 @@ class Profile:
     @property
     def tokens_per_second(self):
         return self.clock / self.cycles_per_token
+
+    @property
+    def speed(self):
+        """Tokens a second, as text."""
+        return f"{self.tokens_per_second:,.0f}" if self.tokens_per_second >= 1000 else f"{self.tokens_per_second:.4g}"
 
     def cycles_by_cause(self):
         """{cause: cycles of a token}."""
@@ -170,7 +180,7 @@ def _load_cycles(placed, config, memory, clock, runs):
     return waits
 
 
-def _layer_profile(placed, config, memory, clock, vectors, *, layer, kind, layers):
+def _layer_profile(placed, config, memory, clock, vectors, *, layer, kind, layers, weight_zeros=None):
     packed, chunks = placed
     rows, columns = packed.shape
     sizes = [list_size(x[packed.columns], config.banks, packed.live, True) for x in vectors]
@@ -180,19 +190,21 @@ def _layer_profile(placed, config, memory, clock, vectors, *, layer, kind, layer
                                                           for chunk in chunks]) for size in sizes]
     cycles = {cause: float(np.mean([each[cause] for each in counted])) for cause in CAUSES}
     cycles["load"] = float(np.mean(loads))
-    live_rows = len(packed.rows)
+    live_rows, whole = len(packed.rows), extent(packed.shape, config)
     streamed = any(chunk.load for chunk in chunks)
     return LayerProfile(
         layer=layer, kind=kind, layers=layers, rows=rows, columns=columns, dead_rows=rows - live_rows,
         dead_columns=columns - packed.live,
-        zeros=float(np.mean([np.mean(x == 0) for x in vectors])),
+        zeros=[float(np.mean(x == 0)) for x in vectors],
+        weight_zeros=weight_zeros,
         cycles=cycles,
-        cycles_dense=packed.blocks * dense + len(chunks) * flush_cycles(config) + listing_cycles(columns, int8=False),
+        issue_dense=packed.blocks * dense,
+        issue_whole=whole.blocks * max(whole.words, TRITS),
         bytes={"weights": packed.blocks * packed.words * config.banks * config.tiles if streamed else 0,
                "activations": 4 * columns, "results": packed.blocks * config.rows * ACCUMULATOR_BYTES},
         products=rows * columns,
-        listed=float(np.mean([size.entries for size in sizes])) * live_rows,
-        beats=cycles["issue"])
+        live_products=live_rows * packed.live,
+        listed=float(np.mean([size.entries for size in sizes])) * live_rows)
 
 
 def _place(matrices, config, memory):
@@ -239,11 +251,9 @@ def profile_dimensions(dimensions, config, *, clock, memory=Memory(), table="7nm
                                                              context=context))
 
 
-def profile_checkpoint(checkpoint, name, config, prompt, *, clock, memory=Memory(), table="7nm", device=None,
-                       context=512, progress=lambda description, done, total: None):
-    """Profile of golden.model.Checkpoint on the activations of the tokens ``prompt``, from the golden model."""
-    model, dimensions = to_fixed(checkpoint), dimensions_of(checkpoint, name)
-    seen = defaultdict(list)
+def collect_activations(checkpoint, prompt, progress=lambda description, done, total: None):
+    """{(layer, kind): int8 [n] of each token} that the golden model quantises for the tokens ``prompt``."""
+    model, seen = to_fixed(checkpoint), defaultdict(list)
 
     def linear(layer, kind, codes, y):
         seen[layer, kind].append(absmax_quantise(y)[0])
@@ -253,15 +263,23 @@ def profile_checkpoint(checkpoint, name, config, prompt, *, clock, memory=Memory
     for position, token in enumerate(prompt):
         _, _, cache = step(model, token, position, cache, linear=linear)
         progress("golden model", position + 1, len(prompt))
+    return dict(seen)
+
+
+def profile_checkpoint(checkpoint, name, activations, config, *, clock, memory=Memory(), table="7nm", device=None,
+                       context=512):
+    """Profile of golden.model.Checkpoint on ``activations``, of collect_activations."""
+    model, dimensions = to_fixed(checkpoint), dimensions_of(checkpoint, name)
     keys = [(index, kind) for index in range(len(model.layers)) for kind in KINDS]
     placed, fits = _place([pack(getattr(model.layers[index], kind).codes, config) for index, kind in keys], config,
                           memory)
-    layers = [_layer_profile(item, config, memory, clock, seen[key], layer=key[0], kind=key[1], layers=1)
-              for key, item in zip(keys, placed, strict=True)]
-    cycles = sum(layer.total for layer in layers)
+    layers = [_layer_profile(item, config, memory, clock, activations[layer, kind], layer=layer, kind=kind, layers=1,
+                             weight_zeros=float(np.mean(getattr(model.layers[layer], kind).codes == 0)))
+              for (layer, kind), item in zip(keys, placed, strict=True)]
+    cycles, tokens = sum(layer.total for layer in layers), len(activations[keys[0]])
     result = Profile(
         model=name, source="", config=config.name, products=config.products, clock=clock, memory=memory, fits=fits,
-        stimulus=f"activations of {len(prompt)} tokens", tier=_tier(memory, assumed=False), tokens=len(prompt),
+        stimulus=f"activations of {tokens} tokens", tier=_tier(memory, assumed=False), tokens=tokens,
         layers=layers, cycles_range=(cycles,) * 3)
     return dataclasses.replace(result, energy=energy_ledgers(result, dimensions, config, table=table, device=device,
                                                              context=context))
@@ -287,7 +305,7 @@ def energy_ledgers(profile, dimensions, config, *, table, device, context):
     layers = profile.layers
     macs = sum(layer.layers * layer.products for layer in layers)
     listed = sum(layer.layers * layer.listed for layer in layers)
-    beats = sum(layer.layers * layer.beats for layer in layers)
+    beats = profile.cycles_by_cause()["issue"]
     operations = {name: coefficient("arithmetic", table, name)[0]
                   for name in ("int8_add", "int32_add", "int8_multiply", "fp16_add", "fp16_multiply")}
     fp16 = operations["fp16_add"] + operations["fp16_multiply"]

@@ -12,7 +12,7 @@ from firmware.cli import DEMO, main
 from firmware.measure import measure_run
 from firmware.models import named_models
 from firmware.packing import extent, pack, place
-from firmware.profile import Memory, profile_checkpoint, profile_dimensions
+from firmware.profile import Memory, collect_activations, profile_checkpoint, profile_dimensions
 from hdl.config import PRESETS
 
 
@@ -38,7 +38,8 @@ def test_cycles_of_the_demo():
     """The profile's cycles of the prompt's last token are those that the RTL takes for it."""
     loaded, prompt, config = checkpoint.load(DEMO), list(b"In"), PRESETS["16x40"]
     _, measured = measure_run(config, loaded, prompt, 1)
-    whole, but_last = (profile_checkpoint(loaded, "demo", config, prompt[:count], clock=CLOCK) for count in (2, 1))
+    whole, but_last = (profile_checkpoint(loaded, "demo", collect_activations(loaded, prompt[:count]), config,
+                                          clock=CLOCK) for count in (2, 1))
     last = 2 * whole.cycles_per_token - but_last.cycles_per_token
     assert measured["cycles_per_token"] == measured["cycles_predicted"] == [round(last)]
     assert last == pytest.approx(round(last))
