@@ -20,6 +20,7 @@ from sim.transport import simulate, simulate_line
 
 from . import checkpoint
 from .cli_boards import boards, build, program
+from .cli_explore import explore_command
 from .cli_profile import cycles, models, paper, profile
 from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
 from .generate import as_text, greedy, sampler
@@ -87,7 +88,7 @@ def main():
     """Run a BitNet b1.58 accelerator, its simulated RTL or a board, against the golden model."""
 
 
-for command in (boards, build, program, cycles, models, paper, profile):
+for command in (boards, build, program, cycles, explore_command, models, paper, profile):
     main.add_command(command)
 
 
