@@ -22,6 +22,7 @@ from . import checkpoint
 from .cli_boards import boards, build, program
 from .cli_explore import explore_command
 from .cli_profile import cycles, models, paper, profile
+from .cli_switching import calibrate_command, switching
 from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
 from .generate import as_text, greedy, sampler
 from .measure import measure_closeness, measure_matvec, measure_run
@@ -88,7 +89,7 @@ def main():
     """Run a BitNet b1.58 accelerator, its simulated RTL or a board, against the golden model."""
 
 
-for command in (boards, build, program, cycles, explore_command, models, paper, profile):
+for command in (boards, build, calibrate_command, cycles, explore_command, models, paper, profile, program, switching):
     main.add_command(command)
 
 

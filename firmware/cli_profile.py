@@ -15,6 +15,7 @@ from sim.energy import Range, arithmetic_tables
 
 from . import checkpoint
 from .cases import all_cases, run_cases
+from .calibration import load_board
 from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
 from .generate import KINDS
 from .measure import measure_run
@@ -73,6 +74,7 @@ def accelerator_of(config_name, board_name, clock, default):
               help="Tokens to run on the RTL too, of a model with weights; exit 1 where its cycles differ.")
 @click.option("--table", type=click.Choice(arithmetic_tables()), default="7nm", show_default=True,
               help="Of the energy of arithmetic.")
+@click.option("--calibration", "calibration_path", type=FILE, help="What setun calibrate wrote of a board.")
 @click.option("--context", type=click.IntRange(min=1), default=512, show_default=True,
               help="Tokens that attention looks back on.")
 @json_option
@@ -80,8 +82,8 @@ def accelerator_of(config_name, board_name, clock, default):
 @click.option("--html", "html_path", type=FILE, help="Write figures and tables to this file, which needs no network.")
 @click.option("--trace", "trace_path", type=FILE, help="Write a token as a Chrome trace, for ui.perfetto.dev.")
 @user_errors
-def profile(model, config_name, board_name, clock, memory_kind, bandwidth, efficiency, prompt, simulate, table, context,
-            json_path, csv_path, html_path, trace_path):
+def profile(model, config_name, board_name, clock, memory_kind, bandwidth, efficiency, prompt, simulate, table,
+            calibration_path, context, json_path, csv_path, html_path, trace_path):
     """Cycles, bytes and energy of a token of MODEL, layer by layer.
 
     MODEL is demo, a Hugging Face folder of a BitNet b1.58, whose activations are real, or without weights a name
@@ -91,7 +93,8 @@ def profile(model, config_name, board_name, clock, memory_kind, bandwidth, effic
     memory = memory_of(memory_kind, bandwidth, efficiency)
     named, path = named_models(), pathlib.Path(model)
     config, clock, device = accelerator_of(config_name, board_name, clock, "16x20" if model in named else "16x40")
-    options = {"table": table, "device": device, "context": context}
+    options = {"table": table, "device": device, "context": context,
+               "calibration": load_board(calibration_path) if calibration_path else None}
     if model in named or path.suffix in (".yaml", ".yml", ".json"):
         if simulate:
             raise UserError(f"--simulate needs weights, and {model} has none: leave it out")

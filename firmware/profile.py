@@ -213,7 +213,8 @@ def _place(matrices, config, memory):
     return place(matrices, config, resident=memory.kind == "resident" or fits)[0], fits
 
 
-def profile_dimensions(dimensions, config, *, clock, memory=Memory(), table="7nm", device=None, context=512):
+def profile_dimensions(dimensions, config, *, clock, memory=Memory(), table="7nm", device=None, context=512,
+                       calibration=None):
     """Profile of a model without weights; the zeros among its activations are assumed, drawn with a fixed seed.
 
     Parameters
@@ -223,7 +224,7 @@ def profile_dimensions(dimensions, config, *, clock, memory=Memory(), table="7nm
     clock : float
         Hz.
     memory : Memory
-    table, device, context
+    table, device, context, calibration
         As of ``energy_ledgers``.
 
     Raises CapacityError where a matrix cannot go through.
@@ -248,7 +249,7 @@ def profile_dimensions(dimensions, config, *, clock, memory=Memory(), table="7nm
         memory=memory, fits=fits, stimulus="assumed zeros, drawn with a fixed seed", tier=_tier(memory, assumed=True),
         tokens=1, layers=profiles[1], cycles_range=tuple(totals))
     return dataclasses.replace(result, energy=energy_ledgers(result, dimensions, config, table=table, device=device,
-                                                             context=context))
+                                                             context=context, calibration=calibration))
 
 
 def collect_activations(checkpoint, prompt, progress=lambda description, done, total: None):
@@ -267,7 +268,7 @@ def collect_activations(checkpoint, prompt, progress=lambda description, done, t
 
 
 def profile_checkpoint(checkpoint, name, activations, config, *, clock, memory=Memory(), table="7nm", device=None,
-                       context=512):
+                       context=512, calibration=None):
     """Profile of golden.model.Checkpoint on ``activations``, of collect_activations."""
     model, dimensions = to_fixed(checkpoint), dimensions_of(checkpoint, name)
     keys = [(index, kind) for index in range(len(model.layers)) for kind in KINDS]
@@ -282,7 +283,7 @@ def profile_checkpoint(checkpoint, name, activations, config, *, clock, memory=M
         stimulus=f"activations of {tokens} tokens", tier=_tier(memory, assumed=False), tokens=tokens,
         layers=layers, cycles_range=(cycles,) * 3)
     return dataclasses.replace(result, energy=energy_ledgers(result, dimensions, config, table=table, device=device,
-                                                             context=context))
+                                                             context=context, calibration=calibration))
 
 
 def _tier(memory, assumed):
@@ -290,7 +291,7 @@ def _tier(memory, assumed):
     return exact if memory.kind == "resident" else f"{exact}; the wait for {memory.kind} is modelled"
 
 
-def energy_ledgers(profile, dimensions, config, *, table, device, context):
+def energy_ledgers(profile, dimensions, config, *, table, device, context, calibration):
     """{ledger: figures of a token}, in J as low, mid, high, with what each is of and what it leaves out.
 
     Parameters
@@ -301,6 +302,8 @@ def energy_ledgers(profile, dimensions, config, *, table, device, context):
         Whose static power and switching are counted; None leaves those out.
     context : int
         Tokens that attention looks back on, for the papers' formula.
+    calibration : firmware.calibration.Board | None
+        Adds the ledger of a board that was measured.
     """
     layers = profile.layers
     macs = sum(layer.layers * layer.products for layer in layers)
@@ -328,13 +331,28 @@ def energy_ledgers(profile, dimensions, config, *, table, device, context):
         memory[f"{profile.memory.kind}: {streamed:,.0f} bytes of weights"] = coefficient("memory", kind)[0] * streamed
     if device:
         memory[f"static power of {device} for {seconds * 1e3:.3g} ms"] = coefficient("static", device)[0] * seconds
-    return {
+    kind = "ice40up5k" if device and device.startswith("iCE40") else "ecp5"
+    toggle, each = coefficient("switching", kind, "toggle")[0], coefficient("switching", kind, "cycle")[0]
+    switching = {"products": listed * coefficient("toggles", "product")[0] * toggle,
+                 "control": profile.cycles_per_token * coefficient("toggles", "cycle")[0] * toggle,
+                 "clock": each * profile.cycles_per_token}
+    ledgers = {
         "arithmetic": _ledger(arithmetic, headline=ours, tier="table", source=f"{table} tables",
                               excludes="memory, clock, control; attention, norms and head"),
         "memory": _ledger(memory, headline=sum(memory.values(), Range(0, 0, 0)), tier="modelled",
                           source=device or "no device: static power left out",
                           excludes="switching of logic; the host; attention, norms and head"),
+        "switching": _ledger(switching, headline=sum(switching.values(), Range(0, 0, 0)), tier="modelled",
+                             source=f"{kind}, counters times the toggles of setun switching",
+                             excludes="glitches, memories, pins and static power; the link; attention, norms and head"),
     }
+    if calibration:
+        measured = {"static power": calibration.static.range * seconds,
+                    "clock": calibration.cycle.range * profile.cycles_per_token,
+                    "products": calibration.product.range * listed}
+        ledgers["board"] = _ledger(measured, headline=sum(measured.values(), Range(0, 0, 0)), tier="calibrated",
+                                   source=calibration.board, excludes="what the readings had no part of; the host")
+    return ledgers
 
 
 def _ledger(parts, *, headline, tier, source, excludes):

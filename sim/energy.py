@@ -15,7 +15,7 @@ __all__ = ["ACCUMULATOR_WIDTH", "Range", "add_energy", "arithmetic_tables", "coe
 
 
 ACCUMULATOR_WIDTH = 24
-UNITS = {"pJ": 1e-12, "nJ": 1e-9, "W": 1.0}  # in J or W
+UNITS = {"pJ": 1e-12, "nJ": 1e-9, "W": 1.0, "toggles": 1.0}  # in J, W or toggles
 
 
 class Range(NamedTuple):
@@ -28,7 +28,9 @@ class Range(NamedTuple):
         return Range(*(a + b for a, b in zip(self, other, strict=True)))
 
     def __mul__(self, factor):
-        return Range(*(value * factor for value in self))
+        """By a number, or by what has a range too: low by low, high by high."""
+        factors = factor if isinstance(factor, Range) else (factor,) * 3
+        return Range(*(value * each for value, each in zip(self, factors, strict=True)))
 
     __radd__, __rmul__ = __add__, __mul__
 
@@ -47,7 +49,7 @@ def coefficients():
 
 
 def coefficient(*path):
-    """(Range in J or W, tier) of an entry, by the keys that lead to it. Raises KeyError where there is none."""
+    """(Range in J, W or toggles, tier) of an entry, by the keys that lead to it. Raises KeyError."""
     entry = coefficients()
     for key in path:
         entry = entry[key]

@@ -159,6 +159,12 @@ EXPORT int simulator_run(Simulator* simulator, uint64_t limit) {
 EXPORT void simulator_bit(Simulator* simulator, double cycles) { simulator->bit_cycles = cycles; }
 #endif
 
+#if TOGGLES
+EXPORT uint64_t simulator_toggles(const Simulator* simulator, size_t index) {
+    return simulator->top.toggles[2 * index] | uint64_t(simulator->top.toggles[2 * index + 1]) << 32;
+}
+#endif
+
 EXPORT uint64_t simulator_sent(const Simulator* simulator) { return simulator->sent; }
 EXPORT uint64_t simulator_replied(const Simulator* simulator) { return simulator->reply.size(); }
 EXPORT const uint8_t* simulator_reply(const Simulator* simulator) { return simulator->reply.data(); }

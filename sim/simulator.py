@@ -43,14 +43,16 @@ _FUNCTIONS = {
     "seconds": (ctypes.c_double, ctypes.c_void_p),
 }
 _LINE_FUNCTIONS = {"bit": (None, ctypes.c_void_p, ctypes.c_double)}
+_TOGGLE_FUNCTIONS = {"toggles": (ctypes.c_uint64, ctypes.c_void_p, ctypes.c_size_t)}
 LINE_BITS = 10  # of a byte
 
 
-def _build(component, name, key, sources, trace):
+def _build(component, name, key, sources, trace, toggles):
     """Path of the shared object, from the cache or built now."""
     flags = (*VERILATOR, *(MODULES if sources is None else CELLS),
              *(("--trace-vcd", "--trace-max-array", "0") if trace else ()),
-             *(("-CFLAGS", "-DLINE") if _has_line(component) else ()))
+             *(("-CFLAGS", "-DLINE") if _has_line(component) else ()),
+             *(("-CFLAGS", "-DTOGGLES") if toggles else ()))
     if key is None and sources is None:
         sources = {f"{name}.v": generate(component, name)}
 
@@ -111,6 +113,8 @@ class Simulator:
         that it is made from. Without it the Verilog is generated and hashed every time.
     sources : dict | None
         Verilog in place of the component's own, {name of a file: text}, with the same ports.
+    toggles : int
+        Numbers of 64 bits that an output ``toggles`` of ``sources`` holds.
     waveform : path | None
         A VCD is written there, by a build of its own. ``waveform.gtkw`` beside it opens it in GTKWave with all ports
         and the names of enumerations' values.
@@ -134,11 +138,13 @@ class Simulator:
         That a byte of the host takes on the serial line; 0 without a line.
     """
 
-    def __init__(self, component, name, *, key=None, sources=None, waveform=None):
+    def __init__(self, component, name, *, key=None, sources=None, toggles=0, waveform=None):
         component._MustUse__used = True  # Amaranth would warn of one that was found in the cache, not elaborated
-        self._library = ctypes.CDLL(_build(component, name, key, sources, waveform is not None))
+        self._library = ctypes.CDLL(_build(component, name, key, sources, waveform is not None, toggles))
         line = _has_line(component)
-        for function, (result, *arguments) in (_FUNCTIONS | (_LINE_FUNCTIONS if line else {})).items():
+        functions = _FUNCTIONS | (_LINE_FUNCTIONS if line else {}) | (_TOGGLE_FUNCTIONS if toggles else {})
+        self._toggles = toggles
+        for function, (result, *arguments) in functions.items():
             entry = getattr(self._library, f"simulator_{function}")
             entry.restype, entry.argtypes = result, arguments
         if waveform is not None:
@@ -199,6 +205,10 @@ class Simulator:
             left -= min(left, SLICE)
         rx = ctypes.string_at(library.simulator_reply(handle), library.simulator_replied(handle))
         return library.simulator_sent(handle), rx, complete
+
+    def toggles(self):
+        """The numbers at the output ``toggles``."""
+        return [self._library.simulator_toggles(self._handle, index) for index in range(self._toggles)]
 
     @property
     def cycles(self):
