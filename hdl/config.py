@@ -12,7 +12,7 @@ __all__ = ["ACCUMULATOR_BITS", "Config", "MAX_COLUMNS", "PRESETS", "TRITS"]
 TRITS = 5  # ternary weights in a memory word, and rows of a tile: 3 ** 5 = 243 fits 8 bits
 ACCUMULATOR_BITS = 24  # holds 128 * 32768 = 2 ** 22 with its sign
 MAX_COLUMNS = 32768
-MAX_TILES = 1020  # a word of all tiles fits a frame
+MAX_TILES = 996  # a word of all tiles fits a frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Config:
     banks : int
         Column banks K, 1 to 64. Column ``c`` of a matrix lives in bank ``c % banks``.
     tiles : int
-        Tiles of 5 rows a bank, 1 to 32, and at most 1020 in all; the array has R = 5 * tiles rows.
+        Tiles of 5 rows a bank, 1 to 32, and at most 996 in all; the array has R = 5 * tiles rows.
     depth : int
         Weight words a tile, 5 weights each. At most 65536.
     columns : int

@@ -3,23 +3,23 @@
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from .codes import ByteDecoder
 from .product import PORTABLE
-from .registers import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD, WINDOW_FRAMES, Error, WeightsLayout
+from .registers import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD, WINDOW_BYTES, WINDOW_FRAMES, Error, WeightsLayout
 from .slip import Framed, SlipDecoder, SlipEncoder
 from .stage import Stage
 
 
-__all__ = ["FrameReceiver", "FrameTransmitter", "Header", "LinkHeader"]
+__all__ = ["FrameReceiver", "FrameTransmitter", "LinkHeader", "PREFIX_BYTES", "Status"]
 
 
+PREFIX_BYTES = HEADER_BYTES + 1  # header and status
 CODES_AT = HEADER_BYTES + WeightsLayout.size // 8  # place of the first byte code in a body
-LONGEST = HEADER_BYTES + MAX_PAYLOAD + CRC_BYTES  # bytes of a body
-RING_BYTES = 2 * MAX_PAYLOAD  # a power of two: addresses wrap by themselves
-SPARE_BYTES = 4  # what comes before the ring is known to be full
+RING_BYTES = 2048  # a power of two: addresses wrap by themselves
+SPARE_BYTES = 6  # what comes before the ring is known to be full
+assert WINDOW_BYTES + WINDOW_FRAMES * (PREFIX_BYTES - CRC_BYTES) + CRC_BYTES <= RING_BYTES - SPARE_BYTES
 
 
 class LinkHeader(data.Struct):
@@ -29,17 +29,11 @@ class LinkHeader(data.Struct):
     length: 16
 
 
-class Header(data.Struct):
-    """What is known of a frame that was received.
-
-    Where ``error`` is not NONE, ``length`` is 0, ``kind`` and ``sequence`` are as they came, or 0. ``decodable``, of a
-    sound frame: every byte of the payload behind the fields of WEIGHTS stands for trits.
-    """
-    kind: 8
-    sequence: 8
-    length: 16
+class Status(data.Struct):
+    """What is wrong with a frame; ``undecodable``, of a sound one: a byte behind the fields of WEIGHTS is no trits."""
     error: Error
-    decodable: 1
+    unused: 4
+    undecodable: 1
 
 
 class Ring(wiring.Component):
@@ -50,19 +44,26 @@ class Ring(wiring.Component):
     Members
     -------
     i : In(stream.Signature(8, always_ready=True))
+    leap : In(1)
+        With a byte: a place is left free behind it.
     full : Out(1)
         All but the last SPARE_BYTES are used, or were in the cycle before.
+    amend : In(1)
+        Write ``value`` to ``place``, counted from the first byte that is not committed. No byte is taken meanwhile.
+    place : In(range(PREFIX_BYTES))
+    value : In(8)
     commit : In(1)
         Release the bytes since the last ``commit``, but forget the last CRC_BYTES of them. No byte is taken meanwhile.
-    drop : In(1)
-        Forget all bytes since the last ``commit``. No byte is taken meanwhile.
+    curtail : In(1)
+        Release PREFIX_BYTES, and forget the others. No byte is taken meanwhile.
     o : Out(stream.Signature(8))
     """
 
     def __init__(self, technology):
         self.technology = technology
-        super().__init__({"i": In(stream.Signature(8, always_ready=True)), "full": Out(1), "commit": In(1),
-                          "drop": In(1), "o": Out(stream.Signature(8))})
+        super().__init__({"i": In(stream.Signature(8, always_ready=True)), "leap": In(1), "full": Out(1),
+                          "amend": In(1), "place": In(range(PREFIX_BYTES)), "value": In(8), "commit": In(1),
+                          "curtail": In(1), "o": Out(stream.Signature(8))})
 
     def elaborate(self, platform):
         m = Module()
@@ -73,19 +74,18 @@ class Ring(wiring.Component):
         filled = Signal.like(written)
         m.d.comb += [
             filled.eq(written - taken),
-            storage.write_enable.eq(self.i.valid),
-            storage.write_address.eq(written),
-            storage.write_data.eq(self.i.payload),
+            storage.write_enable.eq(self.i.valid | self.amend),
+            storage.write_address.eq(Mux(self.amend, committed + self.place, written)),
+            storage.write_data.eq(Mux(self.amend, self.value, self.i.payload)),
         ]
-        with m.If(storage.write_enable):
-            m.d.sync += written.eq(written + 1)
-        with m.If(self.commit):
-            m.d.sync += [written.eq(written - CRC_BYTES), committed.eq(written - CRC_BYTES)]
-        with m.If(self.drop):
-            m.d.sync += written.eq(committed)
+        with m.If(self.i.valid):
+            m.d.sync += written.eq(written + 1 + self.leap)
+        with m.If(self.commit | self.curtail):
+            end = Mux(self.commit, written, committed) + Mux(self.commit, -CRC_BYTES, PREFIX_BYTES)
+            m.d.sync += [written.eq(end), committed.eq(end)]
         m.d.sync += self.full.eq(filled >= RING_BYTES - SPARE_BYTES)
 
-        valid = Signal()  # of what the memory has read
+        valid, more = Signal(), taken != committed  # valid: what the memory has read
         advance = ~self.o.valid | self.o.ready
         m.d.comb += [
             storage.read_enable.eq(advance),
@@ -94,137 +94,143 @@ class Ring(wiring.Component):
             self.o.payload.eq(storage.read_data),
         ]
         with m.If(advance):
-            m.d.sync += [valid.eq(taken != committed), self.o.valid.eq(valid)]
-            with m.If(taken != committed):
-                m.d.sync += taken.eq(taken + 1)
+            m.d.sync += [valid.eq(more), self.o.valid.eq(valid), taken.eq(taken + more)]
         return m
 
 
 class Inspector(wiring.Component):
-    """Reads the header of a body and judges the whole, the cycle after its end.
+    """Judges a body, the cycle after its end.
 
     Members
     -------
     taken : In(1)
         ``item`` goes by.
     item : In(Framed)
+    heads : Out(1)
+        ``item`` is the last byte of a header.
     stored : Out(1)
-        ``item`` is a byte of the payload or the CRC, and there is room for it in a payload of MAX_PAYLOAD.
+        It is a byte of the body, and there is room for it in a payload of MAX_PAYLOAD and a CRC.
     found : Out(1)
-        A body ended that is not empty; ``header`` is its own. The cycle after, and no item goes by in it.
-    header : Out(Header)
+        A body ended that is not empty. The cycle after, and no item goes by in it; until one does, the following tell
+        of that body.
+    status : Out(Status)
+    named : Out(range(3))
+        How much came of kind and sequence.
     """
 
     taken: In(1)
     item: In(Framed)
+    heads: Out(1)
     stored: Out(1)
     found: Out(1)
-    header: Out(Header)
+    status: Out(Status)
+    named: Out(range(3))
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=8).create()
         m.submodules.codes = codes = ByteDecoder()
-        item, count = self.item, Signal(range(LONGEST + 2))  # bytes of the body; stops when there are too many
-        inside, ended = Signal(), self.taken & item.end  # inside: past the header, and not past the longest body
-        excess = Signal()  # past it
-        head, expected = Signal(LinkHeader), Signal(range(2 ** 16 + HEADER_BYTES + CRC_BYTES), reset_less=True)
+        item, whole = self.item, max(CODES_AT, HEADER_BYTES + CRC_BYTES)
+        count, inside = Signal(range(whole + 1)), Signal()  # bytes of the body, up to ``whole``; past the header
+        ended = self.taken & item.end
+        left = Signal(16)  # bytes of the payload; negative, of the CRC
+        complete, over, wide = Signal(), Signal(), Signal()  # payload and CRC are; there is more; length says too much
         recent, undecodable = Signal(CRC_BYTES), Signal()  # the last bytes may yet turn out to be the CRC
         m.d.comb += [
-            self.stored.eq(~item.end & inside),
+            self.heads.eq(count == HEADER_BYTES - 1),
+            self.stored.eq(~item.end & ~complete & ~over & ~wide),
             crc.valid.eq(self.taken & ~item.end),
             crc.start.eq(ended),
             crc.data.eq(item.data),
             codes.code.eq(item.data),
         ]
-        m.d.sync += expected.eq(head.length + HEADER_BYTES + CRC_BYTES)
         with m.If(self.taken):
             m.d.sync += [
-                count.eq(count + ~excess),
-                excess.eq(count >= LONGEST),
-                inside.eq((count >= HEADER_BYTES - 1) & (count < LONGEST - 1)),
-                recent.eq(Cat(~codes.valid & (count >= CODES_AT), recent)),
+                count.eq(count + (count != whole)),
+                complete.eq(inside & (left == 2 ** 16 + 1 - CRC_BYTES)),
+                over.eq(over | complete),
+                recent.eq(Cat(~codes.valid & (count == CODES_AT), recent)),
                 undecodable.eq(undecodable | recent[-1]),
             ]
-            with m.If(count < HEADER_BYTES):
-                m.d.sync += head.as_value().word_select(count[:2], 8).eq(item.data)
+            with m.If(inside):
+                m.d.sync += left.eq(left - 1)
+            with m.Elif(count == HEADER_BYTES - 2):
+                m.d.sync += left[:8].eq(item.data)
+            with m.Elif(self.heads):
+                m.d.sync += [left[8:].eq(item.data), inside.eq(1),
+                             wide.eq(Cat(left[:8], item.data) > MAX_PAYLOAD)]
             with m.If(item.end):
-                m.d.sync += [signal.eq(0) for signal in (count, inside, excess, head, recent, undecodable)]
+                m.d.sync += [signal.eq(0) for signal in (count, inside, complete, over, wide, recent, undecodable)]
 
-        error, header = Signal(Error), Signal(Header, reset_less=True)
+        error = Signal(Error)
         with m.If(item.bad):
             m.d.comb += error.eq(Error.CRC)
         with m.Elif(count < HEADER_BYTES + CRC_BYTES):
             m.d.comb += error.eq(Error.LENGTH)
         with m.Elif(~crc.match_detected):
             m.d.comb += error.eq(Error.CRC)
-        with m.Elif((count != expected) | excess):
+        with m.Elif(~complete | over | wide):
             m.d.comb += error.eq(Error.LENGTH)
-        m.d.sync += [
-            self.found.eq(ended & ((count != 0) | item.bad)),
-            header.kind.eq(head.kind),
-            header.sequence.eq(head.sequence),
-            header.length.eq(head.length),
-            header.error.eq(error),
-            header.decodable.eq(~undecodable),
-        ]
-        m.d.comb += self.header.eq(header)
-        with m.If(header.error != Error.NONE):
-            m.d.comb += self.header.length.eq(0)
+        m.d.sync += self.found.eq(ended & ((count != 0) | item.bad))
+        with m.If(self.taken):
+            m.d.sync += [self.status.error.eq(error), self.status.undecodable.eq(undecodable),
+                         self.named.eq(Mux(count < 2, count, 2))]
         return m
 
 
 class FrameReceiver(wiring.Component):
     """Bytes of the link to frames that were received whole; firmware.frames.Decoder.
 
-    Every body that is not empty gives a header; it is the consumer who then takes ``length`` bytes of the payload. One
-    byte a cycle in and out, and one more after each frame. The header comes four cycles after the END of its frame is
-    taken, the payload's first byte five. The input stalls when WINDOW_FRAMES headers or almost RING_BYTES of payload
-    wait, and loses nothing.
+    Every body that is not empty gives its header, which is kind, sequence and length (two bytes), a Status, and the
+    payload. Of a frame that is not sound kind and sequence are as they came, or 0, and there is no payload: length is 0.
+    One byte a cycle in and out, and one more after each frame, up to five where it is not sound. The first byte comes
+    five cycles after the END of its frame is taken. The input stalls when almost RING_BYTES wait, and loses nothing.
 
     What is wrong with a frame is told in this order: CRC for a bad escape, LENGTH for a body too short for header and
     CRC, CRC, LENGTH for a payload that is not as long as the header says or longer than MAX_PAYLOAD.
 
     Members
     -------
-    i : In(stream.Signature(8))
-    o_header : Out(stream.Signature(Header))
-    o_payload : Out(stream.Signature(8))
-        Of sound frames only.
+    i, o : stream.Signature(8)
     """
 
     def __init__(self, technology=PORTABLE):
         self.technology = technology
-        super().__init__({"i": In(stream.Signature(8)), "o_header": Out(stream.Signature(Header)),
-                          "o_payload": Out(stream.Signature(8))})
+        super().__init__({"i": In(stream.Signature(8)), "o": Out(stream.Signature(8))})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.slip = slip = SlipDecoder()
         m.submodules.inspector = inspector = Inspector()
         m.submodules.ring = ring = Ring(self.technology)
-        m.submodules.headers = headers = SyncFIFOBuffered(width=Header.as_shape().size, depth=WINDOW_FRAMES)
         wiring.connect(m, wiring.flipped(self.i), slip.i)
-        wiring.connect(m, ring.o, wiring.flipped(self.o_payload))
+        wiring.connect(m, ring.o, wiring.flipped(self.o))
 
-        item, sound, stalled = slip.o.payload, inspector.header.error == Error.NONE, Signal()
+        item, sound = slip.o.payload, inspector.status.error == Error.NONE
+        # Behind the status of a frame that is not sound, its length is cleared, and what is missing of its header.
+        stalled, clears, place = Signal(), Signal(), Signal(range(PREFIX_BYTES), init=HEADER_BYTES)
         m.d.sync += [
-            stalled.eq(~headers.w_rdy | ring.full),
+            stalled.eq(ring.full),
             ring.i.valid.eq(inspector.taken & inspector.stored),
             ring.i.payload.eq(item.data),
+            ring.leap.eq(inspector.heads),
         ]
         m.d.comb += [
-            slip.o.ready.eq(~stalled & ~inspector.found),
+            slip.o.ready.eq(~stalled & ~inspector.found & ~clears),
             inspector.item.eq(item),
             inspector.taken.eq(slip.o.valid & slip.o.ready),
+            ring.amend.eq(inspector.found | clears),
+            ring.place.eq(place),
+            ring.value.eq(Mux(clears, 0, inspector.status)),
             ring.commit.eq(inspector.found & sound),
-            ring.drop.eq(inspector.found & ~sound),
-            headers.w_data.eq(inspector.header),
-            headers.w_en.eq(inspector.found),
-            self.o_header.payload.eq(headers.r_data),
-            self.o_header.valid.eq(headers.r_rdy),
-            headers.r_en.eq(self.o_header.ready),
+            ring.curtail.eq(clears & (place == inspector.named)),
         ]
+        with m.If(inspector.found & ~sound):
+            m.d.sync += clears.eq(1)
+        with m.If(ring.curtail):
+            m.d.sync += [clears.eq(0), place.eq(HEADER_BYTES)]
+        with m.Elif(clears | inspector.found & ~sound):
+            m.d.sync += place.eq(place - 1)
         return m
 
 

@@ -1,13 +1,14 @@
 import random
+import struct
 import zlib
 
 import pytest
 
 from firmware.frames import Decoder, FrameError, encode, escape
 from golden.codes import BYTE_INVALID
-from hdl.frame import RING_BYTES, FrameReceiver, FrameTransmitter
-from hdl.registers import (END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE, MAX_PAYLOAD, REPLY, WINDOW_FRAMES, Error,
-                           Kind)
+from hdl.frame import PREFIX_BYTES, RING_BYTES, FrameReceiver, FrameTransmitter, Status
+from hdl.registers import (CRC_BYTES, END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE, MAX_PAYLOAD, REPLY, WINDOW_BYTES,
+                           WINDOW_FRAMES, Error, Kind)
 from sim.streams import get, put, simulate
 
 
@@ -37,6 +38,18 @@ def reference(link):
     return [summary(frame) for frame in Decoder().feed(link)]
 
 
+async def get_frames(ctx, receiver, count, stall=0):
+    """Frames as those of ``reference``, each with the bit ``undecodable``."""
+    frames = []
+    for number in range(count):
+        (*header, status), _ = await get(ctx, receiver.o, PREFIX_BYTES, stall=stall, seed=number)
+        kind, sequence, length = struct.unpack("<BBH", bytes(header))
+        payload, _ = await get(ctx, receiver.o, length, stall=stall, seed=number)
+        status = Status.from_bits(status)
+        frames.append((Error(status.error), kind, sequence, bytes(payload), status.undecodable))
+    return frames
+
+
 def rtl_receive(link, *, stall_in=0, stall_out=0, decodable=None):
     """Frames as those of ``reference``, as many as it finds; no more may come.
 
@@ -48,15 +61,13 @@ def rtl_receive(link, *, stall_in=0, stall_out=0, decodable=None):
         await put(ctx, receiver.i, link, stall=stall_in)
 
     async def sink(ctx):
-        for number in range(len(reference(link))):
-            (header,), _ = await get(ctx, receiver.o_header, 1, stall=stall_out, seed=number)
-            payload, _ = await get(ctx, receiver.o_payload, header.length, stall=stall_out, seed=number)
-            frames.append((Error(header.error), header.kind, header.sequence, bytes(payload)))
+        for *frame, undecodable in await get_frames(ctx, receiver, len(reference(link)), stall=stall_out):
+            frames.append(tuple(frame))
             if decodable is not None:
-                decodable.append(header.decodable)
+                decodable.append(not undecodable)
         for _ in range(20):
             await ctx.tick()
-            assert not ctx.get(receiver.o_header.valid) and not ctx.get(receiver.o_payload.valid)
+            assert not ctx.get(receiver.o.valid)
 
     simulate(receiver, source, sink, cycles=60_000)
     return frames
@@ -124,7 +135,7 @@ def test_reference_in_pieces():
 
 def test_encode_too_long():
     encode(Kind.WEIGHTS, 0, bytes(MAX_PAYLOAD))
-    with pytest.raises(ValueError, match="^a payload is at most 1024 bytes, not 1025$"):
+    with pytest.raises(ValueError, match="^a payload is at most 1000 bytes, not 1001$"):
         encode(Kind.WEIGHTS, 0, bytes(MAX_PAYLOAD + 1))
 
 
@@ -190,7 +201,7 @@ def test_receiver_wrong_length():
 
 
 def test_receiver_longest_and_too_long():
-    """1024 bytes pass, one more does not; and a payload beyond the ring neither overwrites nor stops anything."""
+    """MAX_PAYLOAD bytes pass, one more does not; and a payload beyond the ring neither overwrites nor stops anything."""
     rng = random.Random(5)
     longest = (Kind.WEIGHTS, 1, bytes(rng.randrange(256) for _ in range(MAX_PAYLOAD)))
     too_long = [escape(body_of(Kind.WEIGHTS, 2, bytes(MAX_PAYLOAD + 1))),
@@ -243,11 +254,11 @@ def test_receiver_ring_wraps():
     assert rtl_receive(link) == reference(link)
 
 
-@pytest.mark.parametrize("lengths", [[0] * 2 * WINDOW_FRAMES, [MAX_PAYLOAD, MAX_PAYLOAD, 2]])
+@pytest.mark.parametrize("lengths", [[0] * (RING_BYTES // PREFIX_BYTES + 2), [MAX_PAYLOAD, MAX_PAYLOAD, 40]])
 def test_receiver_back_pressure(lengths):
     """The input stops while nothing is taken; then all comes."""
     receiver = FrameReceiver()
-    link = b"".join(encode(Kind.WEIGHTS, sequence, bytes([sequence]) * length)
+    link = b"".join(encode(Kind.WEIGHTS, sequence % 256, bytes([sequence % 256]) * length)
                     for sequence, length in enumerate(lengths))
     frames, sent = [], []
 
@@ -255,39 +266,45 @@ def test_receiver_back_pressure(lengths):
         sent.extend(await put(ctx, receiver.i, link))
 
     async def sink(ctx):
-        await ctx.tick().repeat(len(link) + 10)
+        await ctx.tick().repeat(len(link) + len(lengths) + 10)
         assert not sent and not ctx.get(receiver.i.ready)
-        for _ in lengths:
-            (header,), _ = await get(ctx, receiver.o_header, 1)
-            payload, _ = await get(ctx, receiver.o_payload, header.length)
-            frames.append((Error(header.error), header.kind, header.sequence, bytes(payload)))
+        frames.extend(await get_frames(ctx, receiver, len(lengths)))
 
-    simulate(receiver, source, sink)
-    assert frames == reference(link)
+    simulate(receiver, source, sink, cycles=60_000)
+    assert [frame[:-1] for frame in frames] == reference(link)
+
+
+def test_window_fits():
+    """What a driver may send ahead of the answers is taken while none is taken out, in frames of any size."""
+    for lengths in ([MAX_PAYLOAD, MAX_PAYLOAD, 0], [WINDOW_BYTES // WINDOW_FRAMES - CRC_BYTES] * WINDOW_FRAMES):
+        receiver, sent = FrameReceiver(), []
+        link = b"".join(encode(Kind.WEIGHTS, 0, bytes(length)) for length in lengths)
+
+        async def source(ctx):
+            sent.extend(await put(ctx, receiver.i, link))
+
+        simulate(receiver, source, cycles=60_000)
+        assert sum(length + CRC_BYTES for length in lengths) >= WINDOW_BYTES and len(sent) == len(link)
 
 
 def test_receiver_timing():
-    """A byte of the link a cycle, and one more a frame; the header four cycles after END, the payload from five on."""
+    """A byte of the link a cycle, and one more a frame; the first byte comes five cycles after END."""
     receiver, length, count = FrameReceiver(), 100, 4
     link = b"".join(encode(Kind.WEIGHTS, sequence, bytes(length)) for sequence in range(count))
-    sent, headers, payloads = [], [], []
+    sent, came = [], []
 
     async def source(ctx):
         sent.extend(await put(ctx, receiver.i, link))
 
-    async def header_sink(ctx):
-        headers.extend((await get(ctx, receiver.o_header, count))[1])
+    async def sink(ctx):
+        came.extend((await get(ctx, receiver.o, count * (PREFIX_BYTES + length)))[1])
 
-    async def payload_sink(ctx):
-        payloads.extend((await get(ctx, receiver.o_payload, count * length))[1])
-
-    simulate(receiver, source, header_sink, payload_sink)
+    simulate(receiver, source, sink)
     ends = [cycle for cycle, byte in zip(sent, link, strict=True) if byte == END][1::2]
     # The cycle after a frame falls on its successor's first END, which waits in the decoder, or the byte after it.
     stalls = [sum(end + 1 < cycle for end in ends) for cycle in sent]
     assert [cycle - stall for cycle, stall in zip(sent, stalls)] == list(range(len(link)))
-    assert headers == [end + 4 for end in ends]
-    assert payloads == [end + 5 + index for end in ends for index in range(length)]
+    assert came == [end + 5 + index for end in ends for index in range(PREFIX_BYTES + length)]
 
 
 @pytest.mark.parametrize("stall_in, stall_out", STALLS)
