@@ -3,49 +3,57 @@
 from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
-from .command import Command
 from .frame import LinkHeader
 from .lists import ListState
-from .registers import MAX_PAYLOAD, REPLY, Error, Flags, Kind, Register
-from .sequencer import QUEUE_DEPTH, Run
-from .stage import Stage
+from .product import PORTABLE
+from .program import CONSTANTS, LAYOUTS, OTHER, Program, digits, factor_bits, total_bits, word_bits
+from .registers import REPLY, Error, Flags, Kind
+from .sequencer import QUEUE_DEPTH, Run, RunWrite
+from .steps import WORDS, Action, Operand, StepLayout
 
 
 __all__ = ["Executor"]
 
 
-KIND_BITS = ceil_log2(max(kind for kind in Kind if kind != Kind.ERROR) + 1)  # CommandReader lets no other kind pass
+BYTE = 8
+HIGH = 9  # place of the high byte in a word: lanes of block RAM have nine bits
 
 
 class Executor(wiring.Component):
     """Checks a command against the memories and does it, or refuses it and changes nothing.
 
-    Every command waits until the vector unit rests. Five cycles after that a run is offered to the sequencer.
+    Runs hdl.program, a step a cycle. Every command waits until the vector unit rests. Data go
+    from ``i`` to ``o_weights`` or ``o_vector``, and answers to ``o_payload``, in the cycle in which they come. A run is
+    queued 43 cycles and two for each of ``digits(config)`` after its first byte is taken, if nothing is waited for.
 
     Members
     -------
-    i : In(stream.Signature(Command))
-    i_data : In(stream.Signature(8))
-    i_more : In(1)
-        There are bytes of data that were not taken.
+    i : In(stream.Signature(8))
+        From the FrameReceiver.
+    kind : Out(Kind)
+        Of the command that is executed, or was last; 0 is none.
+    busy : Out(1)
+        A frame is executed, from the cycle after its kind is taken until its answer is.
     o_header : Out(stream.Signature(LinkHeader))
     o_payload : Out(stream.Signature(8))
         The answer.
+    word, factor, slot, flags : Out
+        Arguments, where the following say so.
     clear : Out(1)
         RESET.
     registers_start : Out(1)
-        Read the registers in the command.
+        Read ``factor`` registers from ``word`` on, which holds until the first is there.
     i_registers : In(stream.Signature(8))
     load_start : Out(1)
-        The bytes that follow on ``o_weights`` go to the word in the command.
+        The bytes that follow on ``o_weights`` go to ``word``.
     o_weights : Out(stream.Signature(8))
     vector_start : Out(1)
-        The bytes that follow on ``o_vector`` are a piece of a vector.
+        The bytes that follow on ``o_vector`` are a piece of a vector, of which ``word`` is the length and ``factor``
+        tells how many elements live.
     vector_opens : Out(1)
         It is the first.
-    vector_count : Out(16)
+    vector_count : Out
         Elements of that piece.
     vector_busy, vector_expected : In
         Of the VectorUnit.
@@ -53,23 +61,29 @@ class Executor(wiring.Component):
     ready : In(config.slots)
         Slots whose list is complete.
     list : In(ListState)
-        Of the slot in the command.
-    o_run : Out(stream.Signature(Run))
-    pending : In
-        Runs that are not finished.
+        Of ``slot``.
+    o_run : Out(Run)
+    run_write : Out(RunWrite)
+    waiting, pending : In
+        Of the Sequencer.
     results_start : Out(1)
-        Read the blocks in the command.
+        Read ``factor`` blocks from ``word`` on, whose results begin at ``result``.
+    result : Out
     i_results : In(stream.Signature(8))
     """
 
-    def __init__(self, config):
-        self.config = config
+    def __init__(self, config, technology=PORTABLE):
+        self.config, self.technology = config, technology
         super().__init__({
-            "i": In(stream.Signature(Command)),
-            "i_data": In(stream.Signature(8)),
-            "i_more": In(1),
+            "i": In(stream.Signature(8)),
+            "kind": Out(Kind, init=Kind.RESET),
+            "busy": Out(1),
             "o_header": Out(stream.Signature(LinkHeader)),
             "o_payload": Out(stream.Signature(8)),
+            "word": Out(word_bits(config)),
+            "factor": Out(factor_bits(config)),
+            "slot": Out(config.slot_bits),
+            "flags": Out(2),
             "clear": Out(1),
             "registers_start": Out(1),
             "i_registers": In(stream.Signature(8)),
@@ -77,220 +91,241 @@ class Executor(wiring.Component):
             "o_weights": Out(stream.Signature(8)),
             "vector_start": Out(1),
             "vector_opens": Out(1),
-            "vector_count": Out(16),
+            "vector_count": Out(range(config.columns + 1)),
             "vector_busy": In(1),
             "vector_expected": In(range(config.columns + 1)),
             "o_vector": Out(stream.Signature(8)),
             "ready": In(config.slots),
             "list": In(ListState(config)),
-            "o_run": Out(stream.Signature(Run(config))),
+            "o_run": Out(Run(config)),
+            "run_write": Out(RunWrite),
+            "waiting": In(1),
             "pending": In(range(QUEUE_DEPTH + 3)),
             "results_start": Out(1),
+            "result": Out(config.result_bits),
             "i_results": In(stream.Signature(8)),
         })
 
-    def _spans(self, m, is_kind):
-        """Registers that tell of what lies beyond its memory, three cycles after the command is there."""
-        config, command = self.config, self.i.payload
-        span, weights, vector, run = (command.arguments[name] for name in ("span", "weights", "vector", "run"))
-        large = command.product[16:].any()
-        spans = {  # first, count, limit
-            Kind.READ: [(span.first, span.count, len(Register))],
-            Kind.WEIGHTS: [(weights.address, weights.count, config.depth)],
-            Kind.VECTOR: [(vector.offset, self.vector_count, vector.length), (vector.live, 0, vector.length)],
-            Kind.RUN: [(run.base, command.product[:16], config.depth), (run.destination, run.blocks, config.blocks)],
-            Kind.RESULTS: [(span.first, span.count, config.blocks), (command.product[:16], 0, MAX_PAYLOAD)],
-        }
-        besides = {
-            Kind.VECTOR: [vector.slot >= config.slots, vector.flags > int(Flags.INT8 | Flags.SKIP),
-                          vector.length > config.columns],
-            Kind.RUN: [run.slot >= config.slots, run.zero != 0, run.blocks == 0, large],
-            Kind.RESULTS: [span.count == 0, large],
-        }
-        ends, limits = ([Signal(17, name=f"{name}_{index}", reset_less=True) for index in range(2)]
-                        for name in ("end", "limit"))
-        beyond = Signal(len(ends) + len(besides), reset_less=True)
-        m.d.sync += [end.eq(0) for end in ends]
-        for kind, checks in spans.items():
-            with m.If(is_kind[kind]):
-                for end, limit, (first, count, most) in zip(ends, limits, checks):
-                    m.d.sync += [end.eq(first + count), limit.eq(most)]
-        for index, (kind, checks) in enumerate(besides.items(), len(ends)):
-            found = [Signal(name=f"{kind.name.lower()}_{place}", reset_less=True) for place in range(len(checks))]
-            m.d.sync += [signal.eq(check) for signal, check in zip(found, checks)]
-            m.d.sync += beyond[index].eq(is_kind[kind] & Cat(found).any())
-        m.d.sync += [beyond[index].eq((limit - end)[-1]) for index, (end, limit) in enumerate(zip(ends, limits))]
-        return beyond
+    def _fetch(self, m, running, advance):
+        """The step, and its word."""
+        program = Program(self.config)
+        m.submodules.code = code = self.technology.memory(
+            depth=len(program.code), width=StepLayout.size,
+            init=[StepLayout.const(fields).as_value().value for fields in program.code])
+        constants = [value & 0xff | value >> BYTE << HIGH for value in program.constants]
+        m.submodules.words = words = self.technology.memory(
+            depth=WORDS, width=HIGH, lanes=2, init=[0] * CONSTANTS + constants)
+        place, turned = Signal(range(len(program.code))), Signal()  # the places of VECTOR's words are exchanged
+        step, address = Signal(StepLayout), Signal(range(WORDS))
+        number = Signal(range(len(program.entries)))
+        m.d.comb += [
+            step.eq(code.read_data),
+            code.read_address.eq(place),
+            code.read_enable.eq(advance | ~running),
+            code.output_enable.eq(advance | ~running),
+            address.eq(step.word),
+            words.read_address.eq(address),
+            words.read_enable.eq(advance & running),
+            words.output_enable.eq(advance & running),
+            words.write_address.eq(address),
+            words.write_data.eq(Cat(self.i.payload, C(0, 1), self.i.payload)),
+            self.word.eq(Cat(words.read_data[:BYTE], words.read_data[HIGH:])),
+            number.eq(self.kind),
+        ]
+        first, second = [bit for bit in range(len(address)) if OTHER >> bit & 1]
+        other = turned & (step.word[first] ^ step.word[second]) & ~step.word[-1]
+        m.d.comb += [address[bit].eq(step.word[bit] ^ other) for bit in (first, second)]
+        with m.If(advance):
+            m.d.sync += place.eq(place + 1)
+            with m.If(step.action == Action.COMMAND):
+                m.d.sync += place.eq(Array(program.entries[kind] for kind in range(len(program.entries)))[number])
+        with m.If(~running):
+            m.d.sync += place.eq(0)
+        with m.If(self.vector_start):
+            m.d.sync += turned.eq(~turned)
+        return step, words
 
-    def _judge(self, m, is_kind, opened):
-        """What is wrong with the command, four cycles after it and all that it is compared with are there."""
-        command = self.i.payload
-        vector, run = command.arguments.vector, command.arguments.run
-        int8 = (vector.flags & Flags.INT8).any()
-        ragged = (command.data_bytes == 0) | ~int8 & command.data_bytes[:2].any()  # no, or no whole, elements
-        m.d.sync += self.vector_count.eq(Mux(int8, command.data_bytes, command.data_bytes >> 2))
+    def _calculate(self, m, step, running, go):
+        """The total, and the carry of what is added to it."""
+        total, operand = Signal(total_bits(self.config)), Signal(total_bits(self.config))
+        with m.Switch(Mux(running, step.operand.as_value(), Operand.ONES.value)):
+            with m.Case(Operand.WORD.value):
+                m.d.comb += operand.eq(self.word)
+            with m.Case(Operand.INVERSE.value):
+                m.d.comb += operand.eq(~Cat(self.word, C(0, len(operand) - len(self.word))))
+            with m.Case(Operand.TOTAL.value):
+                m.d.comb += operand.eq(total)
+            with m.Case(Operand.ONES.value):
+                m.d.comb += operand.eq(-1)
+        one = running & step.one & (step.operand == Operand.INVERSE)
+        added = Signal(len(total) + 1)
+        m.d.comb += added.eq(total + operand + one)
+        with m.If(go & (step.accumulate | ~running)):
+            m.d.sync += total.eq(added)
+        with m.If(go & step.clear & running):
+            m.d.sync += total.eq(0)
+        return total, added[-1]
 
-        odd, continues, elsewhere, lacks, short = (Signal(name=name, reset_less=True) for name in (
-            "odd", "continues", "elsewhere", "lacks", "short"))
-        other = Signal(len(opened) // 8, reset_less=True)
-        unequal, length, order, unlisted = (Signal(name=name, reset_less=True) for name in (
-            "unequal", "length", "order", "unlisted"))
-        m.d.sync += [
-            odd.eq(ragged),
-            unequal.eq(command.data_bytes != command.product),
-            length.eq(is_kind[Kind.WEIGHTS] & unequal | is_kind[Kind.VECTOR] & odd),
-            continues.eq(vector.offset != 0),
-            elsewhere.eq(vector.offset != self.vector_expected),
-            other.eq(Cat(vector.as_value().word_select(index, 8) != opened.word_select(index, 8)
-                         for index in range(len(other)))),
-            order.eq(is_kind[Kind.VECTOR] & continues & (elsewhere | other.any())),
-            lacks.eq(~self.ready.bit_select(run.slot, 1)),
-            short.eq((run.stride - self.list.words)[-1]),
-            unlisted.eq(is_kind[Kind.RUN] & (lacks | short)),
+    def _judge(self, m, step, total_carry, more, executes, advance):
+        """What a step has found, which its test is about a cycle later; and whether that refuses the command."""
+        carry, left, ragged, unexpected, listed, reaches = (Signal(name=name, reset_less=True) for name in (
+            "carry", "left", "ragged", "unexpected", "listed", "reaches"))
+        undecodable, refuses = Signal(reset_less=True), Signal()
+        int8 = (self.flags & Flags.INT8).any()
+        with m.If(advance):
+            m.d.sync += [
+                carry.eq(total_carry & executes),
+                left.eq(more),
+                ragged.eq(~int8 & self.word[:2].any()),
+                unexpected.eq(self.word != self.vector_expected),
+                listed.eq(self.ready.bit_select(self.slot, 1)),
+                reaches.eq(self.list.words > self.word),
+            ]
+            with m.If(step.action == Action.STATUS):
+                m.d.sync += undecodable.eq(self.i.payload[-1])
+            with m.If(step.action == Action.CONTINUES):
+                m.d.sync += self.vector_opens.eq(~carry)
+        found = Array([C(0), carry, left, ragged, unexpected, undecodable, listed, reaches])[step.test.as_value()]
+        m.d.comb += refuses.eq((found ^ step.unless) & ~((step.error == Error.ORDER) & self.vector_opens))
+        return carry, refuses
+
+    def _keep(self, m, is_action, step):
+        """Arguments, for as long as the command is executed."""
+        with m.If(is_action[Action.FACTOR]):
+            m.d.sync += self.factor.eq(self.word)
+        with m.If(step.multiply):
+            m.d.sync += self.factor.eq(self.factor << 1)
+        with m.If(is_action[Action.SLOT]):
+            m.d.sync += self.slot.eq(self.word)
+        with m.If(is_action[Action.FLAGS]):
+            m.d.sync += self.flags.eq(self.word)
+
+    def _start(self, m, is_action, total, carry, refused):
+        """What a command that is not refused sets off."""
+        does = {action: is_action[action] & ~refused for action in Action}
+        five_times = (self.word << 2) + self.word  # as many results has a tile a block
+        m.d.comb += [
+            self.clear.eq(does[Action.CLEAR]),
+            self.registers_start.eq(does[Action.READ] & carry),
+            self.load_start.eq(does[Action.LOAD]),
+            self.vector_start.eq(does[Action.VECTOR]),
+            self.vector_count.eq(Mux((self.flags & Flags.INT8).any(), total, total >> 2)),
+            self.results_start.eq(does[Action.RESULTS]),
+            self.result.eq(five_times),
+            self.run_write.base.eq(does[Action.BASE]),
+            self.run_write.stride.eq(does[Action.STRIDE]),
+            self.run_write.blocks.eq(does[Action.BLOCKS]),
+            self.run_write.rest.eq(does[Action.RUN]),
+            self.o_run.slot.eq(self.slot),
+            self.o_run.beats.eq(self.list.beats),
+            self.o_run.active.eq(self.list.active),
+            self.o_run.base.eq(self.word),
+            self.o_run.stride.eq(self.word),
+            self.o_run.blocks.eq(self.word),
+            self.o_run.destination.eq(self.result),
         ]
 
-        beyond = self._spans(m, is_kind)
-        error, refused = Signal(8, reset_less=True), Signal(reset_less=True)
-        m.d.sync += [error.eq(command.error),
-                     refused.eq((command.error != Error.NONE) | beyond.any() | length | order | unlisted)]
-        with m.If(command.error == Error.NONE):
-            with m.If(beyond.any()):
-                m.d.sync += error.eq(Error.RANGE)
-            with m.Elif(length):
-                m.d.sync += error.eq(Error.LENGTH)
-            with m.Elif(order):
-                m.d.sync += error.eq(Error.ORDER)
-            with m.Elif(unlisted):
-                m.d.sync += error.eq(Error.LIST)
-        return error, refused
+    def _wait(self, m, step, more, carry, refused):
+        """Whether the step is done in this cycle."""
+        settled, done = Signal(), Signal()
+        m.d.sync += settled.eq(self.pending == 0)
+        with m.Switch(step.action):
+            with m.Case(Action.KIND, Action.STATUS, Action.STORE):
+                m.d.comb += done.eq(self.i.valid)
+            with m.Case(Action.ARGUMENT):
+                m.d.comb += done.eq(self.i.valid | ~more)
+            with m.Case(Action.DATA):
+                m.d.comb += done.eq(~more)
+            with m.Case(Action.REST):
+                m.d.comb += done.eq(~self.vector_busy)
+            with m.Case(Action.SETTLE):
+                m.d.comb += done.eq(settled | refused)
+            with m.Case(Action.QUEUE):
+                m.d.comb += done.eq(~self.waiting | refused)
+            with m.Case(Action.FETCH):
+                m.d.comb += done.eq(self.i_registers.valid | ~carry | refused)
+            with m.Default():
+                m.d.comb += done.eq(1)
+        return done
 
-    def _answer(self, m, sources):
-        """Streams the answer from one of the sources, {flag: stream}, until it has as many bytes as the header says.
+    def _hand_on(self, m, is_action, more, refused):
+        """Takes bytes; those of data go on. Whether one is taken."""
+        hands = is_action[Action.DATA] & more
+        weights, vector = ~refused & (self.kind == Kind.WEIGHTS), ~refused & (self.kind == Kind.VECTOR)
+        accepts = (self.o_weights.ready | ~weights) & (self.o_vector.ready | ~vector)
+        m.d.comb += [
+            self.i.ready.eq(is_action[Action.KIND] | is_action[Action.STATUS] | is_action[Action.STORE]
+                            | is_action[Action.ARGUMENT] & more | hands & accepts),
+            self.o_weights.payload.eq(self.i.payload),
+            self.o_weights.valid.eq(hands & self.i.valid & weights),
+            self.o_vector.payload.eq(self.i.payload),
+            self.o_vector.valid.eq(hands & self.i.valid & vector),
+        ]
+        return self.i.valid & self.i.ready
 
-        A flag is set where there is an answer to be had, and falls with its last byte.
-        """
-        m.submodules.answer = answer = Stage(8)
-        wiring.connect(m, answer.o, wiring.flipped(self.o_payload))
-        left, final = Signal(16), Signal()  # final: one is
-        for flag, source in sources:
-            with m.If(flag):
-                m.d.comb += [answer.i.payload.eq(source.payload), answer.i.valid.eq(source.valid),
-                             source.ready.eq(answer.i.ready)]
-        with m.If(answer.i.valid & answer.i.ready):
-            m.d.sync += [left.eq(left - 1), final.eq(left == 2)]
-            m.d.sync += [flag.eq(flag & ~final) for flag, _ in sources]
-        return left, final
+    def _answer(self, m, paying, more, refused, error, total):
+        """Offers header and payload of the answer. Whether a byte is taken."""
+        header, payload = self.o_header.payload, self.o_payload
+        reads = self.kind == Kind.READ
+        m.d.comb += [
+            header.kind.eq(Mux(refused, Kind.ERROR, self.kind | REPLY)),
+            header.sequence.eq(self.word),
+            header.length.eq(Mux(refused, 1, total)),
+            payload.valid.eq(paying & (refused | more & Mux(reads, self.i_registers.valid, self.i_results.valid))),
+            payload.payload.eq(Mux(refused, error, Mux(reads, self.i_registers.payload, self.i_results.payload))),
+            self.i_registers.ready.eq(paying & ~refused & more & reads & payload.ready),
+            self.i_results.ready.eq(paying & ~refused & more & ~reads & payload.ready),
+        ]
+        return payload.valid & payload.ready
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.data = data = Stage(8)
-        command = self.i.payload
-        is_kind = {kind: Signal(name=f"is_{kind.name.lower()}", reset_less=True) for kind in Kind if kind != Kind.ERROR}
-        m.d.sync += [flag.eq(command.kind[:KIND_BITS] == kind) for kind, flag in is_kind.items()]
-        opened = Signal(48, reset_less=True)  # slot, flags, length, live of the vector that was opened last
-        error, refused = self._judge(m, is_kind, opened)
-        run = command.arguments.run
-        header = Signal(LinkHeader, reset_less=True)
+        begins, running, answering, paying = (Signal(2, init=1), Signal(), Signal(), Signal())  # states, one-hot
+        advance, taken, paid = Signal(), Signal(), Signal()
+        refused, error = Signal(), Signal(Error, reset_less=True)
+        more = Signal()  # bytes of the payload are left, or of the answer's
+        step, words = self._fetch(m, running, advance)
+        is_action = {action: Signal(name=f"is_{action.name.lower()}") for action in Action}
+        m.d.comb += [signal.eq(running & (step.action == action)) for action, signal in is_action.items()]
+        counted = is_action[Action.ARGUMENT] | is_action[Action.DATA]
+        executes = (~step.multiply | self.factor[digits(self.config) - 1]) & ~(
+            step.scale & (self.flags & Flags.INT8).any())
+        counts = answering & self.o_header.ready | paid
+        total, total_carry = self._calculate(
+            m, step, running, Mux(running, Mux(counted, taken, advance) & executes, counts))
+        carry, refuses = self._judge(m, step, total_carry, more, executes, advance)
         m.d.comb += [
-            self.o_run.payload.slot.eq(run.slot),
-            self.o_run.payload.beats.eq(self.list.beats),
-            self.o_run.payload.active.eq(self.list.active),
-            self.o_run.payload.base.eq(run.base),
-            self.o_run.payload.stride.eq(run.stride),
-            self.o_run.payload.blocks.eq(run.blocks),
-            self.o_run.payload.destination.eq((run.destination << 2) + run.destination),  # five results a tile
-            self.o_header.payload.eq(header),
+            advance.eq(running & self._wait(m, step, more, carry, refused)),
+            taken.eq(self._hand_on(m, is_action, more, refused)),
+            paid.eq(self._answer(m, paying, more, refused, error, total)),
+            words.write_enable.eq(Cat(~step.one, step.one) & (
+                taken & (is_action[Action.STORE] | is_action[Action.ARGUMENT])).replicate(2)),
+            self.o_header.valid.eq(answering),
         ]
-        taking = Signal()  # the data
-        m.d.comb += [
-            data.i.payload.eq(self.i_data.payload),
-            data.i.valid.eq(self.i_data.valid & taking),
-            self.i_data.ready.eq(data.i.ready & taking),
-            self.o_weights.payload.eq(data.o.payload),
-            self.o_weights.valid.eq(data.o.valid & is_kind[Kind.WEIGHTS]),
-            self.o_vector.payload.eq(data.o.payload),
-            self.o_vector.valid.eq(data.o.valid & is_kind[Kind.VECTOR]),
-            data.o.ready.eq(Mux(is_kind[Kind.WEIGHTS], self.o_weights.ready, self.o_vector.ready)),
-        ]
-        tells, reads, fetches = Signal(), Signal(), Signal()  # that answer is an error, registers, results
-        wrong = stream.Signature(8, always_valid=True).create(path=("wrong",))
-        m.d.comb += wrong.payload.eq(error)
-        left, final = self._answer(m, [(tells, wrong), (reads, self.i_registers), (fetches, self.i_results)])
+        self._keep(m, is_action, step)
+        self._start(m, is_action, total, carry, refused)
+        with m.If(running & step.accumulate & (step.operand == Operand.ONES) & Mux(counted, taken, 1)):
+            m.d.sync += more.eq(total_carry)
+        with m.If(counts):
+            m.d.sync += more.eq(total_carry & ~refused)
 
-        settled, spans = Signal(), Signal(reset_less=True)
-        size = Signal(16, reset_less=True)  # of the answer's payload, if the command is not refused
-        m.d.sync += [settled.eq(self.pending == 0), spans.eq(size != 0), size.eq(0),
-                     self.vector_opens.eq(command.arguments.vector.offset == 0)]
-        with m.If(is_kind[Kind.READ]):
-            m.d.sync += size.eq(command.arguments.span.count << 2)
-        with m.If(is_kind[Kind.RESULTS]):
-            m.d.sync += size.eq(command.product)
-        pulses = (self.clear, self.registers_start, self.load_start, self.vector_start, self.results_start)
-        m.d.sync += [pulse.eq(0) for pulse in pulses]
-        with m.FSM():
-            with m.State("REST"):
-                # What is checked of lists is known when the vector unit rests, which it soon does by itself.
-                with m.If(self.i.valid & ~self.vector_busy):
-                    m.next = "SUMS"
-            with m.State("SUMS"):
-                m.next = "LIMITS"
-            with m.State("LIMITS"):
-                m.next = "JUDGE"
-            with m.State("JUDGE"):
-                m.d.sync += [header.kind.eq(command.kind | REPLY), header.sequence.eq(command.sequence)]
-                m.next = "BEGIN"
-            with m.State("BEGIN"):
-                m.d.sync += [header.length.eq(Mux(refused, 1, size)), left.eq(size), final.eq(refused)]
-                with m.If(refused):
-                    m.d.sync += [header.kind.eq(Kind.ERROR), tells.eq(1)]
-                    m.next = "ANSWER"
-                with m.Elif(is_kind[Kind.WAIT] | is_kind[Kind.RESULTS]):
-                    m.next = "SETTLE"
-                with m.Elif(is_kind[Kind.RUN]):
-                    m.next = "QUEUE"
-                with m.Elif(is_kind[Kind.WEIGHTS] | is_kind[Kind.VECTOR]):
-                    m.d.sync += [self.load_start.eq(is_kind[Kind.WEIGHTS]), self.vector_start.eq(is_kind[Kind.VECTOR])]
-                    with m.If(is_kind[Kind.VECTOR]):
-                        m.d.sync += opened.eq(command.arguments.vector.as_value())
-                    m.d.sync += taking.eq(1)
-                    m.next = "DATA"
-                    if self.config.single_port:
-                        with m.If(is_kind[Kind.WEIGHTS]):
-                            m.d.sync += taking.eq(0)
-                            m.next = "SETTLE"
-                with m.Else():
-                    m.d.sync += self.clear.eq(is_kind[Kind.RESET])
-                    m.next = "ANSWER"
-                    with m.If(is_kind[Kind.READ] & spans):
-                        m.d.sync += [self.registers_start.eq(1), reads.eq(1)]
-                        m.next = "FETCH"
-            with m.State("FETCH"):  # nothing of the answer is on its way when the registers are read
-                with m.If(self.i_registers.valid):
-                    m.next = "ANSWER"
-            with m.State("SETTLE"):
-                with m.If(settled):
-                    m.next = "ANSWER"
-                    with m.If(is_kind[Kind.RESULTS]):
-                        m.d.sync += [self.results_start.eq(1), fetches.eq(1)]
-                    with m.If(is_kind[Kind.WEIGHTS]):
-                        m.d.sync += taking.eq(1)
-                        m.next = "DATA"
-            with m.State("QUEUE"):
-                m.d.comb += self.o_run.valid.eq(1)
-                with m.If(self.o_run.ready):
-                    m.next = "ANSWER"
-            with m.State("DATA"):
-                with m.If(~self.i_more & ~data.o.valid):
-                    m.d.sync += taking.eq(0)
-                    m.next = "ANSWER"
-            with m.State("ANSWER"):
-                m.d.comb += self.o_header.valid.eq(1)
-                with m.If(self.o_header.ready):
-                    m.next = "PAYLOAD"
-            with m.State("PAYLOAD"):
-                with m.If(~(tells | reads | fetches | self.o_payload.valid)):
-                    m.next = "END"
-            with m.State("END"):
-                m.d.comb += self.i.ready.eq(1)
-                m.next = "REST"
+        with m.If(is_action[Action.KIND] & self.i.valid):
+            known = (self.i.payload != 0) & (self.i.payload <= max(LAYOUTS))
+            m.d.sync += [self.kind.eq(Mux(known, self.i.payload, 0)), self.busy.eq(1)]
+        with m.If(running & refuses & ~refused):
+            m.d.sync += [refused.eq(1), error.eq(step.error)]
+        with m.If(is_action[Action.STATUS] & self.i.valid):
+            m.d.sync += [refused.eq(self.i.payload[:len(error)].any()), error.eq(self.i.payload)]
+
+        m.d.sync += begins.eq(begins << 1)
+        with m.If(begins[-1]):
+            m.d.sync += running.eq(1)
+        with m.If(is_action[Action.END]):
+            m.d.sync += [running.eq(0), answering.eq(1)]
+        with m.If(answering & self.o_header.ready):
+            m.d.sync += [answering.eq(0), paying.eq(1)]
+        with m.If(paid):
+            m.d.sync += refused.eq(0)
+        with m.If(paying & ~refused & ~more):
+            m.d.sync += [paying.eq(0), begins.eq(1), self.busy.eq(0)]
         return m

@@ -1,7 +1,7 @@
 """Runs matrix-vector products: beat after beat, row block after row block."""
 
 from amaranth import *
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .array import flush_cycles
@@ -9,7 +9,7 @@ from .bank import Token
 from .config import TRITS
 
 
-__all__ = ["QUEUE_DEPTH", "Run", "Sequencer"]
+__all__ = ["QUEUE_DEPTH", "Run", "RunWrite", "Sequencer"]
 
 
 QUEUE_DEPTH = 1  # enough to follow without a gap
@@ -28,17 +28,24 @@ def Run(config):
     })
 
 
+RunWrite = data.StructLayout({"base": 1, "stride": 1, "blocks": 1, "rest": 1})
+
+
 class Sequencer(wiring.Component):
     """Queues products and issues their tokens without a gap, within a product and from one to the next.
 
-    An idle sequencer issues the first token two cycles after it takes a product. A product of B row blocks and a list
+    An idle sequencer issues the first token two cycles after a product is queued. A product of B row blocks and a list
     of L beats takes B * L cycles, and its last result is written flush_cycles(config) later (sim.cycles.result_cycles).
 
     Members
     -------
     clear : In(1)
         Drop all that is queued or running.
-    i : In(stream.Signature(Run))
+    i : In(Run)
+    write : In(RunWrite)
+        Fields of ``i`` that are kept. With the ``rest``, which come last, the product is queued. None is written while
+        one waits.
+    waiting : Out(1)
     o_token : Out(Token)
     flushing : Out(1)
         No token is issued, and results are still on their way.
@@ -53,7 +60,9 @@ class Sequencer(wiring.Component):
         self.config = config
         super().__init__({
             "clear": In(1),
-            "i": In(stream.Signature(Run(config))),
+            "i": In(Run(config)),
+            "write": In(RunWrite),
+            "waiting": Out(1),
             "o_token": Out(Token(config)),
             "flushing": Out(1),
             "pending": Out(range(QUEUE_DEPTH + 3)),
@@ -66,12 +75,11 @@ class Sequencer(wiring.Component):
         run = Signal(Run(self.config), reset_less=True)
         running, beat = Signal(), Signal.like(self.o_token.beat)
         flush = Signal(range(flush_cycles(self.config) + 1))
-        following, waiting = Signal.like(run, reset_less=True), Signal()
+        following, waiting = Signal.like(run, reset_less=True), self.waiting
         last = Signal()  # the beat is; lists have five or more, and ``beats`` is here the number before the last
         finish = last & (run.blocks == 1)
 
         m.d.comb += [
-            self.i.ready.eq(~waiting),
             self.o_token.valid.eq(running),
             self.o_token.first.eq(beat == 0),
             self.o_token.last.eq(last),
@@ -99,6 +107,10 @@ class Sequencer(wiring.Component):
             m.d.sync += flush.eq(flush - 1)
         with m.If(~running | finish):
             m.d.sync += [running.eq(waiting), run.eq(following), beat.eq(0), waiting.eq(0)]
-        with m.If(self.i.valid & ~waiting):
-            m.d.sync += [following.eq(self.i.payload), following.beats.eq(self.i.payload.beats - 2), waiting.eq(1)]
+        for name in ("base", "stride", "blocks"):
+            with m.If(self.write[name]):
+                m.d.sync += following[name].eq(self.i[name])
+        with m.If(self.write.rest):
+            m.d.sync += [following[name].eq(self.i[name]) for name in ("slot", "active", "destination")]
+            m.d.sync += [following.beats.eq(self.i.beats - 2), waiting.eq(1)]
         return ResetInserter(self.clear)(m)

@@ -6,11 +6,11 @@ from amaranth.lib.wiring import In, Out
 
 from .array import Array
 from .bank import Token
-from .command import CommandReader
 from .counters import Cause, Counters
 from .drain import Result
 from .executor import Executor
 from .frame import FrameReceiver, FrameTransmitter
+from .joint import FrameBytes
 from .loader import Loader
 from .product import PORTABLE
 from .registers import Kind
@@ -70,8 +70,8 @@ class Top(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.receiver = receiver = FrameReceiver(self.technology)
-        m.submodules.commands = commands = CommandReader(config)
-        m.submodules.executor = executor = Executor(config)
+        m.submodules.joint = joint = FrameBytes()
+        m.submodules.executor = executor = Executor(config, self.technology)
         m.submodules.loader = loader = Loader(config)
         m.submodules.vector = vector = VectorUnit(config, self.technology)
         m.submodules.sequencer = sequencer = Sequencer(config)
@@ -81,48 +81,49 @@ class Top(wiring.Component):
         m.submodules.transmitter = transmitter = FrameTransmitter()
 
         wiring.connect(m, wiring.flipped(self.i), receiver.i)
-        wiring.connect(m, receiver.o_header, commands.i_header)
-        wiring.connect(m, receiver.o_payload, commands.i_payload)
-        wiring.connect(m, commands.o, executor.i)
-        wiring.connect(m, commands.o_data, executor.i_data)
+        wiring.connect(m, receiver.o_header, joint.i_header)
+        wiring.connect(m, receiver.o_payload, joint.i_payload)
+        wiring.connect(m, joint.o, executor.i)
         wiring.connect(m, executor.o_weights, loader.i)
         wiring.connect(m, executor.o_vector, vector.i)
-        wiring.connect(m, executor.o_run, sequencer.i)
         wiring.connect(m, results.o, executor.i_results)
         wiring.connect(m, executor.o_header, transmitter.i_header)
         wiring.connect(m, counters.o, executor.i_registers)
         wiring.connect(m, executor.o_payload, transmitter.i_payload)
         wiring.connect(m, transmitter.o, wiring.flipped(self.o))
 
-        arguments = commands.o.payload.arguments
         m.d.comb += [
             loader.start.eq(executor.load_start),
-            loader.address.eq(arguments.weights.address),
+            loader.address.eq(executor.word),
             vector.clear.eq(executor.clear),
             vector.start.eq(executor.vector_start),
             vector.opens.eq(executor.vector_opens),
             vector.count.eq(executor.vector_count),
-            vector.query.eq(arguments.run.slot),
-            executor.i_more.eq(commands.more),
+            vector.slot.eq(executor.slot),
+            vector.flags.eq(executor.flags),
+            vector.length.eq(executor.word),
+            vector.live.eq(executor.factor),
+            vector.query.eq(executor.slot),
             executor.vector_busy.eq(vector.busy),
             executor.vector_expected.eq(vector.expected),
             executor.ready.eq(vector.ready),
             executor.list.eq(vector.list),
             sequencer.clear.eq(executor.clear),
+            sequencer.i.eq(executor.o_run),
+            sequencer.write.eq(executor.run_write),
+            executor.waiting.eq(sequencer.waiting),
             executor.pending.eq(sequencer.pending),
             results.clear.eq(executor.clear),
             results.start.eq(executor.results_start),
-            results.address.eq((arguments.span.first << 2) + arguments.span.first),  # five results a tile
-            results.blocks.eq(arguments.span.count),
+            results.address.eq(executor.result),
+            results.blocks.eq(executor.factor),
             array.i_token.eq(sequencer.o_token),
             array.i_list.eq(vector.o_write),
             array.i_weights.eq(loader.o_weights),
-            self.trace.command.eq(commands.o.payload.kind),
+            self.trace.command.eq(executor.kind),
             self.trace.cause.eq(counters.cause),
             self.trace.token.eq(sequencer.o_token),
         ]
-        m.d.comb += [getattr(vector, name).eq(arguments.vector[name])
-                     for name in ("slot", "flags", "length", "live")]
         for tile in range(config.tiles):
             m.d.comb += [
                 results.i_results[tile].eq(array.o_results[tile]),
@@ -133,8 +134,8 @@ class Top(wiring.Component):
         m.d.comb += [
             counters.clear.eq(executor.clear),
             counters.start.eq(executor.registers_start),
-            counters.first.eq(arguments.span.first),
-            counters.count.eq(arguments.span.count),
+            counters.first.eq(executor.word),
+            counters.count.eq(executor.factor),
             counters.pending.eq(sequencer.pending),
             counters.absmax.eq(vector.absmax),
             counters.beats.eq(vector.built.beats),
@@ -143,7 +144,7 @@ class Top(wiring.Component):
             counters.i_events.cycles_flush.eq(sequencer.flushing),
             counters.i_events.cycles_vector.eq(vector.listing),
             counters.i_events.cycles_load.eq(loader.i.valid),
-            counters.i_events.cycles_link.eq(received | sent | commands.o.valid),
+            counters.i_events.cycles_link.eq(received | sent | executor.busy),
             counters.i_events.entries.eq(Mux(vector.done, vector.built.entries, 0)),
             counters.i_events.skipped.eq(Mux(vector.done, vector.built.skipped, 0)),
             counters.i_events.macs.eq(Mux(sequencer.block_done, sequencer.active, 0)),

@@ -8,7 +8,7 @@ import numpy as np
 from golden.layout import activation_lists
 from golden.quantiser import absmax_quantise
 from hdl.config import TRITS
-from hdl.registers import RunLayout
+from hdl.program import digits
 
 
 __all__ = ["ListSize", "array_cycles", "clear_cycles", "flush_cycles", "issue_latency", "list_size", "listing_cycles",
@@ -90,13 +90,13 @@ def result_cycles(config, blocks, beats):  # -> int64 [blocks, tiles, 5]
     return last_beat[:, None, None] + flush_cycles(config) - before_last
 
 
-def issue_latency():
+def issue_latency(config):
     """Cycles from the END of a RUN, taken by an idle machine whose list is ready, to its first beat.
 
-    Four to the header (hdl.frame), 21 and one a byte of the arguments to the command (hdl.command), five to check it
-    and queue the product (hdl.executor), two to the first token (hdl.sequencer).
+    Four to the first byte of the frame (hdl.frame), 43 and two for each binary digit of a factor to check and queue the
+    product (hdl.executor), two to the first token (hdl.sequencer).
     """
-    return 4 + 21 + RunLayout.size // 8 + 5 + 2
+    return 4 + 43 + 2 * digits(config) + 2
 
 
 def array_cycles(config, placed, x, skip=True):  # Placed, int8 [n] -> cycles

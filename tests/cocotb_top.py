@@ -306,7 +306,7 @@ class Bench:
                           int(product.values[index])) for index in np.ndindex(cycles.shape)]
             if product.alone:
                 latency = start - self.taken[product.frame]
-                assert latency == issue_latency(), f"the first beat came {latency} cycles after RUN"
+                assert latency == issue_latency(CONFIG), f"the first beat came {latency} cycles after RUN"
             starts.append(start)
         assert not tokens, f"{len(tokens)} tokens too many"
         found = [(cycle, tile, *(fields(Result(CONFIG), raw)[name] for name in ("address", "value")))

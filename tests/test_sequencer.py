@@ -5,10 +5,11 @@ import pytest
 from hdl.array import flush_cycles
 from hdl.config import TRITS, Config
 from hdl.sequencer import QUEUE_DEPTH, Sequencer
-from sim.streams import put, simulate
+from sim.streams import simulate
 
 
-LATENCY = 2  # cycles from the one in which an idle sequencer takes a product to its first token
+LATENCY = 2  # cycles from the one in which a product is queued in an idle sequencer to its first token
+EARLY = ("base", "stride", "blocks")
 FIELDS = ("first", "last", "slot", "beat", "base", "destination")
 
 
@@ -33,6 +34,31 @@ def random_runs(rng, config, count):
             base=rng.randint(0, min(config.depth - blocks * stride, config.depth - 1)),
             destination=rng.randint(0, config.blocks - blocks)))
     return runs
+
+
+async def put(ctx, sequencer, runs, *, stall=0.0):
+    """Queue products; before each, idle with probability ``stall`` a cycle. Returns the cycles in which they are."""
+    rng, cycle, taken = random.Random(0), 0, []
+
+    async def tick():
+        nonlocal cycle
+        await ctx.tick()
+        cycle += 1
+
+    for run in runs:
+        while rng.random() < stall or ctx.get(sequencer.waiting):
+            await tick()
+        early = rng.sample(EARLY, rng.randint(0, len(EARLY)) if stall else 0)  # the others come with the rest
+        for name in early:
+            ctx.set(sequencer.i, {name: run[name]})
+            ctx.set(sequencer.write, {name: 1})
+            await tick()
+        taken.append(cycle)
+        ctx.set(sequencer.i, {name: value for name, value in run.items() if name not in early})
+        ctx.set(sequencer.write, {name: name not in early for name in (*EARLY, "rest")})
+        await tick()
+        ctx.set(sequencer.write, {})
+    return taken
 
 
 class Recorder:
@@ -66,7 +92,7 @@ def rtl_sequence(config, runs, *, stall=0.0):
     recorder, taken = Recorder(config), []
 
     async def bench(ctx):
-        taken.extend(await put(ctx, recorder.sequencer.i, runs, stall=stall))
+        taken.extend(await put(ctx, recorder.sequencer, runs, stall=stall))
         await recorder.rest(ctx)
 
     return recorder.simulate(bench), taken
@@ -135,7 +161,7 @@ def test_first_token():
             for _ in range(idle):
                 await ctx.tick()
             runs.append(run_of(config, slot=idle % 2))
-            (waited,) = await put(ctx, recorder.sequencer.i, runs[-1:])
+            (waited,) = await put(ctx, recorder.sequencer, runs[-1:])
             taken.append(cycle + idle + waited)
             cycle = taken[-1] + 1
         await recorder.rest(ctx)
@@ -175,14 +201,14 @@ def test_clear(cycle):
     recorder, taken = Recorder(config), []
 
     async def bench(ctx):
-        assert await put(ctx, recorder.sequencer.i, before) == [0, 2]
+        assert await put(ctx, recorder.sequencer, before) == [0, 2]
         for _ in range(3, cycle):
             await ctx.tick()
         ctx.set(recorder.sequencer.clear, 1)
         await ctx.tick()
         ctx.set(recorder.sequencer.clear, 0)
         await ctx.tick().repeat(4)
-        taken.extend(4 + waited for waited in await put(ctx, recorder.sequencer.i, after))
+        taken.extend(4 + waited for waited in await put(ctx, recorder.sequencer, after))
         await recorder.rest(ctx)
 
     seen = recorder.simulate(bench)
