@@ -10,7 +10,6 @@ from .counters import Cause, Counters
 from .drain import Result
 from .executor import Executor
 from .frame import FrameReceiver, FrameTransmitter
-from .joint import FrameBytes
 from .loader import Loader
 from .product import PORTABLE
 from .registers import Kind
@@ -70,7 +69,6 @@ class Top(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.receiver = receiver = FrameReceiver(self.technology)
-        m.submodules.joint = joint = FrameBytes()
         m.submodules.executor = executor = Executor(config, self.technology)
         m.submodules.loader = loader = Loader(config)
         m.submodules.vector = vector = VectorUnit(config, self.technology)
@@ -81,9 +79,7 @@ class Top(wiring.Component):
         m.submodules.transmitter = transmitter = FrameTransmitter()
 
         wiring.connect(m, wiring.flipped(self.i), receiver.i)
-        wiring.connect(m, receiver.o_header, joint.i_header)
-        wiring.connect(m, receiver.o_payload, joint.i_payload)
-        wiring.connect(m, joint.o, executor.i)
+        wiring.connect(m, receiver.o, executor.i)
         wiring.connect(m, executor.o_weights, loader.i)
         wiring.connect(m, executor.o_vector, vector.i)
         wiring.connect(m, results.o, executor.i_results)
