@@ -190,7 +190,10 @@ class Executor(wiring.Component):
         return carry, refuses
 
     def _keep(self, m, is_action, step):
-        """Arguments, for as long as the command is executed."""
+        """Kind and arguments, for as long as the command is executed."""
+        with m.If(is_action[Action.KIND] & self.i.valid):
+            known = (self.i.payload != 0) & (self.i.payload <= max(LAYOUTS))
+            m.d.sync += self.kind.eq(Mux(known, self.i.payload, 0))
         with m.If(is_action[Action.FACTOR]):
             m.d.sync += self.factor.eq(self.word)
         with m.If(step.multiply):
@@ -278,11 +281,19 @@ class Executor(wiring.Component):
         ]
         return payload.valid & payload.ready
 
+    def _refuse(self, m, step, running, refuses, is_action):
+        """Whether the frame that is executed is refused, and the first reason."""
+        refused, error = Signal(), Signal(Error, reset_less=True)
+        with m.If(running & refuses & ~refused):
+            m.d.sync += [refused.eq(1), error.eq(step.error)]
+        with m.If(is_action[Action.STATUS] & self.i.valid):
+            m.d.sync += [refused.eq(self.i.payload[:len(error)].any()), error.eq(self.i.payload)]
+        return refused, error
+
     def elaborate(self, platform):
         m = Module()
         begins, running, answering, paying = (Signal(2, init=1), Signal(), Signal(), Signal())  # states, one-hot
         advance, taken, paid = Signal(), Signal(), Signal()
-        refused, error = Signal(), Signal(Error, reset_less=True)
         more = Signal()  # bytes of the payload are left, or of the answer's
         step, words = self._fetch(m, running, advance)
         is_action = {action: Signal(name=f"is_{action.name.lower()}") for action in Action}
@@ -294,6 +305,7 @@ class Executor(wiring.Component):
         total, total_carry = self._calculate(
             m, step, running, Mux(running, Mux(counted, taken, advance) & executes, counts))
         carry, refuses = self._judge(m, step, total_carry, more, executes, advance)
+        refused, error = self._refuse(m, step, running, refuses, is_action)
         m.d.comb += [
             advance.eq(running & self._wait(m, step, more, carry, refused)),
             taken.eq(self._hand_on(m, is_action, more, refused)),
@@ -304,20 +316,14 @@ class Executor(wiring.Component):
         ]
         self._keep(m, is_action, step)
         self._start(m, is_action, total, carry, refused)
+
         with m.If(running & step.accumulate & (step.operand == Operand.ONES) & Mux(counted, taken, 1)):
             m.d.sync += more.eq(total_carry)
         with m.If(counts):
             m.d.sync += more.eq(total_carry & ~refused)
-
-        with m.If(is_action[Action.KIND] & self.i.valid):
-            known = (self.i.payload != 0) & (self.i.payload <= max(LAYOUTS))
-            m.d.sync += [self.kind.eq(Mux(known, self.i.payload, 0)), self.busy.eq(1)]
-        with m.If(running & refuses & ~refused):
-            m.d.sync += [refused.eq(1), error.eq(step.error)]
-        with m.If(is_action[Action.STATUS] & self.i.valid):
-            m.d.sync += [refused.eq(self.i.payload[:len(error)].any()), error.eq(self.i.payload)]
-
         m.d.sync += begins.eq(begins << 1)
+        with m.If(is_action[Action.KIND] & self.i.valid):
+            m.d.sync += self.busy.eq(1)
         with m.If(begins[-1]):
             m.d.sync += running.eq(1)
         with m.If(is_action[Action.END]):
