@@ -10,6 +10,7 @@ from .product import PORTABLE
 from .program import CONSTANTS, LAYOUTS, OTHER, Program, digits, factor_bits, total_bits, word_bits
 from .registers import REPLY, Error, Flags, Kind
 from .sequencer import QUEUE_DEPTH, Run, RunWrite
+from .stage import Stage
 from .steps import WORDS, Action, Operand, StepLayout
 
 
@@ -23,8 +24,8 @@ HIGH = 9  # place of the high byte in a word: lanes of block RAM have nine bits
 class Executor(wiring.Component):
     """Checks a command against the memories and does it, or refuses it and changes nothing.
 
-    Runs hdl.program, a step a cycle. Every command waits until the vector unit rests. Data go
-    from ``i`` to ``o_weights`` or ``o_vector``, and answers to ``o_payload``, in the cycle in which they come. A run is
+    Runs hdl.program, a step a cycle. Every command waits until the vector unit rests. Data go from ``i`` to
+    ``o_weights`` or ``o_vector`` in the cycle in which they come, answers to ``o_payload`` a cycle later. A run is
     queued 43 cycles and two for each of ``digits(config)`` after its first byte is taken, if nothing is waited for.
 
     Members
@@ -268,7 +269,9 @@ class Executor(wiring.Component):
 
     def _answer(self, m, paying, more, refused, error, total):
         """Offers header and payload of the answer. Whether a byte is taken."""
-        header, payload = self.o_header.payload, self.o_payload
+        m.submodules.answer = answer = Stage(8)
+        wiring.connect(m, answer.o, wiring.flipped(self.o_payload))
+        header, payload = self.o_header.payload, answer.i
         reads = self.kind == Kind.READ
         m.d.comb += [
             header.kind.eq(Mux(refused, Kind.ERROR, self.kind | REPLY)),
@@ -332,6 +335,6 @@ class Executor(wiring.Component):
             m.d.sync += [answering.eq(0), paying.eq(1)]
         with m.If(paid):
             m.d.sync += refused.eq(0)
-        with m.If(paying & ~refused & ~more):
+        with m.If(paying & ~(refused | more | self.o_payload.valid)):
             m.d.sync += [paying.eq(0), begins.eq(1), self.busy.eq(0)]
         return m
