@@ -10,6 +10,7 @@ from .product import PORTABLE
 from .program import CONSTANTS, LAYOUTS, OTHER, Program, digits, factor_bits, total_bits, word_bits
 from .registers import REPLY, Error, Flags, Kind
 from .sequencer import QUEUE_DEPTH, Run, RunWrite
+from .stage import Stage
 from .steps import WORDS, Action, Operand, StepLayout
 
 
@@ -23,8 +24,8 @@ HIGH = 9  # place of the high byte in a word: lanes of block RAM have nine bits
 class Executor(wiring.Component):
     """Checks a command against the memories and does it, or refuses it and changes nothing.
 
-    Runs hdl.program, a step a cycle. Every command waits until the vector unit rests. Data go
-    from ``i`` to ``o_weights`` or ``o_vector``, and answers to ``o_payload``, in the cycle in which they come. A run is
+    Runs hdl.program, a step a cycle. Every command waits until the vector unit rests. Data go from ``i`` to
+    ``o_weights`` or ``o_vector`` in the cycle in which they come, answers to ``o_payload`` a cycle later. A run is
     queued 43 cycles and two for each of ``digits(config)`` after its first byte is taken, if nothing is waited for.
 
     Members
@@ -190,7 +191,10 @@ class Executor(wiring.Component):
         return carry, refuses
 
     def _keep(self, m, is_action, step):
-        """Arguments, for as long as the command is executed."""
+        """Kind and arguments, for as long as the command is executed."""
+        with m.If(is_action[Action.KIND] & self.i.valid):
+            known = (self.i.payload != 0) & (self.i.payload <= max(LAYOUTS))
+            m.d.sync += self.kind.eq(Mux(known, self.i.payload, 0))
         with m.If(is_action[Action.FACTOR]):
             m.d.sync += self.factor.eq(self.word)
         with m.If(step.multiply):
@@ -265,7 +269,9 @@ class Executor(wiring.Component):
 
     def _answer(self, m, paying, more, refused, error, total):
         """Offers header and payload of the answer. Whether a byte is taken."""
-        header, payload = self.o_header.payload, self.o_payload
+        m.submodules.answer = answer = Stage(8)
+        wiring.connect(m, answer.o, wiring.flipped(self.o_payload))
+        header, payload = self.o_header.payload, answer.i
         reads = self.kind == Kind.READ
         m.d.comb += [
             header.kind.eq(Mux(refused, Kind.ERROR, self.kind | REPLY)),
@@ -278,11 +284,19 @@ class Executor(wiring.Component):
         ]
         return payload.valid & payload.ready
 
+    def _refuse(self, m, step, running, refuses, is_action):
+        """Whether the frame that is executed is refused, and the first reason."""
+        refused, error = Signal(), Signal(Error, reset_less=True)
+        with m.If(running & refuses & ~refused):
+            m.d.sync += [refused.eq(1), error.eq(step.error)]
+        with m.If(is_action[Action.STATUS] & self.i.valid):
+            m.d.sync += [refused.eq(self.i.payload[:len(error)].any()), error.eq(self.i.payload)]
+        return refused, error
+
     def elaborate(self, platform):
         m = Module()
         begins, running, answering, paying = (Signal(2, init=1), Signal(), Signal(), Signal())  # states, one-hot
         advance, taken, paid = Signal(), Signal(), Signal()
-        refused, error = Signal(), Signal(Error, reset_less=True)
         more = Signal()  # bytes of the payload are left, or of the answer's
         step, words = self._fetch(m, running, advance)
         is_action = {action: Signal(name=f"is_{action.name.lower()}") for action in Action}
@@ -294,6 +308,7 @@ class Executor(wiring.Component):
         total, total_carry = self._calculate(
             m, step, running, Mux(running, Mux(counted, taken, advance) & executes, counts))
         carry, refuses = self._judge(m, step, total_carry, more, executes, advance)
+        refused, error = self._refuse(m, step, running, refuses, is_action)
         m.d.comb += [
             advance.eq(running & self._wait(m, step, more, carry, refused)),
             taken.eq(self._hand_on(m, is_action, more, refused)),
@@ -304,20 +319,14 @@ class Executor(wiring.Component):
         ]
         self._keep(m, is_action, step)
         self._start(m, is_action, total, carry, refused)
+
         with m.If(running & step.accumulate & (step.operand == Operand.ONES) & Mux(counted, taken, 1)):
             m.d.sync += more.eq(total_carry)
         with m.If(counts):
             m.d.sync += more.eq(total_carry & ~refused)
-
-        with m.If(is_action[Action.KIND] & self.i.valid):
-            known = (self.i.payload != 0) & (self.i.payload <= max(LAYOUTS))
-            m.d.sync += [self.kind.eq(Mux(known, self.i.payload, 0)), self.busy.eq(1)]
-        with m.If(running & refuses & ~refused):
-            m.d.sync += [refused.eq(1), error.eq(step.error)]
-        with m.If(is_action[Action.STATUS] & self.i.valid):
-            m.d.sync += [refused.eq(self.i.payload[:len(error)].any()), error.eq(self.i.payload)]
-
         m.d.sync += begins.eq(begins << 1)
+        with m.If(is_action[Action.KIND] & self.i.valid):
+            m.d.sync += self.busy.eq(1)
         with m.If(begins[-1]):
             m.d.sync += running.eq(1)
         with m.If(is_action[Action.END]):
@@ -326,6 +335,6 @@ class Executor(wiring.Component):
             m.d.sync += [answering.eq(0), paying.eq(1)]
         with m.If(paid):
             m.d.sync += refused.eq(0)
-        with m.If(paying & ~refused & ~more):
+        with m.If(paying & ~(refused | more | self.o_payload.valid)):
             m.d.sync += [paying.eq(0), begins.eq(1), self.busy.eq(0)]
         return m

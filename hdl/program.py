@@ -5,7 +5,7 @@ from amaranth.utils import bits_for
 
 from .registers import (ACCUMULATOR_BYTES, MAX_PAYLOAD, Error, Flags, Kind, Register, RunLayout, SpanLayout,
                         VectorLayout, WeightsLayout)
-from .steps import (Action, Operand, Step, Test, above, act, add, assemble, below, count, double, refuse, subtract,
+from .steps import (Action, Operand, Step, Condition, above, act, add, assemble, below, count, double, refuse, subtract,
                     take)
 
 
@@ -88,7 +88,7 @@ class Program:
                               act(Action.STORE, Word.SIZE, one=1), act(Action.STATUS), act(Action.COMMAND)])
         bodies = {Kind.READ: self._read, Kind.WEIGHTS: self._weights, Kind.VECTOR: self._vector, Kind.RUN: self._run,
                   Kind.WAIT: self._wait, Kind.RESULTS: self._results, Kind.RESET: self._reset}
-        steps = {0: [add(Word.SIZE), count(), refuse(Error.KIND, Test.NEVER, unless=1), take(Action.DATA)]}
+        steps = {0: [add(Word.SIZE), count(), refuse(Error.KIND, Condition.NEVER, unless=1), take(Action.DATA)]}
         for kind, body in bodies.items():
             steps[kind] = [*self._arguments(kind), act(Action.REST, clear=1), *body()]
         for kind, sequence in steps.items():
@@ -104,15 +104,15 @@ class Program:
         layout, words = LAYOUTS[kind]
         steps = [add(Word.SIZE), count()]
         for (_, field), word in zip(layout or [], words, strict=True):
-            steps += [take(Action.ARGUMENT, word=word, one=high, test=Test.MORE, unless=1, error=Error.LENGTH)
+            steps += [take(Action.ARGUMENT, word=word, one=high, test=Condition.MORE, unless=1, error=Error.LENGTH)
                       for high in range(field.width // 8)]
         match kind:
             case Kind.WEIGHTS:
-                steps.append(refuse(Error.CODE, Test.UNDECODABLE))
+                steps.append(refuse(Error.CODE, Condition.UNDECODABLE))
             case Kind.VECTOR:
                 pass
             case _:
-                steps += [refuse(Error.LENGTH, Test.MORE), take(Action.DATA)]
+                steps += [refuse(Error.LENGTH, Condition.MORE), take(Action.DATA)]
         return steps
 
     def _beyond(self, first, number, limit):
@@ -153,9 +153,9 @@ class Program:
                 act(Action.FLAGS, Word.FLAGS), add(Word.LENGTH), above(self._constant(config.columns), Error.RANGE),
                 subtract(Word.OFFSET, Error.RANGE), double(scale=1), double(scale=1),
                 add(self._constant(VectorLayout.size // 8)), below(Word.SIZE, Error.RANGE, clear=1),
-                refuse(Error.LENGTH, Test.MORE, unless=1), refuse(Error.LENGTH, Test.RAGGED, word=Word.SIZE),
+                refuse(Error.LENGTH, Condition.MORE, unless=1), refuse(Error.LENGTH, Condition.RAGGED, word=Word.SIZE),
                 add(Word.OFFSET), Step(operand=Operand.ONES), act(Action.CONTINUES, clear=1),
-                refuse(Error.ORDER, Test.UNEXPECTED, word=Word.OFFSET),
+                refuse(Error.ORDER, Condition.UNEXPECTED, word=Word.OFFSET),
                 *[step for word in (Word.SLOT, Word.FLAGS, Word.LENGTH, Word.LIVE) for step in (
                     add(word), above(word ^ OTHER, Error.ORDER), below(word ^ OTHER, Error.ORDER, clear=1))],
                 act(Action.FACTOR, Word.LIVE), *self._data(VectorLayout), act(Action.VECTOR, Word.LENGTH),
@@ -168,9 +168,10 @@ class Program:
                 add(Word.BLOCKS), below(self._constant(1), Error.RANGE), add(Word.DESTINATION, Error.RANGE),
                 above(self._constant(config.blocks), Error.RANGE, clear=1),
                 *self._product(Word.BLOCKS, Word.STRIDE, Error.RANGE), add(Word.BASE, Error.RANGE),
-                above(self._constant(config.depth), Error.RANGE, clear=1), refuse(Error.LIST, Test.LISTED, unless=1),
-                refuse(Error.LIST, Test.REACHES, word=Word.STRIDE), act(Action.QUEUE), act(Action.BASE, Word.BASE),
-                act(Action.STRIDE, Word.STRIDE), act(Action.BLOCKS, Word.BLOCKS), act(Action.RUN, Word.DESTINATION)]
+                above(self._constant(config.depth), Error.RANGE, clear=1),
+                refuse(Error.LIST, Condition.LISTED, unless=1), refuse(Error.LIST, Condition.REACHES, word=Word.STRIDE),
+                act(Action.QUEUE), act(Action.BASE, Word.BASE), act(Action.STRIDE, Word.STRIDE),
+                act(Action.BLOCKS, Word.BLOCKS), act(Action.RUN, Word.DESTINATION)]
 
     def _wait(self):
         return [act(Action.SETTLE)]

@@ -9,7 +9,7 @@ from .memory import BLOCK_LATENCY
 from .registers import Error
 
 
-__all__ = ["Action", "Operand", "Step", "StepLayout", "Test", "WORDS", "above", "act", "add", "assemble", "below",
+__all__ = ["Action", "Operand", "Step", "StepLayout", "Condition", "WORDS", "above", "act", "add", "assemble", "below",
            "count", "double", "refuse", "subtract", "take"]
 
 
@@ -25,7 +25,7 @@ class Operand(enum.Enum, shape=2):
     ONES = 3  # -1: the carry tells that the total is not 0
 
 
-class Test(enum.Enum, shape=3):
+class Condition(enum.Enum, shape=3):
     """What refuses the command, where it is true of the step, or untrue with ``unless``."""
     NEVER = 0
     CARRY = 1
@@ -68,7 +68,7 @@ class Action(enum.Enum, shape=5):
 
 StepLayout = data.StructLayout({
     "word": range(WORDS), "operand": Operand, "one": 1, "accumulate": 1, "clear": 1, "multiply": 1, "scale": 1,
-    "action": Action, "test": Test, "unless": 1, "error": Error,
+    "action": Action, "test": Condition, "unless": 1, "error": Error,
 })
 
 
@@ -82,7 +82,7 @@ class Step(NamedTuple):
     multiply: int = 0  # only where the next bit of the factor is set
     scale: int = 0  # only where elements are int32
     action: Action = Action.NONE
-    test: Test = Test.NEVER
+    test: Condition = Condition.NEVER
     unless: int = 0
     error: Error = Error.NONE
 
@@ -100,7 +100,7 @@ def act(action, word=None, **options):
 
 
 def add(word, error=Error.NONE, **options):
-    return Step(word, accumulate=1, error=error, test=Test.CARRY if error else Test.NEVER, **options)
+    return Step(word, accumulate=1, error=error, test=Condition.CARRY if error else Condition.NEVER, **options)
 
 
 def double(error=Error.NONE, **options):
@@ -118,16 +118,16 @@ def take(action, **options):
 
 
 def above(word, error, **options):
-    return refuse(error, Test.CARRY, word=word, operand=Operand.INVERSE, **options)
+    return refuse(error, Condition.CARRY, word=word, operand=Operand.INVERSE, **options)
 
 
 def below(word, error, **options):
-    return refuse(error, Test.CARRY, word=word, operand=Operand.INVERSE, one=1, unless=1, **options)
+    return refuse(error, Condition.CARRY, word=word, operand=Operand.INVERSE, one=1, unless=1, **options)
 
 
 def subtract(word, error=Error.NONE):
-    return Step(word, Operand.INVERSE, one=1, accumulate=1, error=error, test=Test.CARRY if error else Test.NEVER,
-                unless=bool(error))
+    test = Condition.CARRY if error else Condition.NEVER
+    return Step(word, Operand.INVERSE, one=1, accumulate=1, test=test, unless=bool(error), error=error)
 
 
 def assemble(steps):

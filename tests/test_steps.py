@@ -1,13 +1,13 @@
 import random
 
 from hdl.registers import Error
-from hdl.steps import Action, Operand, Step, Test, above, act, add, assemble, count, take
+from hdl.steps import Action, Operand, Step, Condition, above, act, add, assemble, count, take
 
 
 def test_delays():
     """The word first, the rest two cycles later, its test a cycle after that; what is stored is addressed with it."""
     assert assemble([above(7, Error.RANGE, clear=1)]) == [
-        {"word": 7}, {}, {"operand": Operand.INVERSE, "clear": 1}, {"test": Test.CARRY, "error": Error.RANGE}]
+        {"word": 7}, {}, {"operand": Operand.INVERSE, "clear": 1}, {"test": Condition.CARRY, "error": Error.RANGE}]
     assert assemble([take(Action.ARGUMENT, word=7, one=1)]) == [
         {}, {}, {"word": 7, "operand": Operand.ONES, "accumulate": 1, "action": Action.ARGUMENT, "one": 1}]
     assert assemble([add(1), count(), act(Action.FACTOR, 2)]) == [
