@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 
-__all__ = ["Absmax", "QUANTISER_LATENCY", "Quantiser"]
+__all__ = ["Absmax", "DIGITS", "QUANTISER_LATENCY", "Quantiser"]
 
 
 DIGITS = 7  # of a quotient of at most 127

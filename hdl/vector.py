@@ -4,96 +4,14 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .elements import Elements, SerialElements
 from .lists import ListBuilder, ListState, ListWriteLayout
-from .memory import BLOCK_LATENCY
 from .product import PORTABLE
-from .quantiser import QUANTISER_LATENCY, Absmax, Quantiser
 from .registers import Flags
 from .stage import Stage
 
 
-__all__ = ["ELEMENT_LATENCY", "Elements", "VectorUnit"]
-
-
-ELEMENT_BYTES = 4
-ELEMENT_LATENCY = BLOCK_LATENCY + QUANTISER_LATENCY
-
-
-class Elements(wiring.Component):
-    """Stores the int32 elements of a vector, then quantises them, golden.quantiser.absmax_quantise.
-
-    A byte a cycle in, an element a cycle out, 13 cycles (``ELEMENT_LATENCY``) from ``read`` to the result. Reading may
-    begin two cycles after the last byte.
-
-    Parameters
-    ----------
-    config : Config
-
-    Members
-    -------
-    start : In(1)
-        Elements follow.
-    opens : In(1)
-        They are those of a new vector.
-    i : In(stream.Signature(8, always_ready=True))
-        Bytes, little-endian.
-    element : Out(1)
-        An element is complete with the byte of this cycle, and stored at ``position``. Combinational.
-    read : In(1)
-        Quantise the element at ``position``.
-    position : In(range(config.columns + 1))
-    absmax : Out(32)
-        Largest magnitude of the vector.
-    o : Out(stream.Signature(signed(8), always_ready=True))
-    """
-
-    def __init__(self, config, technology=PORTABLE):
-        self.config, self.technology = config, technology
-        super().__init__({
-            "start": In(1),
-            "opens": In(1),
-            "i": In(stream.Signature(8, always_ready=True)),
-            "element": Out(1),
-            "read": In(1),
-            "position": In(range(config.columns + 1)),
-            "absmax": Out(32),
-            "o": Out(stream.Signature(signed(8), always_ready=True)),
-        })
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.absmax = absmax = Absmax()
-        m.submodules.storage = storage = self.technology.memory(
-            depth=self.config.columns, width=8 * ELEMENT_BYTES)
-        m.submodules.quantiser = quantiser = Quantiser()
-
-        word, byte = Signal(8 * ELEMENT_BYTES, reset_less=True), Signal(range(ELEMENT_BYTES), reset_less=True)
-        shifted = Cat(word[8:], self.i.payload)
-        with m.If(self.i.valid):
-            m.d.comb += self.element.eq(byte == ELEMENT_BYTES - 1)
-            m.d.sync += [word.eq(shifted), byte.eq(byte + 1)]
-        with m.If(self.start):
-            m.d.sync += byte.eq(0)
-
-        complete, fetched = Signal(), Signal(BLOCK_LATENCY)
-        place = Signal(range(self.config.columns), reset_less=True)
-        m.d.sync += [complete.eq(self.element), place.eq(self.position), fetched.eq(Cat(self.read, fetched[:-1]))]
-        m.d.comb += [
-            absmax.clear.eq(self.opens),
-            absmax.valid.eq(complete),
-            absmax.value.eq(word),
-            self.absmax.eq(absmax.absmax),
-            storage.write_enable.eq(complete),
-            storage.write_address.eq(place),
-            storage.write_data.eq(word),
-            storage.read_enable.eq(self.read),
-            storage.read_address.eq(self.position),
-            quantiser.i.valid.eq(fetched[-1]),
-            quantiser.i.payload.eq(storage.read_data),
-            quantiser.absmax.eq(absmax.absmax),
-        ]
-        wiring.connect(m, wiring.flipped(self.o), quantiser.o)
-        return m
+__all__ = ["VectorUnit"]
 
 
 class VectorUnit(wiring.Component):
@@ -101,7 +19,8 @@ class VectorUnit(wiring.Component):
 
     A vector comes in one or more pieces, each announced by ``start``; one with ``opens`` is the first, and abandons a
     vector that is open. One byte a cycle is taken, except that int8 elements wait while the list memories are cleared,
-    which begins at opening. int32 elements are little-endian; once the last is there, one a cycle is quantised.
+    which begins at opening. int32 elements are little-endian; once the last is there, one a cycle is quantised, or one in
+    11 cycles where ``config.serial``.
 
     The list is ready 5 cycles after the last byte of int8 elements is taken, and length + 20 after the last byte of
     int32 elements. From ``start`` of a vector of one piece, with bytes always there, it is
@@ -176,7 +95,8 @@ class VectorUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.elements = elements = Elements(self.config, self.technology)
+        kind = SerialElements if self.config.serial else Elements
+        m.submodules.elements = elements = kind(self.config, self.technology)
         m.submodules.builder = builder = ListBuilder(self.config)
 
         opens = self.start & self.opens
@@ -214,7 +134,7 @@ class VectorUnit(wiring.Component):
         ]
 
         m.d.sync += [last.eq(position == end), storing.eq(0)]
-        with m.If(received | reading):
+        with m.If(received | elements.taken):
             m.d.sync += [position.eq(Mux(last, 0, position + 1)), last.eq(Mux(last, end == 0, position == before_end))]
         with m.If(received):
             m.d.sync += [remaining.eq(remaining - 1), pauses.eq(remaining == 2)]
@@ -224,7 +144,7 @@ class VectorUnit(wiring.Component):
                 m.d.sync += receiving.eq(0)
         with m.If(storing):  # the last element
             m.d.sync += reading.eq(1)
-        with m.If(reading & last):
+        with m.If(elements.taken & last):
             m.d.sync += [reading.eq(0), listing.eq(1)]
         with m.If(builder.done):
             m.d.sync += [self.ready.bit_select(builder.o_write.slot, 1).eq(1), listing.eq(0)]
