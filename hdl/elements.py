@@ -76,7 +76,7 @@ class Elements(wiring.Component):
         m.submodules.absmax = absmax = Absmax()
         m.submodules.storage = storage = self.technology.memory(
             depth=self.config.columns, width=8 * ELEMENT_BYTES)
-        m.submodules.quantiser = quantiser = Quantiser()
+        m.submodules.quantiser = quantiser = Quantiser(self.technology)
 
         word, byte = Signal(8 * ELEMENT_BYTES, reset_less=True), Signal(range(ELEMENT_BYTES), reset_less=True)
         shifted = Cat(word[8:], self.i.payload)
@@ -146,8 +146,8 @@ class SerialElements(wiring.Component):
         with m.If(self.start):
             m.d.sync += byte.eq(0)
 
-        # Of 127 |y| / m, seven digits of 128 |y| / m come first; then |y| is taken from the remainder, which leaves s of
-        # -m to m, and the quotient is the digits, plus or less one where 2 s is beyond m or -m.
+        # Seven digits of 128 |y| / m come first; then |y| is taken from the remainder, which leaves s of -m to m, and
+        # the quotient is the digits, plus or less one where 2 s is beyond m or -m.
         running, quantised = Signal(), Signal()
         step = Signal(range(SERIAL_CYCLES))
         load, excess, half, round_ = (running & (step == place) for place in (0, *range(DIGITS + 1, SERIAL_CYCLES)))

@@ -19,12 +19,13 @@ class VectorUnit(wiring.Component):
 
     A vector comes in one or more pieces, each announced by ``start``; one with ``opens`` is the first, and abandons a
     vector that is open. One byte a cycle is taken, except that int8 elements wait while the list memories are cleared,
-    which begins at opening. int32 elements are little-endian; once the last is there, one a cycle is quantised, or one in
-    11 cycles where ``config.serial``.
+    which begins at opening. int32 elements are little-endian; once the last is there, one a cycle is quantised, or one
+    in 11 cycles where ``config.serial``.
 
     The list is ready 5 cycles after the last byte of int8 elements is taken, and length + 20 after the last byte of
-    int32 elements. From ``start`` of a vector of one piece, with bytes always there, it is
-    max(ceil(live / banks), 5) + length + 5 and 5 * length + 20 cycles: sim.cycles.vector_cycles.
+    int32 elements, or 11 * length + 14. From ``start`` of a vector of one piece, with bytes always there, it is
+    max(ceil(live / banks), 5) + length + 5 and 5 * length + 20, or 15 * length + 14, cycles:
+    sim.cycles.vector_cycles.
 
     The caller keeps to the following: a piece opens a vector or goes on at ``expected``, no piece goes beyond
     ``length <= config.columns``, ``live <= length``, ``count`` is not 0, and nothing is started while ``busy``. A list

@@ -16,8 +16,8 @@ __all__ = ["ListSize", "array_cycles", "clear_cycles", "flush_cycles", "issue_la
 
 
 # The last byte is held for a cycle and its element stored in one, then the first element is read in two cycles,
-# quantised in eleven and held in one: the magnitude, its multiple of 127, seven digits, the rounding, the sign. Over
-# one adder each takes eleven, and as many less one pass before the first: its way to the store and from it.
+# quantised in eleven and held in one: its multiple of 127, seven digits and one more, the rounding, the sign. Over one
+# adder each takes eleven, and as many less one pass before the first: its way to the store and from it.
 HELD = 1
 QUANTISE = 1 + 1 + 2 + 11 + HELD
 SERIAL, SERIAL_QUANTISE = 11, 10  # of each element; and once
