@@ -8,7 +8,6 @@ from .elements import Elements, SerialElements
 from .lists import ListBuilder, ListState, ListWriteLayout
 from .product import PORTABLE
 from .registers import Flags
-from .stage import Stage
 
 
 __all__ = ["VectorUnit"]
@@ -22,9 +21,9 @@ class VectorUnit(wiring.Component):
     which begins at opening. int32 elements are little-endian; once the last is there, one a cycle is quantised, or one
     in 11 cycles where ``config.serial``.
 
-    The list is ready 5 cycles after the last byte of int8 elements is taken, and length + 20 after the last byte of
-    int32 elements, or 11 * length + 14. From ``start`` of a vector of one piece, with bytes always there, it is
-    max(ceil(live / banks), 5) + length + 5 and 5 * length + 20, or 15 * length + 14, cycles:
+    The list is ready 4 cycles after the last byte of int8 elements is taken, and length + 19 after the last byte of
+    int32 elements, or 11 * length + 13. From ``start`` of a vector of one piece, with bytes always there, it is
+    max(ceil(live / banks), 5) + length + 4 and 5 * length + 19, or 15 * length + 13, cycles:
     sim.cycles.vector_cycles.
 
     The caller keeps to the following: a piece opens a vector or goes on at ``expected``, no piece goes beyond
@@ -103,20 +102,18 @@ class VectorUnit(wiring.Component):
         opens = self.start & self.opens
         takes_int8, skip = (self.flags & Flags.INT8).any(), (self.flags & Flags.SKIP).any()
         int8, last, pauses = Signal(reset_less=True), Signal(), Signal()  # the element ends the vector, the piece
-        end, before_end = (Signal.like(self.length, name=name, reset_less=True) for name in ("end", "before_end"))
+        end = Signal.like(self.length, reset_less=True)
         remaining = Signal.like(self.count, reset_less=True)
         position = self.expected  # of the element that is received, and then again that is read
         receiving, storing, reading, listing, received = Signal(), Signal(), Signal(), Signal(), Signal()
 
-        m.submodules.listed = listed = Stage(signed(8))
-        wiring.connect(m, listed.o, builder.i)
         taken, took, came = self.i.valid & self.i.ready, Signal(), Signal()  # took, came: the cycle before, of the kind
         byte = Signal.like(self.i.payload, reset_less=True)
         m.d.sync += [took.eq(taken & int8), came.eq(taken & ~int8), byte.eq(self.i.payload)]
         m.d.comb += [
             self.busy.eq(receiving | self.listing),
             self.listing.eq(storing | reading | listing),
-            self.i.ready.eq(receiving & listed.i.ready & (~int8 | builder.i.ready)),
+            self.i.ready.eq(receiving & (~int8 | builder.i.ready)),
             received.eq(took | elements.element),
             elements.start.eq(self.start),
             elements.opens.eq(opens & ~takes_int8),
@@ -130,13 +127,14 @@ class VectorUnit(wiring.Component):
             builder.live.eq(self.live),
             builder.length.eq(self.length),
             # Clearing, begun at opening, has ended before the first result: those always find the builder ready.
-            listed.i.valid.eq(Mux(int8, taken, elements.o.valid)),
-            listed.i.payload.eq(Mux(int8, self.i.payload, elements.o.payload)),
+            builder.i.valid.eq(Mux(int8, taken, elements.o.valid)),
+            builder.i.payload.eq(Mux(int8, self.i.payload, elements.o.payload)),
         ]
 
-        m.d.sync += [last.eq(position == end), storing.eq(0)]
+        following = (position + 1)[:len(position)]
+        m.d.sync += storing.eq(0)
         with m.If(received | elements.taken):
-            m.d.sync += [position.eq(Mux(last, 0, position + 1)), last.eq(Mux(last, end == 0, position == before_end))]
+            m.d.sync += [position.eq(Mux(last, 0, following)), last.eq(Mux(last, end == 0, following == end))]
         with m.If(received):
             m.d.sync += [remaining.eq(remaining - 1), pauses.eq(remaining == 2)]
             with m.If(last):
@@ -153,7 +151,7 @@ class VectorUnit(wiring.Component):
             m.d.sync += [receiving.eq(1), remaining.eq(self.count), pauses.eq(self.count == 1)]
         with m.If(opens):
             m.d.sync += [position.eq(0), last.eq(self.length == 1), end.eq(self.length - 1),
-                         before_end.eq(self.length - 2), int8.eq(takes_int8)]
+                         int8.eq(takes_int8)]
             m.d.sync += self.ready.bit_select(self.slot, 1).eq(0)
 
         lists = [Signal.like(self.list, name=f"list_{slot}", reset_less=True) for slot in range(self.config.slots)]

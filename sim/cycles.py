@@ -15,12 +15,11 @@ __all__ = ["ListSize", "array_cycles", "clear_cycles", "flush_cycles", "issue_la
            "multiply_cycles", "padded_lists", "result_cycles", "vector_cycles"]
 
 
-# The last byte is held for a cycle and its element stored in one, then the first element is read in two cycles,
-# quantised in eleven and held in one: its multiple of 127, seven digits and one more, the rounding, the sign. Over one
-# adder each takes eleven, and as many less one pass before the first: its way to the store and from it.
-HELD = 1
-QUANTISE = 1 + 1 + 2 + 11 + HELD
-SERIAL, SERIAL_QUANTISE = 11, 10  # of each element; and once
+# The last byte is held for a cycle and its element stored in one, then the first element is read in two cycles and
+# quantised in eleven: its multiple of 127, seven digits and one more, the rounding, the sign. Over one adder each takes
+# eleven, and nine pass before the first.
+QUANTISE = 1 + 1 + 2 + 11
+SERIAL, SERIAL_QUANTISE = 11, 9  # of each element; and once
 LISTING = 4  # an element is judged, counted, written and compared
 
 
@@ -69,13 +68,13 @@ def vector_cycles(config, length, live, int8):
     The lists are cleared while int32 elements are received, and these are then read back.
     """
     if int8:
-        return clear_cycles(live, config.banks) + length + HELD + LISTING
+        return clear_cycles(live, config.banks) + length + LISTING
     return 4 * length + quantise_cycles(config, length) + LISTING
 
 
 def listing_cycles(config, length, int8):
     """Cycles in which hdl.vector.VectorUnit quantises and lists a vector that has arrived."""
-    return LISTING - 1 if int8 else quantise_cycles(config, length) + LISTING - 2
+    return (0 if int8 else quantise_cycles(config, length)) + LISTING - 2
 
 
 def flush_cycles(config):
