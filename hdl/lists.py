@@ -92,8 +92,7 @@ class ListBuilder(wiring.Component):
         clearing, appending = Signal(), Signal()
         skip = Signal(reset_less=True)
         left = Signal.like(self.length, reset_less=True)  # columns after this one
-        # Live columns after this one, -1 where it is dead; while clearing it is the first that the lists up to the next
-        # address cannot hold.
+        # Live columns after this one, -1 where it is dead; while clearing it is the first of the next address.
         after = Signal(range(-self.config.columns - banks * (TRITS + 2), self.config.columns), reset_less=True)
         live = Signal.like(after, reset_less=True)  # at the first column
         cleared = Signal(reset_less=True)
@@ -130,7 +129,8 @@ class ListBuilder(wiring.Component):
             m.d.sync += [
                 self.o_write.select.eq(-1), self.o_write.address.eq(index),
                 self.o_write.index.eq(0), self.o_write.value.eq(0),
-                index.eq(index + 1), cleared.eq(~alive & (index >= TRITS - 2)),
+                index.eq(index + 1),
+                cleared.eq((after[-1] | (after[:-1] < 2 * banks)) & (index >= TRITS - 2)),
             ]
             with m.If(cleared):
                 m.d.sync += [clearing.eq(0), appending.eq(1), after.eq(live), index.eq(0), cleared.eq(0)]
@@ -153,7 +153,7 @@ class ListBuilder(wiring.Component):
                 clearing.eq(1), cleared.eq(0), appending.eq(0), judged.eq(0), wrote.eq(0), ended.eq(0),
                 self.done.eq(0), self.o_write.select.eq(0),
                 self.o_write.slot.eq(self.slot), skip.eq(self.skip), live.eq(self.live - 1), left.eq(self.length - 1),
-                after.eq(self.live - 1 - 2 * banks), index.eq(0), select.eq(1),
+                after.eq(self.live - 1), index.eq(0), select.eq(1),
                 built.eq(0), built.beats.eq(TRITS),
             ]
         return m

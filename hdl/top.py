@@ -101,7 +101,6 @@ class Top(wiring.Component):
             vector.clear.eq(executor.clear),
             vector.start.eq(executor.vector_start),
             vector.opens.eq(executor.vector_opens),
-            vector.count.eq(executor.vector_count),
             vector.query.eq(arguments.run.slot),
             executor.i_more.eq(commands.more),
             executor.vector_busy.eq(vector.busy),

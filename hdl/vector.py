@@ -27,7 +27,7 @@ class VectorUnit(wiring.Component):
     sim.cycles.vector_cycles.
 
     The caller keeps to the following: a piece opens a vector or goes on at ``expected``, no piece goes beyond
-    ``length <= config.columns``, ``live <= length``, ``count`` is not 0, and nothing is started while ``busy``. A list
+    ``length <= config.columns``, which is not 0, ``live <= length``, and nothing is started while ``busy``. A list
     that is read by the array must not be opened.
 
     Parameters
@@ -39,17 +39,15 @@ class VectorUnit(wiring.Component):
     clear : In(1)
         Pulse: abandon what is running, forget all lists; idle in the next cycle.
     start : In(1)
-        A piece follows on ``i``, of which the next six tell.
+        A piece follows on ``i``, of which the next five tell.
     opens : In(1)
         It is the first of a vector.
     slot, flags, length, live : In
         As in VECTOR; looked at when a vector is opened only.
-    count : In(range(config.columns + 1))
-        Number of elements.
     i : In(stream.Signature(8))
-        Bytes of the elements of a piece; none are taken but between pieces' starts and ends.
+        Bytes of the elements of a piece; there are none but after its start.
     busy : Out(1)
-        A piece is being received, or a vector quantised or listed.
+        Bytes that were taken are being stored, or a vector is quantised or listed.
     expected : Out(range(config.columns + 1))
         While not busy, offset at which the open vector continues, 0 where none is open.
     ready : Out(config.slots)
@@ -79,7 +77,6 @@ class VectorUnit(wiring.Component):
             "flags": In(8),
             "length": In(columns),
             "live": In(columns),
-            "count": In(columns),
             "i": In(stream.Signature(8)),
             "busy": Out(1),
             "expected": Out(columns),
@@ -101,19 +98,18 @@ class VectorUnit(wiring.Component):
 
         opens = self.start & self.opens
         takes_int8, skip = (self.flags & Flags.INT8).any(), (self.flags & Flags.SKIP).any()
-        int8, last, pauses = Signal(reset_less=True), Signal(), Signal()  # the element ends the vector, the piece
+        int8, last = Signal(reset_less=True), Signal()  # the element ends the vector
         end = Signal.like(self.length, reset_less=True)
-        remaining = Signal.like(self.count, reset_less=True)
         position = self.expected  # of the element that is received, and then again that is read
-        receiving, storing, reading, listing, received = Signal(), Signal(), Signal(), Signal(), Signal()
+        storing, reading, listing, received = Signal(), Signal(), Signal(), Signal()
 
         taken, took, came = self.i.valid & self.i.ready, Signal(), Signal()  # took, came: the cycle before, of the kind
         byte = Signal.like(self.i.payload, reset_less=True)
         m.d.sync += [took.eq(taken & int8), came.eq(taken & ~int8), byte.eq(self.i.payload)]
         m.d.comb += [
-            self.busy.eq(receiving | self.listing),
+            self.busy.eq(took | came | self.listing),
             self.listing.eq(storing | reading | listing),
-            self.i.ready.eq(receiving & (~int8 | builder.i.ready)),
+            self.i.ready.eq(~int8 | builder.i.ready),
             received.eq(took | elements.element),
             elements.start.eq(self.start),
             elements.opens.eq(opens & ~takes_int8),
@@ -135,20 +131,14 @@ class VectorUnit(wiring.Component):
         m.d.sync += storing.eq(0)
         with m.If(received | elements.taken):
             m.d.sync += [position.eq(Mux(last, 0, following)), last.eq(Mux(last, end == 0, following == end))]
-        with m.If(received):
-            m.d.sync += [remaining.eq(remaining - 1), pauses.eq(remaining == 2)]
-            with m.If(last):
-                m.d.sync += [receiving.eq(0), storing.eq(~int8), listing.eq(int8)]
-            with m.Elif(pauses):
-                m.d.sync += receiving.eq(0)
+        with m.If(received & last):
+            m.d.sync += [storing.eq(~int8), listing.eq(int8)]
         with m.If(storing):  # the last element
             m.d.sync += reading.eq(1)
         with m.If(elements.taken & last):
             m.d.sync += [reading.eq(0), listing.eq(1)]
         with m.If(builder.done):
             m.d.sync += [self.ready.bit_select(builder.o_write.slot, 1).eq(1), listing.eq(0)]
-        with m.If(self.start):
-            m.d.sync += [receiving.eq(1), remaining.eq(self.count), pauses.eq(self.count == 1)]
         with m.If(opens):
             m.d.sync += [position.eq(0), last.eq(self.length == 1), end.eq(self.length - 1),
                          int8.eq(takes_int8)]

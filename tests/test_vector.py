@@ -44,8 +44,7 @@ class Host:
     async def piece(self, ctx, y, *, live, flags=0, slot=0, offset=0, count=None, stall=0.0):
         """Send a piece of ``y``. Returns the cycle from its start in which its last byte was taken."""
         count = len(y) - offset if count is None else count
-        await self.pulse(ctx, start=1, slot=slot, flags=flags, length=len(y), live=live, opens=offset == 0,
-                         count=count)
+        await self.pulse(ctx, start=1, slot=slot, flags=flags, length=len(y), live=live, opens=offset == 0)
         part = y[offset:offset + count].astype(np.int8 if flags & Flags.INT8 else "<i4").tobytes()
         return 1 + (await put(ctx, self.unit.i, part, stall=stall))[-1]
 
@@ -170,12 +169,12 @@ def test_clear(flags, serial):
         for cycles in range(0, vector_cycles(host.config, 7, 7, flags) - 1, 3):
             await host.piece(ctx, y[:1], live=1, flags=Flags.INT8, slot=1)
             await host.idle(ctx)
-            await host.pulse(ctx, start=1, opens=1, flags=flags, length=7, live=7, count=7)
+            await host.pulse(ctx, start=1, opens=1, flags=flags, length=7, live=7)
             ctx.set(host.unit.i.valid, 1)
             for _ in range(cycles):
                 await ctx.tick()
             ctx.set(host.unit.i.valid, 0)
-            assert ctx.get(host.unit.busy) and ctx.get(host.unit.ready) == 0b10
+            assert ctx.get(host.unit.ready) == 0b10
             await host.pulse(ctx, clear=1)
             assert not ctx.get(host.unit.busy) and not ctx.get(host.unit.ready) and not ctx.get(host.unit.expected)
             await host.piece(ctx, y[:5], live=5, flags=flags)
