@@ -169,7 +169,7 @@ def layer_cycles(placed, config, x, *, skip=True, int8=False):  # int8 [n] -> {c
     packed, chunks = placed
     beats = list_size(x[packed.columns], config.banks, packed.live, skip).beats
     return {"issue": packed.blocks * beats, "flush": len(chunks) * flush_cycles(config),
-            "vector": listing_cycles(packed.shape[1], int8)}
+            "vector": listing_cycles(config, packed.shape[1], int8)}
 
 
 def _load_cycles(placed, config, memory, clock, runs):

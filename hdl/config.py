@@ -38,6 +38,8 @@ class Config:
     stack : int
         Tiles side by side: they share a memory, their words being one of its own, and get an activation in the same
         cycle. Divides ``tiles``.
+    serial : bool
+        int32 vectors are quantised an element in 11 cycles, with less logic; else an element a cycle.
     single_port : bool
         Weights lie in memories with one port, in the byte code, and are only written while nothing runs.
     """
@@ -50,6 +52,7 @@ class Config:
     blocks: int
     slots: int = 2
     stack: int = 1
+    serial: bool = False
     single_port: bool = False
 
     def __post_init__(self):
@@ -114,6 +117,7 @@ PRESETS = {config.name: config for config in (
     Config(name="16x40", banks=16, tiles=8, depth=2048, columns=512, blocks=32),
     Config(name="16x50", banks=16, tiles=10, depth=2048, columns=8192, blocks=102),
     Config(name="24x120", banks=24, tiles=24, depth=512, columns=1024, blocks=102, stack=4),
-    Config(name="4x10-spram", banks=4, tiles=2, depth=16384, columns=512, blocks=102, stack=2, single_port=True),
+    Config(name="4x10-spram", banks=4, tiles=2, depth=16384, columns=512, blocks=102, stack=2, serial=True,
+           single_port=True),
     Config(name="16x20-deep", banks=16, tiles=4, depth=32768, columns=32768, blocks=1024),
 )}

@@ -54,8 +54,6 @@ class Executor(wiring.Component):
         tells how many elements live.
     vector_opens : Out(1)
         It is the first.
-    vector_count : Out
-        Elements of that piece.
     vector_busy, vector_expected : In
         Of the VectorUnit.
     o_vector : Out(stream.Signature(8))
@@ -92,7 +90,6 @@ class Executor(wiring.Component):
             "o_weights": Out(stream.Signature(8)),
             "vector_start": Out(1),
             "vector_opens": Out(1),
-            "vector_count": Out(range(config.columns + 1)),
             "vector_busy": In(1),
             "vector_expected": In(range(config.columns + 1)),
             "o_vector": Out(stream.Signature(8)),
@@ -213,7 +210,6 @@ class Executor(wiring.Component):
             self.registers_start.eq(does[Action.READ] & carry),
             self.load_start.eq(does[Action.LOAD]),
             self.vector_start.eq(does[Action.VECTOR]),
-            self.vector_count.eq(Mux((self.flags & Flags.INT8).any(), total, total >> 2)),
             self.results_start.eq(does[Action.RESULTS]),
             self.result.eq(five_times),
             self.run_write.base.eq(does[Action.BASE]),

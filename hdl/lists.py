@@ -1,7 +1,7 @@
 """Activation lists: what each bank of the array multiplies, beat by beat."""
 
 from amaranth import *
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import TRITS
@@ -86,66 +86,56 @@ class ListBuilder(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         banks, built = self.config.banks, self.built
-        # An asynchronous read sees the write of the cycle before: a bank may come every cycle.
-        m.submodules.counts = counts = memory.Memory(shape=range(self.config.list_depth + 1), depth=banks, init=[])
-        count_read, count_write = counts.read_port(domain="comb"), counts.write_port()
+        counts = [Signal(range(self.config.list_depth + 1), name=f"count_{place}", reset_less=True)
+                  for place in range(banks)]  # entries of each bank, the one of the next element first
 
         clearing, appending = Signal(), Signal()
         skip = Signal(reset_less=True)
         left = Signal.like(self.length, reset_less=True)  # columns after this one
-        # Live columns after this one, -1 where it is dead; while clearing it is the first that the lists up to the next
-        # address cannot hold.
+        # Live columns after this one, -1 where it is dead; while clearing it is the first of the next address.
         after = Signal(range(-self.config.columns - banks * (TRITS + 2), self.config.columns), reset_less=True)
         live = Signal.like(after, reset_less=True)  # at the first column
         cleared = Signal(reset_less=True)
         index = Signal(range(self.config.list_depth), reset_less=True)
-        bank = Signal(range(banks), reset_less=True)
         select = Signal(banks, reset_less=True)
         alive, final = ~after[-1], left == 0
         zero = self.i.payload == 0
         judged = Signal()  # the element of the cycle before, of which all is known but its place in the list
-        counted = Signal()  # and the one before that, with that place
-        m.d.comb += [self.busy.eq(clearing | appending | judged | counted), self.i.ready.eq(appending)]
+        wrote, ended = Signal(), Signal()  # an entry, the last element
+        m.d.comb += [self.busy.eq(clearing | appending | judged | ended), self.i.ready.eq(appending)]
         value, place = Signal.like(self.i.payload, reset_less=True), Signal.like(index, reset_less=True)
-        where, chosen = Signal.like(bank, reset_less=True), Signal.like(select, reset_less=True)
+        chosen = Signal.like(select, reset_less=True)
         entry, active, skipped, opens, ends = (Signal(name=name, reset_less=True) for name in (
             "entry", "active", "skipped", "opens", "ends"))
         m.d.sync += [
-            judged.eq(appending & self.i.valid), value.eq(self.i.payload), place.eq(index), where.eq(bank),
+            judged.eq(appending & self.i.valid), value.eq(self.i.payload), place.eq(index),
             chosen.eq(select), entry.eq(alive & ~(skip & zero)), active.eq(alive & ~zero),
             skipped.eq(alive & skip & zero), opens.eq(index == 0), ends.eq(final),
         ]
 
-        count = Signal.like(count_read.data)
-        next_count = Signal.like(count)
-        m.d.comb += [
-            count_read.addr.eq(where),
-            count.eq(Mux(opens, 0, count_read.data)),
-            next_count.eq(count + entry),
-            count_write.addr.eq(where),
-            count_write.data.eq(next_count),
-            count_write.en.eq(judged),
-        ]
-        before, after_it, ended = Signal.like(count, reset_less=True), Signal.like(count, reset_less=True), Signal()
-        m.d.sync += [counted.eq(judged), before.eq(count), after_it.eq(next_count), ended.eq(judged & ends),
-                     self.done.eq(ended)]
+        count, next_count = Signal.like(counts[0]), Signal.like(counts[0])
+        m.d.comb += [count.eq(Mux(opens, 0, counts[0])), next_count.eq(count + entry)]
+        with m.If(judged):
+            m.d.sync += Cat(counts).eq(Cat(counts[1:], next_count))
+        m.d.sync += [wrote.eq(judged & entry), ended.eq(judged & ends), self.done.eq(ended)]
         # Counts grow by one: the first to pass the longest is the longest.
-        with m.If(counted & (before == built.beats)):
-            m.d.sync += built.beats.eq(after_it)
+        with m.If(wrote & (self.o_write.address == built.beats)):
+            m.d.sync += built.beats.eq(built.beats + 1)
 
+        with m.If(clearing | appending & self.i.valid):
+            m.d.sync += after.eq(after - Mux(clearing, banks, 1))
         m.d.sync += self.o_write.select.eq(0)
         with m.If(clearing):
             m.d.sync += [
                 self.o_write.select.eq(-1), self.o_write.address.eq(index),
                 self.o_write.index.eq(0), self.o_write.value.eq(0),
-                after.eq(after - banks), index.eq(index + 1), cleared.eq(~alive & (index >= TRITS - 2)),
+                index.eq(index + 1),
+                cleared.eq((after[-1] | (after[:-1] < 2 * banks)) & (index >= TRITS - 2)),
             ]
             with m.If(cleared):
                 m.d.sync += [clearing.eq(0), appending.eq(1), after.eq(live), index.eq(0), cleared.eq(0)]
         with m.Elif(appending & self.i.valid):
-            m.d.sync += [after.eq(after - 1), left.eq(left - 1), bank.eq(bank + 1), select.eq(select.rotate_left(1))]
-            with m.If(select[-1]):
-                m.d.sync += [bank.eq(0), index.eq(index + 1)]
+            m.d.sync += [left.eq(left - 1), select.eq(select.rotate_left(1)), index.eq(index + select[-1])]
             with m.If(final):
                 m.d.sync += appending.eq(0)
         with m.If(judged):
@@ -160,10 +150,10 @@ class ListBuilder(wiring.Component):
 
         with m.If(self.start):
             m.d.sync += [
-                clearing.eq(1), cleared.eq(0), appending.eq(0), judged.eq(0), counted.eq(0), ended.eq(0),
+                clearing.eq(1), cleared.eq(0), appending.eq(0), judged.eq(0), wrote.eq(0), ended.eq(0),
                 self.done.eq(0), self.o_write.select.eq(0),
                 self.o_write.slot.eq(self.slot), skip.eq(self.skip), live.eq(self.live - 1), left.eq(self.length - 1),
-                after.eq(self.live - 1 - 2 * banks), index.eq(0), bank.eq(0), select.eq(1),
+                after.eq(self.live - 1), index.eq(0), select.eq(1),
                 built.eq(0), built.beats.eq(TRITS),
             ]
         return m

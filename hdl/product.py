@@ -10,7 +10,7 @@ from .config import ACCUMULATOR_BITS
 from .memory import BlockMemory, SinglePortMemory
 
 
-__all__ = ["Accumulator", "AccumulatorSignature", "PORTABLE", "Product", "ProductSignature", "Technology",
+__all__ = ["Accumulator", "AccumulatorSignature", "FoldedAdd", "PORTABLE", "Product", "ProductSignature", "Technology",
            "sum_width"]
 
 
@@ -125,10 +125,31 @@ class Accumulator(wiring.Component):
         return m
 
 
+class FoldedAdd(wiring.Component):
+    """o = (first ? 0 : total) + (flip ? ~i : i), modulo 2 ** width. Combinational.
+
+    Members
+    -------
+    total, i : In(signed(width))
+    first, flip : In(1)
+    o : Out(signed(width))
+    """
+
+    def __init__(self, *, width):
+        super().__init__({"total": In(signed(width)), "i": In(signed(width)), "first": In(1), "flip": In(1),
+                          "o": Out(signed(width))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.o.eq(Mux(self.first, 0, self.total) + Mux(self.flip, ~self.i, self.i))
+        return m
+
+
 class Technology(NamedTuple):
     """The components that are written once more for a device where that pays."""
     product: type = Product
     accumulator: type = Accumulator
+    folded_add: type = FoldedAdd
     memory: type = BlockMemory
     single_port_memory: type = SinglePortMemory
 

@@ -1,17 +1,17 @@
 """Exact absmax quantisation of int32 vectors to int8, golden.quantiser.absmax_quantise."""
 
-from itertools import pairwise
-
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .product import PORTABLE
 
-__all__ = ["Absmax", "QUANTISER_LATENCY", "Quantiser"]
+
+__all__ = ["Absmax", "DIGITS", "QUANTISER_LATENCY", "Quantiser"]
 
 
 DIGITS = 7  # of a quotient of at most 127
-QUANTISER_LATENCY = DIGITS + 4  # the magnitude, its multiple of 127, the digits, the rounding, the sign
+QUANTISER_LATENCY = DIGITS + 4  # the multiple of 127, the digits, the half, the rounding, the sign
 
 
 def _less(a, b):
@@ -64,6 +64,10 @@ class Quantiser(wiring.Component):
     One element a cycle; 11 cycles (``QUANTISER_LATENCY``) from an element to its result when the output is never
     stalled. A stalled result stops the whole pipeline. Results are from -127 to 127, and 0 where m = 0.
 
+    Parameters
+    ----------
+    technology : Technology
+
     Members
     -------
     i : In(stream.Signature(signed(32)))
@@ -77,13 +81,37 @@ class Quantiser(wiring.Component):
     absmax: In(32)
     o: Out(stream.Signature(signed(8)))
 
+    def __init__(self, technology=PORTABLE):
+        self.technology = technology
+        super().__init__()
+
+    def _divide(self, m, advance, stage):
+        """A step of a division that does not restore: r becomes 2 r - m or, where it is negative, 2 r + m.
+
+        r - m is ~(~r + m): r is carried as it is or inverted, and m only ever added.
+        """
+        m.submodules += (add := self.technology.folded_add(width=len(stage.remainder)))
+        after, digit = Signal.like(stage, reset_less=True), ~(stage.remainder[-1] ^ stage.inverted)
+        m.d.comb += [
+            add.total.eq(self.absmax),
+            add.i.eq(Cat(stage.digits[-1] ^ stage.sign ^ stage.inverted, stage.remainder)),
+            add.flip.eq(~stage.remainder[-1]),
+        ]
+        with m.If(advance):
+            m.d.sync += [
+                after.remainder.eq(add.o),
+                after.inverted.eq(digit),
+                after.digits.eq(Cat(digit, stage.digits[:-1])),
+                after.sign.eq(stage.sign),
+            ]
+        return after
+
     def elaborate(self, platform):
         m = Module()
         # 127 |y| < 128 m, thus its upper part starts as a remainder below m <= 2 ** 31; each stage replaces a lower
-        # bit by a digit of the quotient.
-        layout = data.StructLayout({"digits": DIGITS, "remainder": 31, "sign": 1})
-        stages = [Signal(layout, name=f"stage_{index}", reset_less=True) for index in range(DIGITS + 1)]
-        below, negative = Signal(31, reset_less=True), Signal(reset_less=True)
+        # bit, inverted where y is negative, by a digit of the quotient, 1 or -1: the odd one next to 254 |y| / m.
+        layout = data.StructLayout({"digits": DIGITS + 1, "remainder": 32, "inverted": 1, "sign": 1})
+        stage, negative = Signal(layout, reset_less=True), self.i.payload[-1]
         quotient = Signal(DIGITS, reset_less=True)
         up, sign = Signal(reset_less=True), Signal(reset_less=True)
         valid = Signal(QUANTISER_LATENCY)
@@ -93,27 +121,21 @@ class Quantiser(wiring.Component):
         with m.If(advance):
             m.d.sync += valid.eq(Cat(self.i.valid, valid[:-1]))
 
-            m.d.sync += [below.eq(_magnitude_below(self.i.payload)), negative.eq(self.i.payload[-1])]
+            # 128 y - y, less one where y is negative: 127 |y| or its inverse.
+            multiple = Cat(C(0, DIGITS + 1), self.i.payload).as_signed() - Cat(negative, self.i.payload).as_signed()
             m.d.sync += [
-                # 128 |y| - |y|: with |y| = below + negative, the 127 * negative fill the bits under 128 * below.
-                Cat(stages[0].digits, stages[0].remainder).eq(Cat(negative.replicate(DIGITS), below) - below),
-                stages[0].sign.eq(negative),
+                Cat(stage.digits, stage.remainder).eq(Cat(negative, multiple[1:])),
+                stage.inverted.eq(negative),
+                stage.sign.eq(negative),
             ]
-
-            for before, after in pairwise(stages):
-                dividend = Cat(before.digits[-1], before.remainder)
-                difference = dividend - self.absmax
-                m.d.sync += [
-                    after.digits.eq(Cat(~difference[-1], before.digits[:-1])),
-                    after.remainder.eq(Mux(difference[-1], dividend, difference)),
-                    after.sign.eq(before.sign),
-                ]
-
+        for _ in range(DIGITS + 1):
+            stage = self._divide(m, advance, stage)
+        with m.If(advance):
             m.d.sync += [
-                # 2 r > m, or 2 r = m and the quotient is odd
-                up.eq(_less(self.absmax, Cat(stages[-1].digits[0], stages[-1].remainder))),
-                quotient.eq(stages[-1].digits),
-                sign.eq(stages[-1].sign),
+                # What remains is positive, or 0 and the quotient, rounded down, odd: its last digit is ``inverted``.
+                up.eq(Mux(stage.inverted, stage.remainder[-1], ~stage.remainder[-1] & stage.remainder.any())),
+                quotient.eq(stage.digits),
+                sign.eq(stage.sign),
             ]
 
             # m = 0 gives 127 and up, whose 128 is cut to 0.

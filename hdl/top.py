@@ -94,7 +94,6 @@ class Top(wiring.Component):
             vector.clear.eq(executor.clear),
             vector.start.eq(executor.vector_start),
             vector.opens.eq(executor.vector_opens),
-            vector.count.eq(executor.vector_count),
             vector.slot.eq(executor.slot),
             vector.flags.eq(executor.flags),
             vector.length.eq(executor.word),

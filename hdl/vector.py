@@ -4,96 +4,13 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .elements import Elements, SerialElements
 from .lists import ListBuilder, ListState, ListWriteLayout
-from .memory import BLOCK_LATENCY
 from .product import PORTABLE
-from .quantiser import QUANTISER_LATENCY, Absmax, Quantiser
 from .registers import Flags
-from .stage import Stage
 
 
-__all__ = ["ELEMENT_LATENCY", "Elements", "VectorUnit"]
-
-
-ELEMENT_BYTES = 4
-ELEMENT_LATENCY = BLOCK_LATENCY + QUANTISER_LATENCY
-
-
-class Elements(wiring.Component):
-    """Stores the int32 elements of a vector, then quantises them, golden.quantiser.absmax_quantise.
-
-    A byte a cycle in, an element a cycle out, 13 cycles (``ELEMENT_LATENCY``) from ``read`` to the result. Reading may
-    begin two cycles after the last byte.
-
-    Parameters
-    ----------
-    config : Config
-
-    Members
-    -------
-    start : In(1)
-        Elements follow.
-    opens : In(1)
-        They are those of a new vector.
-    i : In(stream.Signature(8, always_ready=True))
-        Bytes, little-endian.
-    element : Out(1)
-        An element is complete with the byte of this cycle, and stored at ``position``. Combinational.
-    read : In(1)
-        Quantise the element at ``position``.
-    position : In(range(config.columns + 1))
-    absmax : Out(32)
-        Largest magnitude of the vector.
-    o : Out(stream.Signature(signed(8), always_ready=True))
-    """
-
-    def __init__(self, config, technology=PORTABLE):
-        self.config, self.technology = config, technology
-        super().__init__({
-            "start": In(1),
-            "opens": In(1),
-            "i": In(stream.Signature(8, always_ready=True)),
-            "element": Out(1),
-            "read": In(1),
-            "position": In(range(config.columns + 1)),
-            "absmax": Out(32),
-            "o": Out(stream.Signature(signed(8), always_ready=True)),
-        })
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.absmax = absmax = Absmax()
-        m.submodules.storage = storage = self.technology.memory(
-            depth=self.config.columns, width=8 * ELEMENT_BYTES)
-        m.submodules.quantiser = quantiser = Quantiser()
-
-        word, byte = Signal(8 * ELEMENT_BYTES, reset_less=True), Signal(range(ELEMENT_BYTES), reset_less=True)
-        shifted = Cat(word[8:], self.i.payload)
-        with m.If(self.i.valid):
-            m.d.comb += self.element.eq(byte == ELEMENT_BYTES - 1)
-            m.d.sync += [word.eq(shifted), byte.eq(byte + 1)]
-        with m.If(self.start):
-            m.d.sync += byte.eq(0)
-
-        complete, fetched = Signal(), Signal(BLOCK_LATENCY)
-        place = Signal(range(self.config.columns), reset_less=True)
-        m.d.sync += [complete.eq(self.element), place.eq(self.position), fetched.eq(Cat(self.read, fetched[:-1]))]
-        m.d.comb += [
-            absmax.clear.eq(self.opens),
-            absmax.valid.eq(complete),
-            absmax.value.eq(word),
-            self.absmax.eq(absmax.absmax),
-            storage.write_enable.eq(complete),
-            storage.write_address.eq(place),
-            storage.write_data.eq(word),
-            storage.read_enable.eq(self.read),
-            storage.read_address.eq(self.position),
-            quantiser.i.valid.eq(fetched[-1]),
-            quantiser.i.payload.eq(storage.read_data),
-            quantiser.absmax.eq(absmax.absmax),
-        ]
-        wiring.connect(m, wiring.flipped(self.o), quantiser.o)
-        return m
+__all__ = ["VectorUnit"]
 
 
 class VectorUnit(wiring.Component):
@@ -101,14 +18,16 @@ class VectorUnit(wiring.Component):
 
     A vector comes in one or more pieces, each announced by ``start``; one with ``opens`` is the first, and abandons a
     vector that is open. One byte a cycle is taken, except that int8 elements wait while the list memories are cleared,
-    which begins at opening. int32 elements are little-endian; once the last is there, one a cycle is quantised.
+    which begins at opening. int32 elements are little-endian; once the last is there, one a cycle is quantised, or one
+    in 11 cycles where ``config.serial``.
 
-    The list is ready 5 cycles after the last byte of int8 elements is taken, and length + 20 after the last byte of
-    int32 elements. From ``start`` of a vector of one piece, with bytes always there, it is
-    max(ceil(live / banks), 5) + length + 5 and 5 * length + 20 cycles: sim.cycles.vector_cycles.
+    The list is ready 4 cycles after the last byte of int8 elements is taken, and length + 19 after the last byte of
+    int32 elements, or 11 * length + 13. From ``start`` of a vector of one piece, with bytes always there, it is
+    max(ceil(live / banks), 5) + length + 4 and 5 * length + 19, or 15 * length + 13, cycles:
+    sim.cycles.vector_cycles.
 
     The caller keeps to the following: a piece opens a vector or goes on at ``expected``, no piece goes beyond
-    ``length <= config.columns``, ``live <= length``, ``count`` is not 0, and nothing is started while ``busy``. A list
+    ``length <= config.columns``, which is not 0, ``live <= length``, and nothing is started while ``busy``. A list
     that is read by the array must not be opened.
 
     Parameters
@@ -120,17 +39,15 @@ class VectorUnit(wiring.Component):
     clear : In(1)
         Pulse: abandon what is running, forget all lists; idle in the next cycle.
     start : In(1)
-        A piece follows on ``i``, of which the next six tell.
+        A piece follows on ``i``, of which the next five tell.
     opens : In(1)
         It is the first of a vector.
     slot, flags, length, live : In
         As in VECTOR; looked at when a vector is opened only.
-    count : In(range(config.columns + 1))
-        Number of elements.
     i : In(stream.Signature(8))
-        Bytes of the elements of a piece; none are taken but between pieces' starts and ends.
+        Bytes of the elements of a piece; there are none but after its start.
     busy : Out(1)
-        A piece is being received, or a vector quantised or listed.
+        Bytes that were taken are being stored, or a vector is quantised or listed.
     expected : Out(range(config.columns + 1))
         While not busy, offset at which the open vector continues, 0 where none is open.
     ready : Out(config.slots)
@@ -160,7 +77,6 @@ class VectorUnit(wiring.Component):
             "flags": In(8),
             "length": In(columns),
             "live": In(columns),
-            "count": In(columns),
             "i": In(stream.Signature(8)),
             "busy": Out(1),
             "expected": Out(columns),
@@ -176,26 +92,24 @@ class VectorUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.elements = elements = Elements(self.config, self.technology)
+        kind = SerialElements if self.config.serial else Elements
+        m.submodules.elements = elements = kind(self.config, self.technology)
         m.submodules.builder = builder = ListBuilder(self.config)
 
         opens = self.start & self.opens
         takes_int8, skip = (self.flags & Flags.INT8).any(), (self.flags & Flags.SKIP).any()
-        int8, last, pauses = Signal(reset_less=True), Signal(), Signal()  # the element ends the vector, the piece
-        end, before_end = (Signal.like(self.length, name=name, reset_less=True) for name in ("end", "before_end"))
-        remaining = Signal.like(self.count, reset_less=True)
+        int8, last = Signal(reset_less=True), Signal()  # the element ends the vector
+        end = Signal.like(self.length, reset_less=True)
         position = self.expected  # of the element that is received, and then again that is read
-        receiving, storing, reading, listing, received = Signal(), Signal(), Signal(), Signal(), Signal()
+        storing, reading, listing, received = Signal(), Signal(), Signal(), Signal()
 
-        m.submodules.listed = listed = Stage(signed(8))
-        wiring.connect(m, listed.o, builder.i)
         taken, took, came = self.i.valid & self.i.ready, Signal(), Signal()  # took, came: the cycle before, of the kind
         byte = Signal.like(self.i.payload, reset_less=True)
         m.d.sync += [took.eq(taken & int8), came.eq(taken & ~int8), byte.eq(self.i.payload)]
         m.d.comb += [
-            self.busy.eq(receiving | self.listing),
+            self.busy.eq(took | came | self.listing),
             self.listing.eq(storing | reading | listing),
-            self.i.ready.eq(receiving & listed.i.ready & (~int8 | builder.i.ready)),
+            self.i.ready.eq(~int8 | builder.i.ready),
             received.eq(took | elements.element),
             elements.start.eq(self.start),
             elements.opens.eq(opens & ~takes_int8),
@@ -209,30 +123,25 @@ class VectorUnit(wiring.Component):
             builder.live.eq(self.live),
             builder.length.eq(self.length),
             # Clearing, begun at opening, has ended before the first result: those always find the builder ready.
-            listed.i.valid.eq(Mux(int8, taken, elements.o.valid)),
-            listed.i.payload.eq(Mux(int8, self.i.payload, elements.o.payload)),
+            builder.i.valid.eq(Mux(int8, taken, elements.o.valid)),
+            builder.i.payload.eq(Mux(int8, self.i.payload, elements.o.payload)),
         ]
 
-        m.d.sync += [last.eq(position == end), storing.eq(0)]
-        with m.If(received | reading):
-            m.d.sync += [position.eq(Mux(last, 0, position + 1)), last.eq(Mux(last, end == 0, position == before_end))]
-        with m.If(received):
-            m.d.sync += [remaining.eq(remaining - 1), pauses.eq(remaining == 2)]
-            with m.If(last):
-                m.d.sync += [receiving.eq(0), storing.eq(~int8), listing.eq(int8)]
-            with m.Elif(pauses):
-                m.d.sync += receiving.eq(0)
+        following = (position + 1)[:len(position)]
+        m.d.sync += storing.eq(0)
+        with m.If(received | elements.taken):
+            m.d.sync += [position.eq(Mux(last, 0, following)), last.eq(Mux(last, end == 0, following == end))]
+        with m.If(received & last):
+            m.d.sync += [storing.eq(~int8), listing.eq(int8)]
         with m.If(storing):  # the last element
             m.d.sync += reading.eq(1)
-        with m.If(reading & last):
+        with m.If(elements.taken & last):
             m.d.sync += [reading.eq(0), listing.eq(1)]
         with m.If(builder.done):
             m.d.sync += [self.ready.bit_select(builder.o_write.slot, 1).eq(1), listing.eq(0)]
-        with m.If(self.start):
-            m.d.sync += [receiving.eq(1), remaining.eq(self.count), pauses.eq(self.count == 1)]
         with m.If(opens):
             m.d.sync += [position.eq(0), last.eq(self.length == 1), end.eq(self.length - 1),
-                         before_end.eq(self.length - 2), int8.eq(takes_int8)]
+                         int8.eq(takes_int8)]
             m.d.sync += self.ready.bit_select(self.slot, 1).eq(0)
 
         lists = [Signal.like(self.list, name=f"list_{slot}", reset_less=True) for slot in range(self.config.slots)]

@@ -15,10 +15,11 @@ __all__ = ["ListSize", "array_cycles", "clear_cycles", "flush_cycles", "issue_la
            "multiply_cycles", "padded_lists", "result_cycles", "vector_cycles"]
 
 
-# The last byte is held for a cycle and its element stored in one, then the first element is read in two cycles,
-# quantised in eleven and held in one: the magnitude, its multiple of 127, seven digits, the rounding, the sign.
-HELD = 1
-QUANTISE = 1 + 1 + 2 + 11 + HELD
+# The last byte is held for a cycle and its element stored in one, then the first element is read in two cycles and
+# quantised in eleven: its multiple of 127, seven digits and one more, the rounding, the sign. Over one adder each takes
+# eleven, and nine pass before the first.
+QUANTISE = 1 + 1 + 2 + 11
+SERIAL, SERIAL_QUANTISE = 11, 9  # of each element; and once
 LISTING = 4  # an element is judged, counted, written and compared
 
 
@@ -56,19 +57,24 @@ def clear_cycles(live, banks):
     return max(ceil(live / banks), TRITS)
 
 
-def vector_cycles(length, live, banks, int8):
+def quantise_cycles(config, length):
+    """Cycles from the last byte of int32 elements to the last quantised element."""
+    return SERIAL * length + SERIAL_QUANTISE if config.serial else length + QUANTISE
+
+
+def vector_cycles(config, length, live, int8):
     """Cycles of hdl.vector.VectorUnit from start to ready, for a vector of one piece whose bytes are always there.
 
     The lists are cleared while int32 elements are received, and these are then read back.
     """
     if int8:
-        return clear_cycles(live, banks) + length + HELD + LISTING
-    return 4 * length + length + QUANTISE + LISTING
+        return clear_cycles(live, config.banks) + length + LISTING
+    return 4 * length + quantise_cycles(config, length) + LISTING
 
 
-def listing_cycles(length, int8):
+def listing_cycles(config, length, int8):
     """Cycles in which hdl.vector.VectorUnit quantises and lists a vector that has arrived."""
-    return LISTING - 1 if int8 else length + QUANTISE + LISTING - 2
+    return (0 if int8 else quantise_cycles(config, length)) + LISTING - 2
 
 
 def flush_cycles(config):
@@ -109,4 +115,4 @@ def array_cycles(config, placed, x, skip=True):  # Placed, int8 [n] -> cycles
 def multiply_cycles(config, placed, y, skip=True):  # Placed, int32 [n] -> cycles
     """Cycles of the vector unit and the array for a vector that is quantised on chip."""
     q, _ = absmax_quantise(y)
-    return listing_cycles(len(y), int8=False) + array_cycles(config, placed, q, skip)
+    return listing_cycles(config, len(y), int8=False) + array_cycles(config, placed, q, skip)

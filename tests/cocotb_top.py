@@ -563,7 +563,7 @@ async def counts(dut):
     for int8, skip, live, most in itertools.product((False, True), (False, True), (n, n // 2), (None, 1 + n // 3)):
         y = activations(numbers, n, int8=int8, zeros=0.5)
         q = bench.list(1, y, live, int8=int8, skip=skip, most=most)
-        await growth(CYCLES_VECTOR=listing_cycles(n, int8), CYCLES_LOAD=0, CYCLES_ISSUE=0, CYCLES_FLUSH=0)
+        await growth(CYCLES_VECTOR=listing_cycles(CONFIG, n, int8), CYCLES_LOAD=0, CYCLES_ISSUE=0, CYCLES_FLUSH=0)
         assert int8 or before[Register.ABSMAX] == np.abs(y).max()
         assert before[Register.BEATS] == list_size(q, CONFIG.banks, live, skip).beats
         bench.run(1, 3, words, 3, 2)
@@ -582,7 +582,7 @@ async def counts(dut):
         bench.load(4 * words, ternary(numbers, (9, CONFIG.banks, CONFIG.tiles, TRITS), 0.3))
         bench.send(Kind.WAIT)
     last = await growth()
-    assert last[Register.CYCLES_VECTOR] <= 3 * listing_cycles(n, False)
+    assert last[Register.CYCLES_VECTOR] <= 3 * listing_cycles(CONFIG, n, False)
     assert last[Register.CYCLES_LOAD] <= 27 * WORD_BYTES
 
 

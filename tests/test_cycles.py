@@ -34,9 +34,9 @@ def test_cycles(device, rows, n):
             assert (product.accumulators == matvec(w, x)).all()
             assert (product.counters["CYCLES_ISSUE"] + product.counters["CYCLES_FLUSH"]
                     == array_cycles(device.config, placed, x, skip))
-            assert product.counters["CYCLES_VECTOR"] == listing_cycles(n, int8=True)
+            assert product.counters["CYCLES_VECTOR"] == listing_cycles(device.config, n, int8=True)
     y = rng.integers(-1000, 1000, n)
     counters = device.multiply(placed, y, quantise=True).counters
-    assert counters["CYCLES_VECTOR"] == listing_cycles(n, int8=False)
+    assert counters["CYCLES_VECTOR"] == listing_cycles(device.config, n, int8=False)
     assert (counters["CYCLES_ISSUE"] + counters["CYCLES_FLUSH"] + counters["CYCLES_VECTOR"]
             == multiply_cycles(device.config, placed, y))

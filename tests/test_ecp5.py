@@ -27,6 +27,22 @@ class MaskedAddMiter(wiring.Component):
         return m
 
 
+class FoldedAddMiter(wiring.Component):
+    def __init__(self, width):
+        self.width = width
+        super().__init__({"total": In(signed(width)), "i": In(signed(width)), "first": In(1), "flip": In(1),
+                          "ok": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.twin = twin = portable.FoldedAdd(width=self.width)
+        m.submodules.add = add = ecp5.FoldedAdd(width=self.width)
+        for component in (twin, add):
+            m.d.comb += [getattr(component, name).eq(getattr(self, name)) for name in ("total", "i", "first", "flip")]
+        m.d.comb += self.ok.eq(twin.o == add.o)
+        return m
+
+
 class ProductMiter(wiring.Component):
     """The ECP5's sum is the portable one, inverted where the sign of the product's weight was set."""
 
@@ -86,8 +102,9 @@ def prove(miter, folder):
                           capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("miter, size", [(MaskedAddMiter, 9), (MaskedAddMiter, 13), (ProductMiter, 0),
-                                         (ProductMiter, 1), (ProductMiter, 15), (AccumulatorMiter, 16)])
+@pytest.mark.parametrize("miter, size", [(MaskedAddMiter, 9), (MaskedAddMiter, 13), (FoldedAddMiter, 9),
+                                         (FoldedAddMiter, 32), (ProductMiter, 0), (ProductMiter, 1),
+                                         (ProductMiter, 15), (AccumulatorMiter, 16)])
 def test_equals_twin(miter, size, tmp_path):
     result = prove(miter(size), tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -147,7 +147,7 @@ class Machine:
                 done, sent["weights"] = [("load_start", arguments["address"])], data
             case Kind.VECTOR:
                 count = len(data) // (1 if arguments["flags"] & Flags.INT8 else 4)
-                done, sent["vector"] = [("vector_start", not arguments["offset"], count,
+                done, sent["vector"] = [("vector_start", not arguments["offset"],
                                          *(arguments[name] for name in OPENED))], data
                 self.opened = tuple(arguments[name] for name in OPENED)
                 self.expected = (arguments["offset"] + count) % arguments["length"]
@@ -215,10 +215,10 @@ class Bench:
                 return name, word
             case "vector_start":
                 self.left, self.busy = len(frame) - 5 - argument_bytes(Kind.VECTOR), self.rng.randrange(1, 60)
-                count = ctx.get(executor.vector_count)
+                count = self.left // (1 if arguments["flags"] & Flags.INT8 else 4)
                 self.expected = (arguments["offset"] + count) % arguments["length"]
-                return (name, bool(ctx.get(executor.vector_opens)), count, ctx.get(executor.slot),
-                        ctx.get(executor.flags), word, factor)
+                return (name, bool(ctx.get(executor.vector_opens)), ctx.get(executor.slot), ctx.get(executor.flags),
+                        word, factor)
             case "results_start":
                 assert self.pending == 0
                 self.results.extend(answer_bytes(number, arguments["count"] * BLOCK))

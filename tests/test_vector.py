@@ -15,9 +15,9 @@ COLUMNS = 24
 class Host:
     """Sends vectors to a VectorUnit, and holds the list memories of its array."""
 
-    def __init__(self, banks):
+    def __init__(self, banks, serial=False):
         self.banks = banks
-        self.config = Config(name="test", banks=banks, tiles=1, depth=64, columns=COLUMNS, blocks=1)
+        self.config = Config(name="test", banks=banks, tiles=1, depth=64, columns=COLUMNS, blocks=1, serial=serial)
         self.unit = VectorUnit(self.config)
         self.memory = np.full((self.config.slots, banks, self.config.list_depth, 2), 99)
         self.ended = False
@@ -44,8 +44,7 @@ class Host:
     async def piece(self, ctx, y, *, live, flags=0, slot=0, offset=0, count=None, stall=0.0):
         """Send a piece of ``y``. Returns the cycle from its start in which its last byte was taken."""
         count = len(y) - offset if count is None else count
-        await self.pulse(ctx, start=1, slot=slot, flags=flags, length=len(y), live=live, opens=offset == 0,
-                         count=count)
+        await self.pulse(ctx, start=1, slot=slot, flags=flags, length=len(y), live=live, opens=offset == 0)
         part = y[offset:offset + count].astype(np.int8 if flags & Flags.INT8 else "<i4").tobytes()
         return 1 + (await put(ctx, self.unit.i, part, stall=stall))[-1]
 
@@ -82,41 +81,44 @@ def vectors(rng, int8):
     return result
 
 
+@pytest.mark.parametrize("serial", [False, True])
 @pytest.mark.parametrize("flags", [0, Flags.SKIP, Flags.INT8, Flags.INT8 | Flags.SKIP])
 @pytest.mark.parametrize("banks", [1, 3, 16])
-def test_random(banks, flags):
+def test_random(banks, flags, serial):
     """One piece each, in the cycles of the closed form."""
-    host, rng = Host(banks), np.random.default_rng(banks)
+    host, rng = Host(banks, serial), np.random.default_rng(banks)
 
     async def bench(ctx):
         for count, (y, live) in enumerate(vectors(rng, flags & Flags.INT8)):
             command = {"live": live, "flags": flags, "slot": count % 2}
             cycles = await host.piece(ctx, y, **command)
             cycles += 1 + await host.idle(ctx)
-            assert cycles == vector_cycles(len(y), live, banks, flags & Flags.INT8)
+            assert cycles == vector_cycles(host.config, len(y), live, flags & Flags.INT8)
             host.is_listed(ctx, y, **command)
     host.simulate(bench)
 
 
+@pytest.mark.parametrize("serial", [False, True])
 @pytest.mark.parametrize("flags", [0, Flags.INT8])
-def test_latency(flags):
+def test_latency(flags, serial):
     """From the last byte of a slow host to ready."""
-    host = Host(4)
+    host = Host(4, serial)
 
     async def bench(ctx):
         for n in (1, 6, COLUMNS):
             await host.piece(ctx, np.ones(n, int), live=n, flags=flags, stall=0.7)
             cycles = 1 + await host.idle(ctx)
-            assert cycles == (5 if flags & Flags.INT8 else n + 20)
+            assert cycles == (4 if flags & Flags.INT8 else 11 * n + 13 if serial else n + 19)
             assert ctx.get(host.unit.ready) == 1
     host.simulate(bench)
 
 
+@pytest.mark.parametrize("serial", [False, True])
 @pytest.mark.parametrize("stall", [0.0, 0.7])
 @pytest.mark.parametrize("flags", [0, Flags.INT8 | Flags.SKIP])
-def test_pieces(flags, stall):
+def test_pieces(flags, stall, serial):
     """Pieces of all sizes; what a second slot holds stays."""
-    host, rng = Host(4), np.random.default_rng(5)
+    host, rng = Host(4, serial), np.random.default_rng(5)
 
     async def bench(ctx):
         other = rng.integers(-5, 5, COLUMNS)
@@ -137,10 +139,11 @@ def test_pieces(flags, stall):
     host.simulate(bench)
 
 
+@pytest.mark.parametrize("serial", [False, True])
 @pytest.mark.parametrize("first, second", [(0, Flags.INT8), (Flags.INT8, 0), (0, 0), (Flags.INT8, Flags.INT8)])
-def test_reopened(first, second):
+def test_reopened(first, second, serial):
     """An open vector is abandoned by the next, to whichever slot."""
-    host, rng = Host(4), np.random.default_rng(6)
+    host, rng = Host(4, serial), np.random.default_rng(6)
 
     async def bench(ctx):
         for count in (1, 9):
@@ -155,22 +158,23 @@ def test_reopened(first, second):
     host.simulate(bench)
 
 
+@pytest.mark.parametrize("serial", [False, True])
 @pytest.mark.parametrize("flags", [0, Flags.INT8])
-def test_clear(flags):
+def test_clear(flags, serial):
     """In any state: idle in the next cycle, no list, and the next vector is as the first."""
-    host, rng = Host(4), np.random.default_rng(7)
+    host, rng = Host(4, serial), np.random.default_rng(7)
 
     async def bench(ctx):
         y = rng.integers(-100, 100, 7)
-        for cycles in range(0, vector_cycles(7, 7, 4, flags) - 1, 3):
+        for cycles in range(0, vector_cycles(host.config, 7, 7, flags) - 1, 3):
             await host.piece(ctx, y[:1], live=1, flags=Flags.INT8, slot=1)
             await host.idle(ctx)
-            await host.pulse(ctx, start=1, opens=1, flags=flags, length=7, live=7, count=7)
+            await host.pulse(ctx, start=1, opens=1, flags=flags, length=7, live=7)
             ctx.set(host.unit.i.valid, 1)
             for _ in range(cycles):
                 await ctx.tick()
             ctx.set(host.unit.i.valid, 0)
-            assert ctx.get(host.unit.busy) and ctx.get(host.unit.ready) == 0b10
+            assert ctx.get(host.unit.ready) == 0b10
             await host.pulse(ctx, clear=1)
             assert not ctx.get(host.unit.busy) and not ctx.get(host.unit.ready) and not ctx.get(host.unit.expected)
             await host.piece(ctx, y[:5], live=5, flags=flags)
@@ -180,9 +184,10 @@ def test_clear(flags):
     host.simulate(bench)
 
 
-def test_absmax_is_kept():
+@pytest.mark.parametrize("serial", [False, True])
+def test_absmax_is_kept(serial):
     """Dead columns take part in it, int8 vectors do not."""
-    host = Host(4)
+    host = Host(4, serial)
 
     async def bench(ctx):
         await host.piece(ctx, np.array([1, 2, -300]), live=2)

@@ -95,14 +95,7 @@ class MaskedAdd(wiring.Component):
 
 
 class FoldedAdd(wiring.Component):
-    """o = (first ? 0 : total) + (flip ? ~i : i), modulo 2 ** width. Combinational.
-
-    Members
-    -------
-    total, i : In(signed(width))
-    first, flip : In(1)
-    o : Out(signed(width))
-    """
+    """hdl.product.FoldedAdd in one LUT a bit."""
 
     def __init__(self, *, width):
         self.width = width
@@ -227,7 +220,7 @@ class BlockMemory(wiring.Component):
                         i_OCEA=self.output_enable, i_OCEB=self.output_enable, **ports)
 
 
-ECP5 = Technology(product=Product, accumulator=Accumulator, memory=BlockMemory)
+ECP5 = Technology(product=Product, accumulator=Accumulator, folded_add=FoldedAdd, memory=BlockMemory)
 
 
 class Pll(wiring.Component):

@@ -1,0 +1,208 @@
+"""Elements of a vector: their bytes stored, then quantised, golden.quantiser.absmax_quantise."""
+
+from amaranth import *
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .memory import BLOCK_LATENCY
+from .product import PORTABLE
+from .quantiser import DIGITS, QUANTISER_LATENCY, Absmax, Quantiser
+
+
+__all__ = ["ELEMENT_LATENCY", "Elements", "ElementsSignature", "SERIAL_CYCLES", "SerialElements"]
+
+
+ELEMENT_BYTES = 4
+ELEMENT_LATENCY = BLOCK_LATENCY + QUANTISER_LATENCY
+ADDRESS_LATENCY = 1 + BLOCK_LATENCY
+SERIAL_CYCLES = DIGITS + 4  # the magnitude, the digits, what they were too many, the half, the rounding
+
+
+class ElementsSignature(wiring.Signature):
+    """Ports of a store that quantises int32 elements.
+
+    Members
+    -------
+    start : In(1)
+        Elements follow.
+    opens : In(1)
+        They are those of a new vector.
+    i : In(stream.Signature(8, always_ready=True))
+        Bytes, little-endian.
+    element : Out(1)
+        An element is complete with the byte of this cycle, and stored at ``position``. Combinational.
+    read : In(1)
+        Quantise the elements from ``position`` on, until it falls with the last one taken.
+    taken : Out(1)
+        The element at ``position`` is on its way: next comes the following one. Combinational.
+    position : In(range(config.columns + 1))
+    absmax : Out(32)
+        Largest magnitude of the vector.
+    o : Out(stream.Signature(signed(8), always_ready=True))
+    """
+
+    def __init__(self, config):
+        super().__init__({
+            "start": In(1),
+            "opens": In(1),
+            "i": In(stream.Signature(8, always_ready=True)),
+            "element": Out(1),
+            "read": In(1),
+            "taken": Out(1),
+            "position": In(range(config.columns + 1)),
+            "absmax": Out(32),
+            "o": Out(stream.Signature(signed(8), always_ready=True)),
+        })
+
+
+class Elements(wiring.Component):
+    """Stores the int32 elements of a vector, then quantises them, golden.quantiser.absmax_quantise.
+
+    A byte a cycle in, an element a cycle out, 13 cycles (``ELEMENT_LATENCY``) from ``read`` to the result. Reading may
+    begin two cycles after the last byte.
+
+    Parameters
+    ----------
+    config : Config
+    technology : Technology
+    """
+
+    def __init__(self, config, technology=PORTABLE):
+        self.config, self.technology = config, technology
+        super().__init__(ElementsSignature(config))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.absmax = absmax = Absmax()
+        m.submodules.storage = storage = self.technology.memory(
+            depth=self.config.columns, width=8 * ELEMENT_BYTES)
+        m.submodules.quantiser = quantiser = Quantiser(self.technology)
+
+        word, byte = Signal(8 * ELEMENT_BYTES, reset_less=True), Signal(range(ELEMENT_BYTES), reset_less=True)
+        shifted = Cat(word[8:], self.i.payload)
+        with m.If(self.i.valid):
+            m.d.comb += self.element.eq(byte == ELEMENT_BYTES - 1)
+            m.d.sync += [word.eq(shifted), byte.eq(byte + 1)]
+        with m.If(self.start):
+            m.d.sync += byte.eq(0)
+
+        complete, fetched = Signal(), Signal(BLOCK_LATENCY)
+        place = Signal(range(self.config.columns), reset_less=True)
+        m.d.sync += [complete.eq(self.element), place.eq(self.position), fetched.eq(Cat(self.read, fetched[:-1]))]
+        m.d.comb += [
+            self.taken.eq(self.read),
+            absmax.clear.eq(self.opens),
+            absmax.valid.eq(complete),
+            absmax.value.eq(word),
+            self.absmax.eq(absmax.absmax),
+            storage.write_enable.eq(complete),
+            storage.write_address.eq(place),
+            storage.write_data.eq(word),
+            storage.read_enable.eq(self.read),
+            storage.read_address.eq(self.position),
+            quantiser.i.valid.eq(fetched[-1]),
+            quantiser.i.payload.eq(storage.read_data),
+            quantiser.absmax.eq(absmax.absmax),
+        ]
+        wiring.connect(m, wiring.flipped(self.o), quantiser.o)
+        return m
+
+
+class SerialElements(wiring.Component):
+    """Elements over one adder, for small devices.
+
+    A byte a cycle in, an element in 11 cycles (``SERIAL_CYCLES``) out, 14 cycles from ``read`` to the first result
+    where the last byte came seven cycles before or earlier. ``absmax`` is undefined from ``read`` to two cycles after
+    the last result.
+
+    Parameters
+    ----------
+    config : Config
+    technology : Technology
+    """
+
+    def __init__(self, config, technology=PORTABLE):
+        self.config, self.technology = config, technology
+        super().__init__(ElementsSignature(config))
+
+    def elaborate(self, platform):
+        m = Module()
+        byte = Signal(range(ELEMENT_BYTES), reset_less=True)
+        address, largest = (Signal(range(self.config.columns), name=name) for name in ("address", "largest"))
+        y = Signal(signed(8 * ELEMENT_BYTES))  # at the address that was chosen ADDRESS_LATENCY cycles ago
+        for lane in range(ELEMENT_BYTES):
+            m.submodules[f"lane_{lane}"] = storage = self.technology.memory(depth=self.config.columns, width=8)
+            m.d.comb += [
+                storage.write_enable.eq(self.i.valid & (byte == lane)),
+                storage.write_address.eq(self.position),
+                storage.write_data.eq(self.i.payload),
+                storage.read_enable.eq(1),
+                storage.read_address.eq(address),
+                y.word_select(lane, 8).eq(storage.read_data),
+            ]
+        with m.If(self.i.valid):
+            m.d.comb += self.element.eq(byte == ELEMENT_BYTES - 1)
+            m.d.sync += byte.eq(byte + 1)
+        with m.If(self.start):
+            m.d.sync += byte.eq(0)
+
+        # Seven digits of 128 |y| / m come first; then |y| is taken from the remainder, which leaves s of -m to m, and
+        # the quotient is the digits, plus or less one where 2 s is beyond m or -m.
+        running, quantised = Signal(), Signal()
+        step = Signal(range(SERIAL_CYCLES))
+        load, excess, half, round_ = (running & (step == place) for place in (0, *range(DIGITS + 1, SERIAL_CYCLES)))
+        arrived, larger = Signal(ADDRESS_LATENCY + 1), Signal()
+        compares = arrived[ADDRESS_LATENCY - 1]
+
+        remainder = Signal(8 * ELEMENT_BYTES + 1)
+        negative = Signal(reset_less=True)  # s is
+        twice = excess | half | compares
+        invert = y[-1] ^ ~(load | larger | half & negative)  # -|y| and -m, else |y| and m
+        addend = Signal(signed(len(remainder) + 1))
+        m.d.comb += addend.eq(Mux(twice, Cat(C(0, 1), y).as_signed(), y) ^ invert.replicate(len(addend)).as_signed())
+        doubled = Cat(C(0, 1), remainder)
+        total = Cat(C(1, 1), doubled) + Cat(invert, addend)
+        difference, reaches = total[1:len(doubled) + 1], total[len(doubled) + 1]
+        with m.If(running | larger):
+            m.d.sync += remainder.eq(Mux(reaches | load | excess | half | larger, difference, doubled))
+        m.d.sync += [arrived.eq(Cat(self.element, arrived[:-1])), larger.eq(compares & ~reaches)]
+        with m.If(compares & ~reaches):
+            m.d.sync += largest.eq(address)
+        with m.If(self.opens):
+            m.d.sync += [largest.eq(0), arrived.eq(0), larger.eq(0)]
+        with m.If(self.opens | round_ | compares & ~reaches):
+            m.d.sync += remainder.eq(0)
+
+        sign, digits, beyond = Signal(reset_less=True), Signal(DIGITS, reset_less=True), Signal(reset_less=True)
+        m.d.sync += beyond.eq(reaches)
+        with m.If(load):
+            m.d.sync += sign.eq(y[-1])
+        with m.If(excess):
+            m.d.sync += negative.eq(~reaches)
+        with m.If(running & ~(load | excess | half | round_)):
+            m.d.sync += digits.eq(Cat(reaches ^ sign, digits[:-1]))
+        odd, tie = digits[0] ^ sign, remainder == 0
+        up, down = ~negative & beyond & (odd | ~tie), negative & (~beyond | odd & tie)
+        # digits are inverted where the sign is set, thus -quotient - 1
+        one, two, less = Mux(sign, ~up & ~down, up), sign & down, ~sign & down
+        result = (Cat(C(1, 1), digits, sign) + Cat(one | two, two | less, less.replicate(DIGITS)))[1:]
+        m.d.comb += [
+            # m = 0 gives 127 and up, whose 128 is cut to 0.
+            self.o.payload.eq(Cat(result[:DIGITS], result[DIGITS] & sign)),
+            self.o.valid.eq(round_ & quantised),
+            self.absmax.eq(remainder),
+        ]
+
+        fetches = running & (step == SERIAL_CYCLES - ADDRESS_LATENCY)
+        m.d.comb += self.taken.eq(running & (step == DIGITS + 1 - ADDRESS_LATENCY))
+        with m.If(self.element | self.taken | fetches & self.read):
+            m.d.sync += address.eq(self.position)
+        with m.Elif(running):
+            m.d.sync += address.eq(largest)
+        with m.If(running):
+            m.d.sync += step.eq(Mux(round_, 0, step + 1))
+            with m.If(load):
+                m.d.sync += [running.eq(self.read), quantised.eq(self.read)]
+        with m.Elif(self.read & ~arrived.any()):
+            m.d.sync += [running.eq(1), step.eq(SERIAL_CYCLES - ADDRESS_LATENCY), quantised.eq(0)]
+        return m
