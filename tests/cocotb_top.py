@@ -347,7 +347,7 @@ async def multiply(bench, w, y, *, int8, skip=True, live=None, slot=0, base=0, g
         bench.load(base + block * stride, words)
     q = bench.list(slot, y, live, int8=int8, skip=skip, most=most)
     await bench.done()
-    await bench.steps(len(y) + 40)  # quantised, and idle
+    await bench.steps(listing_cycles(CONFIG, len(y), False) + 40)  # quantised, and idle
     bench.run(slot, base, stride, blocks, destination, alone=True)
     if wait:
         await bench.ask(Kind.WAIT)
@@ -739,7 +739,7 @@ async def begins_anew(bench, *, weights=True):
         bench.load_all()
     bench.list(1, activations(bench.numbers, n, int8=False), n, int8=False, skip=True)
     await bench.done()
-    await bench.steps(n + 40)
+    await bench.steps(listing_cycles(CONFIG, n, False) + 40)
     bench.run(1, 1, words, 2, 3, alone=True)
     bench.fetch(3, 2)
     await bench.done()
