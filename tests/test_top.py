@@ -10,7 +10,7 @@ from sim.cocotb_runner import run_cocotb
 CONFIGS = (
     Config(name="1x5", banks=1, tiles=1, depth=512, columns=64, blocks=70),
     Config(name="2x5", banks=2, tiles=1, depth=256, columns=64, blocks=70),
-    Config(name="3x10", banks=3, tiles=2, depth=200, columns=100, blocks=40),
+    Config(name="3x10", banks=3, tiles=2, depth=200, columns=100, blocks=40, serial=True),
 )
 
 
