@@ -1,4 +1,4 @@
-"""cocotb tests on the generated Verilog of a component, in Verilator."""
+"""cocotb tests on the Verilog of a design, in Verilator."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Verilator, VerilatorControlFile
 
 from . import toolchain
-from .verilog import cached, digest, generate
+from .verilog import cached, digest
 
 
 __all__ = ["parameters", "run_cocotb"]
@@ -49,19 +49,20 @@ def parameters():
     return json.loads(os.environ[PARAMETERS])
 
 
-def run_cocotb(component, name, module, values=None, *, seconds=300):
-    """Run the cocotb tests of a Python module on a component.
+def run_cocotb(verilog, name, module, values=None, *, most_failures=None, seconds=300):
+    """Run the cocotb tests of a Python module on a design.
 
     Parameters
     ----------
-    component : wiring.Component
-        Only its ports can be seen by the tests.
+    verilog : str
     name : str
-        Name of the Verilog module.
+        Name of the top module. Only its ports can be seen by the tests.
     module : str
         Name of the test module, importable from here.
     values : dict | None
         Parameters for the tests, JSON; they call ``parameters()``.
+    most_failures : int | None
+        Tests that fail before the others are given up.
     seconds : float
         Limit of the run, without the build.
 
@@ -74,23 +75,24 @@ def run_cocotb(component, name, module, values=None, *, seconds=300):
     ToolError
         A tool is missing, the build failed, or the simulation broke off.
     """
-    text = generate(component, name)
     control = f'`verilator_config\npublic_flat_rw -module "{name}" -port "*"\n'
 
     def build(folder):
-        (folder / f"{name}.v").write_text(text)
+        (folder / f"{name}.v").write_text(verilog)
         (folder / "ports.vlt").write_text(control)
         _Verilator().build(sources=[VerilatorControlFile(folder / "ports.vlt"), folder / f"{name}.v"],
                            hdl_toplevel=name, build_args=FLAGS, build_dir=folder)
 
-    key = digest(text, name, control, *FLAGS, str(cocotb_tools.config.libs_dir))
+    key = digest(verilog, name, control, *FLAGS, str(cocotb_tools.config.libs_dir))
     folder = cached(toolchain.build_folder() / "cocotb", key, build)
     with tempfile.TemporaryDirectory() as work:
         runner, results = _Verilator(), Path(work) / "results.xml"
         runner.seconds = seconds
         try:
             runner.test(module, name, hdl_toplevel_lang="verilog", build_dir=folder, test_dir=work,
-                        results_xml=str(results), extra_env={PARAMETERS: json.dumps(values or {})})
+                        results_xml=str(results),
+                        extra_env={PARAMETERS: json.dumps(values or {}),
+                                   **({"COCOTB_MAX_FAILURES": str(most_failures)} if most_failures else {})})
         except SystemExit:  # of the runner inside pytest when tests failed: they are listed below
             pass
         log = Path(work) / "log"

@@ -25,9 +25,11 @@ from hdl.registers import (END, ESCAPE, ESCAPED_END, MAGIC, MAP_HASH, MAX_PAYLOA
 from hdl.sequencer import QUEUE_DEPTH
 from sim.cocotb_runner import parameters
 from sim.cycles import flush_cycles, issue_latency, list_size, listing_cycles, result_cycles
+from sim.machine import Machine
+from sim.mutation import MUTANT
 
 
-CONFIG = Config(**parameters())
+CONFIG = Config(**parameters()["config"])
 WORD_BYTES = CONFIG.banks * CONFIG.tiles
 RESULT_BYTES = 3 * CONFIG.rows
 MOST_WORDS = (MAX_PAYLOAD - 4) // WORD_BYTES
@@ -63,49 +65,13 @@ class Product:
     alone: bool  # sent to an idle machine
 
 
-class Reference:
-    """What the machine holds and counts, by hdl.registers."""
-
-    def __init__(self):
-        self.weights = np.zeros((CONFIG.depth, CONFIG.banks, CONFIG.tiles, TRITS), np.int8)
-        self.results = np.zeros((CONFIG.blocks, CONFIG.rows), np.int64)
-        self.reset()
-
-    def reset(self):
-        self.lists, self.counted = {}, Counter()
-
-    def load(self, address, trits):
-        self.weights[address:address + len(trits)] = trits
-        self.counted[Register.WEIGHTS_ZERO] += int((trits == 0).sum())
-        self.counted[Register.BYTES_WEIGHTS] += len(trits) * WORD_BYTES
-
-    def list(self, slot, q, live, skip):
-        size = list_size(q, CONFIG.banks, live, skip)
-        self.lists[slot] = q[:live], size
-        self.counted[Register.ENTRIES] += size.entries
-        self.counted[Register.SKIPPED] += size.skipped
-
-    def multiply(self, slot, base, stride, blocks, destination):
-        """Beats, and the results as [blocks, tiles, 5]."""
-        x, size = self.lists[slot]
-        values = np.zeros((blocks, CONFIG.rows), np.int64)
-        for block in range(blocks):
-            words = self.weights[base + block * stride:][:-(-len(x) // CONFIG.banks)]  # [words, banks, tiles, 5]
-            w = words.reshape(-1, CONFIG.rows).T[:, :len(x)]  # a list with trailing zeros needs fewer words than this
-            values[block] = matvec(w, x[:w.shape[1]])
-        self.results[destination:destination + blocks] = values
-        self.counted[Register.MACS] += blocks * size.active
-        self.counted[Register.CYCLES_ISSUE] += blocks * size.beats
-        return size.beats, values.reshape(blocks, CONFIG.tiles, TRITS)
-
-
 class Bench:
     """Clock and link, and every port as it is at each rising edge."""
 
     def __init__(self, dut, seed, *, idle=0.0, stall=0.0):
         self.rng, self.numbers = random.Random(seed), np.random.default_rng(seed)
         self.idle, self.stall = idle, stall
-        self.reference = Reference()
+        self.reference = Machine(CONFIG)
         self.cycle = 0
         self.clk, self.rst, self.i_ready, self.o_valid = dut.clk, dut.rst, dut.i__ready, dut.o__valid
         self.i_valid, self.i_payload, self.o_ready, self.o_payload = (dut.i__valid, dut.i__payload, dut.o__ready,
@@ -267,10 +233,8 @@ class Bench:
 
     def fetch(self, first=0, count=MOST_RESULTS):
         """RESULTS, against the reference."""
-        blocks = self.reference.results[first:first + count]
-        answer = b"".join((int(value) % (1 << 24)).to_bytes(3, "little") for value in blocks.flat)
-        self.reference.counted[Register.BYTES_RESULTS] += len(answer)
-        return self.send(Kind.RESULTS, struct.pack("<HH", first, len(blocks)), answer)
+        count = min(count, CONFIG.blocks - first)
+        return self.send(Kind.RESULTS, struct.pack("<HH", first, count), self.reference.fetch(first, count))
 
     async def errs(self, what, body, error, *, sequence=None, raw=None):
         """Send a body with its CRC, or the bytes ``raw``, and have it refused."""
@@ -333,6 +297,8 @@ def activations(numbers, n, *, int8, zeros=0.3):
 
 
 async def start(dut, seed, **stalls):
+    if MUTANT in parameters():
+        dut.mutant.value = parameters()[MUTANT]
     bench = Bench(dut, seed, **stalls)
     await bench.restart()
     return bench

