@@ -15,13 +15,16 @@ from .tile import WeightWrite
 __all__ = ["Array", "flush_cycles"]
 
 
+NEIGHBOURS = 4  # banks that are written through the same registers
+
+
 def flush_cycles(config):
     """Cycles from a row block's last token to its last result.
 
     The token passes the banks, one a cycle, and its operand the stacks of tiles; on the way are list (2), address (1),
-    weights (2), trits (1), product (1), accumulator (1), holding registers (1), five results and their register (1).
+    weights (2), trits (1), product (1), accumulator (1), and five results.
     """
-    return (config.banks - 1) + (config.hops - 1) + 2 + 1 + 2 + 1 + 1 + 1 + 1 + TRITS
+    return (config.banks - 1) + (config.hops - 1) + 2 + 1 + 2 + 1 + 1 + 1 + TRITS
 
 
 class Array(wiring.Component):
@@ -60,6 +63,11 @@ class Array(wiring.Component):
         token, write, weights = self.i_token, self.i_list, self.i_weights
         sums, signs = [C(0, signed(1))] * config.rows, C(0, config.rows)
         for position in range(config.banks):
+            if position and position % NEIGHBOURS == 0:
+                later_write = Signal.like(write, name=f"list_{position}", reset_less=True)
+                later_weights = Signal.like(weights, name=f"weights_{position}", reset_less=True)
+                m.d.sync += [later_write.eq(write), later_weights.eq(weights)]
+                write, weights = later_write, later_weights
             m.submodules[f"bank_{position}"] = bank = Bank(config, self.technology, position=position)
             m.d.comb += [
                 bank.i_token.eq(token),
@@ -68,25 +76,33 @@ class Array(wiring.Component):
                 bank.i_signs.eq(signs),
             ]
             m.d.comb += [port.eq(i) for port, i in zip(bank.i_sums, sums)]
-            token, write, weights, sums, signs = bank.o_token, bank.o_list, bank.o_weights, bank.o_sums, bank.o_signs
+            token, sums, signs = bank.o_token, bank.o_sums, bank.o_signs
 
-        # From the last bank's token register to its first sums: list and address, weights, trits, product.
-        settle = Signal(Settle(config))
-        m.d.comb += [settle[name].eq(token[name]) for name in ("valid", "first", "last", "destination")]
-        for stage in range(2 + 1 + 2 + 1):
+        # From the token to the last bank's sums: banks, list and address, weights, trits, product.
+        settle, valid, stages = Signal(Settle(config)), self.i_token.valid, config.banks + 2 + 1 + 2 + 1
+        m.d.comb += [
+            settle.valid.eq(valid),
+            settle.first.eq(self.i_token.first & valid),
+            settle.last.eq(self.i_token.last & valid),
+            settle.destination.eq(self.i_token.destination),
+        ]
+        for stage in range(stages):
             later = Signal(Settle(config), name=f"settle_{stage}", reset_less=True)
-            m.d.sync += later.eq(settle)
+            m.d.sync += [later[name].eq(settle[name]) for name in ("valid", "first", "last")]
+            # It holds for as many cycles as a block has beats, and needs no more registers.
+            if stage % TRITS == stages % TRITS:
+                with m.If(settle.first):
+                    m.d.sync += later.destination.eq(settle.destination)
+            else:
+                m.d.comb += later.destination.eq(settle.destination)
             settle = later
 
-        for tile in range(config.tiles):
-            rows = slice(tile * TRITS, (tile + 1) * TRITS)
-            m.submodules[f"drain_{tile}"] = drain = Drain(config, self.technology)
-            m.d.comb += [
-                drain.i_settle.eq(settle),
-                drain.i_signs.eq(signs[rows]),
-                self.o_results[tile].eq(drain.o_result),
-            ]
+        for hop in range(config.hops):
+            tiles = slice(hop * config.stack, (hop + 1) * config.stack)
+            rows = slice(tiles.start * TRITS, tiles.stop * TRITS)
+            m.submodules[f"drain_{tiles.start}"] = drain = Drain(config, self.technology)
+            m.d.comb += [drain.i_settle.eq(settle), drain.i_signs.eq(signs[rows])]
             m.d.comb += [port.eq(i) for port, i in zip(drain.i_sums, sums[rows])]
-            if tile % config.stack == config.stack - 1:
-                settle = drain.o_settle
+            m.d.comb += [o.eq(result) for o, result in zip(self.o_results[tiles], drain.o_results)]
+            settle = drain.o_settle
         return m

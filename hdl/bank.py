@@ -39,8 +39,8 @@ class Bank(wiring.Component):
     Members
     -------
     i_token, o_token : Token
-    i_list, o_list : ListWriteLayout
-    i_weights, o_weights : WeightWrite
+    i_list : In(ListWriteLayout)
+    i_weights : In(WeightWrite)
     i_sums, o_sums, i_signs, o_signs : as in Tile, for all rows
     """
 
@@ -50,9 +50,7 @@ class Bank(wiring.Component):
             "i_token": In(Token(config)),
             "o_token": Out(Token(config)),
             "i_list": In(ListWriteLayout(config)),
-            "o_list": Out(ListWriteLayout(config)),
             "i_weights": In(WeightWrite(config)),
-            "o_weights": Out(WeightWrite(config)),
             "i_sums": In(signed(sum_width(position))).array(config.rows),
             "o_sums": Out(signed(sum_width(position + 1))).array(config.rows),
             "i_signs": In(config.rows),
@@ -62,23 +60,16 @@ class Bank(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
+        write, weights = self.i_list, self.i_weights
         token = Signal(Token(config), reset_less=True)
-        write = Signal(ListWriteLayout(config), reset_less=True)
-        weights = Signal(WeightWrite(config), reset_less=True)
-        m.d.sync += [token.eq(self.i_token), write.eq(self.i_list), weights.eq(self.i_weights)]
-        m.d.comb += [
-            self.o_token.eq(token),
-            self.o_list.eq(write),
-            self.o_list.select.eq(write.select >> 1),
-            self.o_weights.eq(weights),
-            self.o_weights.bank.eq(weights.bank >> 1),
-        ]
+        m.d.sync += token.eq(self.i_token)
+        m.d.comb += self.o_token.eq(token)
 
         entry = Signal(data.StructLayout({"value": signed(8), "index": ceil_log2(config.list_depth)}))
         m.submodules.list = entries = self.technology.memory(
             depth=config.slots << ceil_log2(config.list_depth), width=len(entry.as_value()))
         m.d.comb += [
-            entries.write_enable.eq(write.select[0]),
+            entries.write_enable.eq(write.select[self.position]),
             entries.write_address.eq(Cat(write.address, write.slot)),
             entries.write_data.eq(Cat(write.value, write.index)),
             entries.read_enable.eq(self.i_token.valid),
@@ -102,7 +93,7 @@ class Bank(wiring.Component):
             m.submodules[f"tile_{tiles.start}"] = below = Tile(config, self.technology, position=self.position)
             m.d.comb += [
                 below.i_operand.eq(operand),
-                below.write_enable.eq(Mux(weights.bank[0], weights.tile[tiles], 0)),
+                below.write_enable.eq(Mux(weights.bank[self.position], weights.tile[tiles], 0)),
                 below.write_address.eq(weights.address),
                 below.write_word.eq(weights.word),
                 below.i_signs.eq(self.i_signs[rows]),

@@ -10,7 +10,7 @@ __all__ = ["ACCUMULATOR_BITS", "Config", "MAX_COLUMNS", "PRESETS", "TRITS"]
 
 
 TRITS = 5  # ternary weights in a memory word, and rows of a tile: 3 ** 5 = 243 fits 8 bits
-ACCUMULATOR_BITS = 24  # holds 128 * 32768 = 2 ** 22 with its sign
+ACCUMULATOR_BITS = 24  # on the link: holds 128 * 32768 = 2 ** 22 with its sign
 MAX_COLUMNS = 32768
 MAX_TILES = 996  # a word of all tiles fits a frame
 
@@ -92,6 +92,11 @@ class Config:
     def address_bits(self):
         """Of a weight word."""
         return ceil_log2(self.depth) or 1
+
+    @property
+    def accumulator_bits(self):
+        """Of a signed sum of ``columns`` ternary x int8 products, which reaches +-128 each."""
+        return (128 * self.columns).bit_length() + 1
 
     @property
     def result_bits(self):

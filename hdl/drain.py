@@ -1,10 +1,10 @@
-"""The accumulators of one tile's rows, and how they leave."""
+"""The accumulators of a stack of tiles, and how their totals leave."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .config import ACCUMULATOR_BITS, TRITS
+from .config import TRITS
 from .product import sum_width
 
 
@@ -12,22 +12,25 @@ __all__ = ["Drain", "Result", "Settle"]
 
 
 def Settle(config):
-    """What of a token concerns the accumulators."""
+    """What of a token concerns the accumulators.
+
+    ``first`` and ``last`` are only set where ``valid`` is. ``destination`` is that of a block from its ``first`` on, for
+    five cycles or more.
+    """
     return data.StructLayout({"valid": 1, "first": 1, "last": 1, "destination": config.result_bits})
 
 
 def Result(config):
     """An accumulator on its way to the result memory of its tile."""
     return data.StructLayout({"valid": 1, "address": config.result_bits,
-                              "value": signed(ACCUMULATOR_BITS)})
+                              "value": signed(config.accumulator_bits)})
 
 
 class Drain(wiring.Component):
-    """Accumulates five rows over the beats of a row block and sends their totals out one a cycle.
+    """Accumulates the rows of a stack over the beats of a row block and sends the totals out, one of each tile a cycle.
 
-    ``i_settle`` comes with the sums. Two cycles after the last sums of a block, the totals move to holding registers
-    while the next block accumulates; the five results follow in cycles 3 to 7. Blocks of five beats or more follow
-    each other without a gap.
+    ``i_settle`` comes with the sums. The five results of each tile follow in cycles 2 to 6 after the last sums of a
+    block, while the next block accumulates. Blocks of five beats or more follow each other without a gap.
 
     Members
     -------
@@ -35,51 +38,49 @@ class Drain(wiring.Component):
         Of the last bank.
     i_settle : In(Settle)
     o_settle : Out(Settle)
-        To the tile below, a cycle later.
-    o_result : Out(Result)
+        To the stack below, a cycle later.
+    o_results : Out(Result), one for each tile
     """
 
     def __init__(self, config, technology):
         self.config, self.technology = config, technology
+        rows = config.stack * TRITS
         super().__init__({
-            "i_sums": In(signed(sum_width(config.banks))).array(TRITS),
-            "i_signs": In(TRITS),
+            "i_sums": In(signed(sum_width(config.banks))).array(rows),
+            "i_signs": In(rows),
             "i_settle": In(Settle(config)),
             "o_settle": Out(Settle(config)),
-            "o_result": Out(Result(config)),
+            "o_results": Out(Result(config)).array(config.stack),
         })
 
     def elaborate(self, platform):
         m = Module()
-        settle = Signal(Settle(self.config), reset_less=True)
-        m.d.sync += settle.eq(self.i_settle)
+        config = self.config
+        settle = Signal(Settle(config), reset_less=True)
+        m.d.sync += [settle[name].eq(self.i_settle[name]) for name in ("valid", "first", "last")]
+        with m.If(self.i_settle.first):
+            m.d.sync += settle.destination.eq(self.i_settle.destination)
         m.d.comb += self.o_settle.eq(settle)
 
-        hold = [Signal(signed(ACCUMULATOR_BITS), name=f"hold_{row}", reset_less=True) for row in range(TRITS)]
-        capture = settle.valid & settle.last
-        for row in range(TRITS):
-            m.submodules[f"accumulator_{row}"] = accumulator = self.technology.accumulator(products=self.config.banks)
-            m.d.comb += [
-                accumulator.i.eq(self.i_sums[row]),
-                accumulator.i_sign.eq(self.i_signs[row]),
-                accumulator.enable.eq(self.i_settle.valid),
-                accumulator.first.eq(self.i_settle.first),
-            ]
-            with m.If(capture):
-                m.d.sync += hold[row].eq(accumulator.o)
-
-        select = Signal(TRITS, reset_less=True)  # one-hot: the row that leaves
-        address = Signal.like(settle.destination, reset_less=True)
-        m.d.sync += select.eq(Cat(capture, select[:-1]))
-        with m.If(capture):
+        select, leaving = Signal(TRITS), Signal(TRITS - 1, reset_less=True)  # one-hot: the row that leaves
+        valid, address = Signal(reset_less=True), Signal.like(settle.destination, reset_less=True)
+        m.d.comb += select.eq(Cat(settle.last, leaving))
+        m.d.sync += [leaving.eq(select), valid.eq(select.any()), address.eq(address + 1)]
+        with m.If(settle.last):
             m.d.sync += address.eq(settle.destination)
-        with m.Else():
-            m.d.sync += address.eq(address + 1)
 
-        chosen = 0
-        for row in range(TRITS):
-            chosen = chosen | hold[row] & select[row].replicate(ACCUMULATOR_BITS)
-        result = Signal(Result(self.config), reset_less=True)
-        m.d.sync += [result.valid.eq(select.any()), result.address.eq(address), result.value.eq(chosen)]
-        m.d.comb += self.o_result.eq(result)
+        for tile, result in enumerate(self.o_results):
+            m.submodules[f"holding_{tile}"] = holding = self.technology.holding(width=config.accumulator_bits)
+            m.d.comb += [holding.select.eq(select), result.valid.eq(valid), result.address.eq(address),
+                         result.value.eq(holding.o)]
+            for row, total in enumerate(holding.i, tile * TRITS):
+                m.submodules[f"accumulator_{row}"] = accumulator = self.technology.accumulator(
+                    products=config.banks, width=config.accumulator_bits)
+                m.d.comb += [
+                    accumulator.i.eq(self.i_sums[row]),
+                    accumulator.i_sign.eq(self.i_signs[row]),
+                    accumulator.enable.eq(self.i_settle.valid),
+                    accumulator.first.eq(self.i_settle.first),
+                    total.eq(accumulator.o),
+                ]
         return m

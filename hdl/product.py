@@ -6,7 +6,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .config import ACCUMULATOR_BITS
+from .holding import Holding
 from .memory import BlockMemory, SinglePortMemory
 
 
@@ -63,16 +63,16 @@ class AccumulatorSignature(wiring.Signature):
         With ``i``: accumulate it.
     first : In(1)
         With ``i``: forget what was accumulated before.
-    o : Out(signed(24))
+    o : Out(signed(width))
     """
 
-    def __init__(self, products):
+    def __init__(self, products, width):
         super().__init__({
             "i": In(signed(sum_width(products))),
             "i_sign": In(1),
             "enable": In(1),
             "first": In(1),
-            "o": Out(signed(ACCUMULATOR_BITS)),
+            "o": Out(signed(width)),
         })
 
 
@@ -88,19 +88,23 @@ class Product(wiring.Component):
     """
 
     def __init__(self, *, position):
+        self.position = position
         super().__init__(ProductSignature(position))
 
     def elaborate(self, platform):
         m = Module()
         non_zero, sign = Signal(reset_less=True), Signal(reset_less=True)
-        m.d.sync += [non_zero.eq(self.non_zero), sign.eq(self.sign)]
-        operand = Signal(signed(8))
-        m.d.comb += operand.eq((self.x & non_zero.replicate(8).as_signed()) ^ sign.replicate(8).as_signed())
-        total = Signal(signed(len(self.o) + 1))
-        m.d.comb += total.eq(Cat(C(1, 1), self.i).as_signed() + Cat(sign, operand).as_signed())
         o = Signal.like(self.o, reset_less=True)
-        m.d.sync += o.eq(total[1:].as_signed())
+        m.d.sync += [non_zero.eq(self.non_zero), sign.eq(self.sign)]
         m.d.comb += self.o.eq(o)
+        if self.position:
+            operand = Signal(signed(8))
+            m.d.comb += operand.eq((self.x & non_zero.replicate(8).as_signed()) ^ sign.replicate(8).as_signed())
+            total = Signal(signed(len(self.o) + 1))
+            m.d.comb += total.eq(Cat(C(1, 1), self.i).as_signed() + Cat(sign, operand).as_signed())
+            m.d.sync += o.eq(total[1:].as_signed())
+        else:  # nothing to add to, and all rows share one -x
+            m.d.sync += o.eq(Mux(non_zero, Mux(sign, -self.x, self.x), 0))
         return m
 
 
@@ -111,16 +115,18 @@ class Accumulator(wiring.Component):
     ----------
     products : int
         Length of the chain.
+    width : int
+        Bits of the total.
     """
 
-    def __init__(self, *, products):
-        super().__init__(AccumulatorSignature(products))
+    def __init__(self, *, products, width):
+        super().__init__(AccumulatorSignature(products, width))
 
     def elaborate(self, platform):
         m = Module()
         o = Signal.like(self.o, reset_less=True)
         with m.If(self.enable):
-            m.d.sync += o.eq(Mux(self.first, 0, o) + self.i)
+            m.d.sync += o.eq(Mux(self.first, self.i, o + self.i))
         m.d.comb += self.o.eq(o)
         return m
 
@@ -150,6 +156,7 @@ class Technology(NamedTuple):
     product: type = Product
     accumulator: type = Accumulator
     folded_add: type = FoldedAdd
+    holding: type = Holding
     memory: type = BlockMemory
     single_port_memory: type = SinglePortMemory
 

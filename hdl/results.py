@@ -49,10 +49,11 @@ class Results(wiring.Component):
         config = self.config
         address, block_address = Signal.like(self.address), Signal.like(self.address)
         tile, row, blocks = Signal(range(config.tiles)), Signal(range(TRITS)), Signal.like(self.blocks)
-        read_data = Array(Signal(ACCUMULATOR_BITS, name=f"data_{index}") for index in range(config.tiles))
+        read_data = Array(Signal(signed(config.accumulator_bits), name=f"data_{index}")
+                          for index in range(config.tiles))
         for index in range(config.tiles):
             m.submodules[f"tile_{index}"] = store = self.technology.memory(
-                depth=config.blocks * TRITS, width=ACCUMULATOR_BITS)
+                depth=config.blocks * TRITS, width=config.accumulator_bits)
             m.d.comb += [
                 store.write_enable.eq(self.i_results[index].valid),
                 store.write_address.eq(self.i_results[index].address),

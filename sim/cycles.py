@@ -78,12 +78,12 @@ def listing_cycles(config, length, int8):
 
 
 def flush_cycles(config):
-    """Cycles from a row block's last beat to its last result: banks, stacks of tiles, and 12 registers and rows.
+    """Cycles from a row block's last beat to its last result: banks, stacks of tiles, and 11 registers and rows.
 
-    Two to read the list, one to address the weights, two to read them, one to decode, one each for the product, the
-    accumulator and the holding register, then five results a tile, the last of which is written as it leaves.
+    Two to read the list, one to address the weights, two to read them, one to decode, one each for the product and the
+    accumulator, then five results a tile, the last of which is written as it leaves.
     """
-    return config.banks + config.hops + 12
+    return config.banks + config.hops + 11
 
 
 def result_cycles(config, blocks, beats):  # -> int64 [blocks, tiles, 5]

@@ -81,8 +81,8 @@ class AccumulatorMiter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.twin = twin = portable.Accumulator(products=self.products)
-        m.submodules.accumulator = accumulator = ecp5.Accumulator(products=self.products)
+        m.submodules.twin = twin = portable.Accumulator(products=self.products, width=24)
+        m.submodules.accumulator = accumulator = ecp5.Accumulator(products=self.products, width=24)
         before = Signal(reset_less=True)
         m.d.sync += before.eq(self.i_sign)
         for component in (twin, accumulator):

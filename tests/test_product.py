@@ -36,7 +36,8 @@ class Chain(wiring.Component):
             m.d.comb += [product.i.eq(total), product.i_sign.eq(sign), product.x.eq(self.x[position]),
                          product.non_zero.eq(self.non_zero[position]), product.sign.eq(self.sign[position])]
             total, sign = product.o, product.o_sign
-        m.submodules.accumulator = accumulator = self.technology.accumulator(products=self.products)
+        m.submodules.accumulator = accumulator = self.technology.accumulator(products=self.products,
+                                                                             width=ACCUMULATOR_BITS)
         m.d.comb += [accumulator.i.eq(total), accumulator.i_sign.eq(sign), accumulator.enable.eq(self.enable),
                      accumulator.first.eq(self.first), self.sum.eq(total), self.o.eq(accumulator.o)]
         return m
@@ -127,7 +128,7 @@ def test_accumulator_enable_and_first():
 
 @pytest.mark.parametrize("value, count, total", [(-2048, 4096, -2 ** 23), (2048, 4095, 2 ** 23 - 2048)])
 def test_accumulator_holds_24_bits(value, count, total):
-    accumulator = PORTABLE.accumulator(products=LONGEST)
+    accumulator = PORTABLE.accumulator(products=LONGEST, width=ACCUMULATOR_BITS)
 
     async def bench(ctx):
         ctx.set(accumulator.i, value)

@@ -133,8 +133,8 @@ class Product(wiring.Component):
 class Accumulator(wiring.Component):
     """hdl.product.Accumulator in one LUT a bit, the clearing and the last inversion included."""
 
-    def __init__(self, *, products):
-        super().__init__(AccumulatorSignature(products))
+    def __init__(self, *, products, width):
+        super().__init__(AccumulatorSignature(products, width))
 
     def elaborate(self, platform):
         m = Module()

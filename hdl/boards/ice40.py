@@ -4,12 +4,13 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
+from ..holding import HoldingSignature
 from ..memory import MemorySignature
 from ..product import Technology
 from .board import Family
 
 
-__all__ = ["FAMILY", "ICE40", "Pll", "SinglePortMemory"]
+__all__ = ["FAMILY", "Holding", "ICE40", "Pll", "SinglePortMemory"]
 
 
 SPRAM_WORDS, SPRAM_BITS, MASK_BITS = 16384, 16, 4
@@ -53,7 +54,24 @@ class SinglePortMemory(wiring.Component):
         return m
 
 
-ICE40 = Technology(single_port_memory=SinglePortMemory)
+class Holding(wiring.Component):
+    """hdl.holding.Holding as a chain that shifts: one logic cell a bit, the choice in the LUT before its register."""
+
+    def __init__(self, *, width):
+        super().__init__(HoldingSignature(width))
+
+    def elaborate(self, platform):
+        m = Module()
+        before = self.i[-1]
+        for row, total in reversed(list(enumerate(self.i))):
+            hold = Signal.like(total, name=f"hold_{row}", reset_less=True)
+            m.d.sync += hold.eq(Mux(self.select[0], total, before))
+            before = hold
+        m.d.comb += self.o.eq(before)
+        return m
+
+
+ICE40 = Technology(holding=Holding, single_port_memory=SinglePortMemory)
 
 
 class Pll(wiring.Component):
