@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hdl.config import ACCUMULATOR_BITS, TRITS, Config
+from hdl.config import ACCUMULATOR_BITS, MAX_COLUMNS, TRITS, Config
 from hdl.registers import ACCUMULATOR_BYTES
 from hdl.results import Results
 from sim.streams import get, simulate
@@ -17,7 +17,7 @@ class Reader:
 
     def __init__(self, tiles):
         self.tiles = tiles
-        self.config = Config(name="test", banks=1, tiles=tiles, depth=16, columns=16, blocks=BLOCKS)
+        self.config = Config(name="test", banks=1, tiles=tiles, depth=16, columns=MAX_COLUMNS, blocks=BLOCKS)
         self.results = Results(self.config)
 
     def simulate(self, bench):
