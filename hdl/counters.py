@@ -1,5 +1,7 @@
 """What the machine tells about itself: identification, state and counters, as 32-bit registers."""
 
+import struct
+
 from amaranth import *
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -20,9 +22,13 @@ COUNTED = (Register.ENTRIES, Register.SKIPPED, Register.MACS, Register.WEIGHTS_Z
            Register.BYTES_OUT, Register.BYTES_WEIGHTS, Register.BYTES_VECTOR, Register.BYTES_RESULTS)
 
 
-REGISTERS = 1 << ceil_log2(len(Register))  # places for them
-ROUND = 2 * REGISTERS  # cycles
-GROUP = 4  # registers
+STATE = ("pending", "absmax", "beats", "offset")
+
+
+PLACES = 1 << ceil_log2(len(Register))  # of registers in the memory: they end with it, and counters are its upper half
+BEFORE = PLACES - len(Register)
+WORD_BYTES = 4
+ROUND = (len(Register) - Register.CYCLES) * WORD_BYTES  # cycles
 
 
 class Cause(enum.Enum, shape=3):
@@ -47,9 +53,10 @@ def Events(config):
 class Counters(wiring.Component):
     """The registers of registers.Register.
 
-    Events are counted in small counters, and those added up in a memory every 64 cycles, one after the other. What is
-    read is as all counters stood before some cycle, the same for all, at most 64 cycles from ``start``. The first byte
-    comes at most 136 cycles after ``start``.
+    Events are counted in small counters, and those added up in a memory, one after the other and byte by byte, every 64
+    cycles. Nothing is counted while registers are read, from ``start`` to the cycle of the last byte, so that all
+    counters are read as of the same cycle, and their reading shows in none. The first byte comes 68 to 132 cycles after
+    ``start``, then one every third cycle.
 
     Members
     -------
@@ -84,34 +91,34 @@ class Counters(wiring.Component):
             "cause": Out(Cause),
         })
 
-    def _counted(self, m, turn):
-        """What each counter has grown by since the last ``turn``."""
+    def _count(self, m, stopped, visits):
+        """What has happened since a counter's last visit, where it is visited now, and else 0."""
         m.d.comb += self.cause.eq(Cause.IDLE)
         for cause in reversed(CAUSES):
             with m.If(self.i_events[cause.name.lower()]):
                 m.d.comb += self.cause.eq(Cause[cause.name.removeprefix("CYCLES_")])
-        events, cause, alive = Signal.like(self.i_events), Signal(Cause), Signal()
-        m.d.sync += [events.eq(self.i_events), cause.eq(self.cause), alive.eq(1)]
-        with m.If(self.clear):
-            m.d.sync += [events.eq(0), alive.eq(0)]
-        growths = {Register.CYCLES: alive}
+        growths = {Register.CYCLES: C(1, 1)}
         for name in (*CAUSES, Register.CYCLES_IDLE):
-            growths[name] = alive & (cause == Cause[name.name.removeprefix("CYCLES_")])
+            growths[name] = self.cause == Cause[name.name.removeprefix("CYCLES_")]
         for counter in COUNTED:
-            growths[counter] = events[counter.name.lower()]
+            growths[counter] = self.i_events[counter.name.lower()]
 
-        counted = {}
-        for register, growth in growths.items():
-            grown = Signal(len(growth), name=f"{register.name.lower()}_growth")
-            counted[register] = count = Signal(len(growth) + ceil_log2(ROUND), name=register.name.lower())
+        visited = 0
+        for visit, (register, growth) in zip(visits, growths.items(), strict=True):
+            name = register.name.lower()
+            grown = Signal(len(growth), name=f"{name}_growth")
+            count = Signal(len(growth) + ceil_log2(ROUND), name=name)
             m.d.sync += grown.eq(growth)
-            with m.If(turn):
-                m.d.sync += count.eq(grown)
-            with m.Else():
-                m.d.sync += count.eq(count + grown)
-            with m.If(self.clear):
-                m.d.sync += [grown.eq(0), count.eq(0)]
-        return counted
+            if len(grown) == 1:  # a reset of the upper bits, and no mask
+                m.d.sync += [count[0].eq(grown ^ (count[0] & ~visit)), count[1:].eq(count[1:] + (count[0] & grown))]
+                with m.If(visit):
+                    m.d.sync += count[1:].eq(0)
+            else:
+                m.d.sync += count.eq(Mux(visit, 0, count) + grown)
+            with m.If(stopped):
+                m.d.sync += grown.eq(0)
+            visited |= Mux(visit, count, 0)
+        return visited
 
     def elaborate(self, platform):
         m = Module()
@@ -120,63 +127,62 @@ class Counters(wiring.Component):
                      Register.BANKS: config.banks, Register.TILES: config.tiles, Register.DEPTH: config.depth,
                      Register.COLUMNS: config.columns, Register.BLOCKS: config.blocks, Register.SLOTS: config.slots,
                      Register.STACK: config.stack}
-        # Below lies what is read, above what was added up; of that, word 0 is never written and stays 0.
+        words = [constants.get(place - BEFORE, 0) for place in range(PLACES)]
         m.submodules.storage = storage = self.technology.memory(
-            depth=2 * REGISTERS, width=32, init=[constants.get(address, 0) for address in range(REGISTERS)])
+            depth=PLACES * WORD_BYTES, width=8, init=list(struct.pack(f"<{PLACES}I", *words)))
 
-        # In a round each register has two cycles: the even one fetches its sum, the odd one belongs to the reader.
-        time, turn = Signal(range(ROUND)), Signal()
-        odd, register = time[0], time[1:]
-        start_waits, copying, clearing = Signal(), Signal(), Signal()
-        clear_waits = Signal(init=1)  # for a reset leaves the memory as it is
-        m.d.sync += [time.eq(time + 1), turn.eq(time == ROUND - 2)]
-        with m.If(turn):
-            m.d.sync += [copying.eq(start_waits), start_waits.eq(0), clearing.eq(clear_waits), clear_waits.eq(0)]
-        with m.If(self.start):
-            m.d.sync += start_waits.eq(1)
-        with m.If(self.clear):
-            m.d.sync += clear_waits.eq(1)
-
-        counted = self._counted(m, turn)
-        state = {Register.PENDING: self.pending, Register.ABSMAX: self.absmax, Register.BEATS: self.beats,
-                 Register.OFFSET: self.offset}
-        holding = dict(state)
-        growth, total = Signal(32, reset_less=True), Signal(32, reset_less=True)
-        growing, grown = (Signal.like(register, name=name, reset_less=True) for name in ("growing", "grown"))
-        for source, value in counted.items():
-            holding[source] = Signal.like(value, name=f"{source.name.lower()}_held", reset_less=True)
-            with m.If(turn):
-                m.d.sync += holding[source].eq(value)
-        # One of four in the odd cycle before, then one of those.
-        following = Signal.like(register)
-        m.d.comb += following.eq(register + 1)
-        nearest = [Signal(32, name=f"nearest_{place}", reset_less=True) for place in range(0, REGISTERS, GROUP)]
-        for place, chosen in zip(range(0, REGISTERS, GROUP), nearest):
-            m.d.sync += chosen.eq(Array(holding.get(place + index, 0) for index in range(GROUP))[following[:2]])
-        with m.If(~odd):
-            m.d.sync += growth.eq(Array(nearest)[register[2:]])
-            m.d.sync += [growing.eq(register), total.eq(storage.read_data + growth), grown.eq(growing)]
-
-        address, left = Signal(range(REGISTERS)), Signal.like(self.count)
-        summed = (register >= Register.CYCLES) & ~clearing
+        # Its counter is visited in the cycle after the first byte of a sum was asked for, which is there a cycle later.
+        time, age = Signal(range(ROUND)), Signal(BLOCK_LATENCY)  # age: cycles since the address jumped, unary
+        byte, place = time[:2], time[2:]
+        frozen, draining, reading = Signal(), Signal(), Signal()
+        clearing = Signal(init=1)  # for a reset leaves the memory as it is
+        visits = Signal(ROUND // WORD_BYTES)
+        summed = Signal()  # a round, but for the cycles of the memory
+        m.d.comb += summed.eq((time == BLOCK_LATENCY - 1) & age[-1])
+        m.d.sync += [
+            time.eq(time + 1),
+            age.eq(Cat(1, age)),
+            visits.eq(Mux(byte == 0, 1 << place, 0)),
+        ]
+        visited = self._count(m, frozen | self.start | self.clear, visits)
+        growth, carry, total = Signal(24, reset_less=True), Signal(reset_less=True), Signal(9)
+        m.d.sync += [growth.eq(visited | growth >> 8), carry.eq(total[8] & (byte != 1))]
+        with m.If(byte == 0):
+            m.d.sync += growth.eq(0)
         m.d.comb += [
-            storage.read_enable.eq(1),
-            storage.read_address.eq(Mux(odd, address, Cat(register & summed.replicate(len(register)), 1))),
+            total.eq(Mux(clearing, 0, storage.read_data) + growth[:8] + carry),
             storage.write_data.eq(total),
-            storage.write_address.eq(Cat(grown, odd)),
-            storage.write_enable.eq((grown >= Register.PENDING) & (grown < len(Register))
-                                    & Mux(odd, grown >= Register.CYCLES, copying)),
+            storage.write_address.eq(Cat((time - BLOCK_LATENCY)[:len(time)], 1)),
+            storage.write_enable.eq(age[-1] & ~reading),
         ]
 
-        word, bytes, age = Signal(32, reset_less=True), Signal(4), Signal(BLOCK_LATENCY + 1)  # unary
-        some = Signal()  # left != 0
-        m.d.comb += [self.o.valid.eq(bytes[0]), self.o.payload.eq(word[:8])]
-        m.d.sync += [age.eq(Cat(1, age)), some.eq(left != 0)]
-        with m.If(self.o.ready):
-            m.d.sync += [word.eq(word >> 8), bytes.eq(bytes >> 1)]
-        with m.If(some & ~bytes[0] & odd & age[-1]):
-            m.d.sync += [word.eq(storage.read_data), bytes.eq(-1), left.eq(left - 1), address.eq(address + 1),
-                         age.eq(0)]
-        with m.If(turn & copying):
-            m.d.sync += [address.eq(self.first), left.eq(self.count), age.eq(0)]
+        address, left = Signal(range(PLACES * WORD_BYTES)), Signal(range(len(Register) * WORD_BYTES + 1))
+        states = [Signal(WORD_BYTES * 8, name=f"{name}_word") for name in STATE]
+        state, is_state = Signal(8, reset_less=True), Signal(reset_less=True)
+        m.d.comb += [word.eq(getattr(self, name)) for name, word in zip(STATE, states)]
+        m.d.sync += [
+            state.eq(Cat(states).word_select(address[:ceil_log2(len(STATE) * WORD_BYTES)], 8)),
+            is_state.eq(address[ceil_log2(len(STATE) * WORD_BYTES):] == (Register.PENDING + BEFORE) // len(STATE)),
+        ]
+        m.d.comb += [
+            storage.read_enable.eq(1),
+            storage.read_address.eq(Mux(reading, address, Cat(time, 1))),
+            self.o.valid.eq(reading & age[-1]),
+            self.o.payload.eq(Mux(is_state, state, storage.read_data)),
+        ]
+        with m.If(reading):
+            m.d.sync += time.eq(0)
+        with m.If(summed):
+            m.d.sync += [clearing.eq(0), draining.eq(frozen)]
+            with m.If(draining):
+                m.d.sync += [reading.eq(1), draining.eq(0), time.eq(0), age.eq(0)]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += [address.eq(address + 1), left.eq(left - 1), age.eq(0)]
+            with m.If(left == 1):
+                m.d.sync += [reading.eq(0), frozen.eq(0)]
+        with m.If(self.start):
+            m.d.sync += [frozen.eq(1), address.eq(Cat(C(0, 2), (self.first + BEFORE)[:len(self.first)])),
+                         left.eq(self.count << 2)]
+        with m.If(self.clear):
+            m.d.sync += [clearing.eq(1), time.eq(0), age.eq(0), visits.eq(-1)]
         return m

@@ -94,7 +94,10 @@ class Flags(enum.IntFlag, shape=8):
 
 
 class Register(enum.IntEnum, shape=16):
-    """Addresses of the 32-bit registers. Counters wrap; cycles by cause sum to CYCLES."""
+    """Addresses of the 32-bit registers. Counters wrap; cycles by cause sum to CYCLES.
+
+    From when they are read until the last byte has left them nothing is counted.
+    """
     MAGIC = 0
     VERSION = 1
     MAP = 2  # hash of this file's definitions
@@ -109,7 +112,7 @@ class Register(enum.IntEnum, shape=16):
     ABSMAX = 11  # largest magnitude of the vector that was quantised last
     BEATS = 12  # length of the list that was built last, in beats
     OFFSET = 13  # at which the vector that was opened last continues; 0 where it is complete
-    CYCLES = 14  # since RESET
+    CYCLES = 14  # since RESET, but for those in which registers are read
     CYCLES_ISSUE = 15  # a beat enters the array
     CYCLES_FLUSH = 16  # results are on their way and no beat is there
     CYCLES_VECTOR = 17  # else: a vector is quantised and listed

@@ -1,5 +1,7 @@
 """Serial line: eight data bits, no parity, one stop bit."""
 
+from fractions import Fraction
+
 from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
@@ -13,19 +15,19 @@ __all__ = ["Uart", "UartReceiver", "UartTransmitter"]
 
 
 OVERSAMPLING = 8  # ticks of the receiver in a bit
-FRACTION_BITS = 20  # of a clock cycle in a tick: the rate is right to 1e-5 at 64 cycles a bit
+LONGEST_PERIOD = 1 << 17  # cycles after which ticks repeat: the rate is right to 1e-5
 DATA_BITS = 8
 FIFO_BYTES = 16
 
 
 def _ticks(m, name, clock, rate, restart=0):
     """A pulse, ``rate`` of them in ``clock`` cycles on average, the first 1 / rate after ``restart``."""
-    phase = Signal(FRACTION_BITS, name=f"{name}_phase")
-    following = Signal(FRACTION_BITS + 1, name=f"{name}_following")
-    step = round((rate << FRACTION_BITS) / clock)
+    share = Fraction(rate, clock).limit_denominator(LONGEST_PERIOD)
+    step, period = share.numerator, share.denominator
+    phase = Signal(range(period), name=f"{name}_phase")
+    wraps = phase >= period - step
     tick = Signal(name=name)  # a cycle late, and so ``restart`` is a step ahead
-    m.d.comb += following.eq(phase + step)
-    m.d.sync += [phase.eq(Mux(restart, step, following)), tick.eq(following[-1])]
+    m.d.sync += [phase.eq(Mux(restart, step % period, phase + Mux(wraps, step - period, step))), tick.eq(wraps)]
     return tick
 
 
