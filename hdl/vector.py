@@ -21,9 +21,9 @@ class VectorUnit(wiring.Component):
     which begins at opening. int32 elements are little-endian; once the last is there, one a cycle is quantised, or one
     in 11 cycles where ``config.serial``.
 
-    The list is ready 4 cycles after the last byte of int8 elements is taken, and length + 19 after the last byte of
+    The list is ready 5 cycles after the last byte of int8 elements is taken, and length + 19 after the last byte of
     int32 elements, or 11 * length + 13. From ``start`` of a vector of one piece, with bytes always there, it is
-    max(ceil(live / banks), 5) + length + 4 and 5 * length + 19, or 15 * length + 13, cycles:
+    max(ceil(live / banks), 5) + length + 5 and 5 * length + 19, or 15 * length + 13, cycles:
     sim.cycles.vector_cycles.
 
     The caller keeps to the following: a piece opens a vector or goes on at ``expected``, no piece goes beyond
@@ -123,8 +123,8 @@ class VectorUnit(wiring.Component):
             builder.live.eq(self.live),
             builder.length.eq(self.length),
             # Clearing, begun at opening, has ended before the first result: those always find the builder ready.
-            builder.i.valid.eq(Mux(int8, taken, elements.o.valid)),
-            builder.i.payload.eq(Mux(int8, self.i.payload, elements.o.payload)),
+            builder.i.valid.eq(Mux(int8, took, elements.o.valid)),
+            builder.i.payload.eq(Mux(int8, byte, elements.o.payload)),
         ]
 
         following = (position + 1)[:len(position)]

@@ -18,6 +18,7 @@ __all__ = ["ListSize", "array_cycles", "clear_cycles", "flush_cycles", "issue_la
 # The last byte is held for a cycle and its element stored in one, then the first element is read in two cycles and
 # quantised in eleven: its multiple of 127, seven digits and one more, the rounding, the sign. Over one adder each takes
 # eleven, and nine pass before the first.
+HELD = 1  # a byte
 QUANTISE = 1 + 1 + 2 + 11
 SERIAL, SERIAL_QUANTISE = 11, 9  # of each element; and once
 LISTING = 4  # an element is judged, counted, written and compared
@@ -68,13 +69,13 @@ def vector_cycles(config, length, live, int8):
     The lists are cleared while int32 elements are received, and these are then read back.
     """
     if int8:
-        return clear_cycles(live, config.banks) + length + LISTING
+        return clear_cycles(live, config.banks) + length + HELD + LISTING
     return 4 * length + quantise_cycles(config, length) + LISTING
 
 
 def listing_cycles(config, length, int8):
     """Cycles in which hdl.vector.VectorUnit quantises and lists a vector that has arrived."""
-    return (0 if int8 else quantise_cycles(config, length)) + LISTING - 2
+    return (HELD if int8 else quantise_cycles(config, length)) + LISTING - 2
 
 
 def flush_cycles(config):
