@@ -11,7 +11,7 @@ from hdl.boards.ecp5 import FAMILY
 from sim.energy import coefficient
 from sim.netlist import cells
 from sim.simulator import Simulator
-from sim.switching import instrument
+from sim.switching import by_unit, instrument
 
 
 CHAIN = 6
@@ -51,7 +51,7 @@ def toggles_of(*parts, cycles=100):
         "  assign i__ready = 1'h0;", "  assign o__valid = 1'h0;", "  assign o__payload = 8'h00;", *parts,
         "endmodule\n"])
     simulator = Simulator(Ports(), "top", toggles=len(UNITS), sources={
-        "netlist.v": instrument(verilog, UNITS), "cells.v": cells(FAMILY, verilog)})
+        "netlist.v": instrument(verilog, by_unit(verilog, UNITS)), "cells.v": cells(FAMILY, verilog)})
     simulator.reset()
     before = simulator.toggles()
     simulator.run(b"\0", cycles=cycles)
