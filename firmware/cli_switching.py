@@ -62,8 +62,8 @@ def switching(liberty, json_path):
 
 def report_macs(macs, library):
     out = Console()
-    table = Table(title=f"Energy of a multiply-accumulate in {library.name} at {library.voltage:g} V, {macs[0].steps:,} "
-                        "of the first layer of the demo")
+    table = Table(title=f"Energy of a multiply-accumulate in {library.name} at {library.voltage:g} V, the mean of "
+                        f"{macs[0].steps:,} of the demo's first layer")
     for heading in ("multiplier and weights", "zero weights", "switching", "clock", "both", "leakage", "cells"):
         table.add_column(heading, justify="left" if heading == "multiplier and weights" else "right")
     for run in macs:
@@ -75,10 +75,10 @@ def report_macs(macs, library):
     both, alone = ratio(macs), ratio(macs, lambda measured: measured.switching)
     out.print(f"int8 over ternary: {both.mid:.2f} [{both.low:.2f}-{both.high:.2f}] times, without the clock "
               f"{alone.mid:.2f} [{alone.low:.2f}-{alone.high:.2f}].", highlight=False)
-    out.print("Modelled: toggles x the library's capacitances and tables of power. Low is of cells without delay, which "
-              "no glitch passes: a lower bound. High is of cells with a unit of delay each, mid the mean. Activations "
-              "are real, those that are 0 left out; both accumulate in 24 bits. Without wires, memories, control and "
-              "leakage.", highlight=False)
+    out.print("Modelled: toggles x the library's capacitances and tables of power. Low is of cells without delay, in "
+              "which nothing glitches: a lower bound. High is of cells with a unit of delay each, mid the mean. "
+              "Activations are real, those that are 0 left out; both accumulate in 24 bits. Without wires, memories, "
+              "control and leakage.", highlight=False)
 
 
 def report_netlist(training, real, toggles, off):

@@ -1,4 +1,4 @@
-"""Energy of a multiply-accumulate in standard cells on a model's activations: ternary, against weight zeros, and int8."""
+"""Energy of a multiply-accumulate in standard cells on a model's activations: ternary by weight zeros, and int8."""
 
 from typing import NamedTuple
 

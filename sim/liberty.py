@@ -105,7 +105,8 @@ def read_library(path):
     try:
         text = path.read_text(errors="replace")
     except OSError as error:
-        remedy = f"apt-get install {PACKAGE}, or give --liberty" if path == DEFAULT_LIBERTY else "give another --liberty"
+        remedy = (f"apt-get install {PACKAGE}, or give --liberty" if path == DEFAULT_LIBERTY else
+                  "give another --liberty")
         raise ToolError(f"{path}: cannot be read: {error.strerror}: {remedy}") from error
     try:
         library = parse_liberty(text)

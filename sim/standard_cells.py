@@ -1,4 +1,4 @@
-"""Multiply-accumulates in standard cells, ternary and int8: synthesised for a Liberty file, and simulated with toggles."""
+"""Multiply-accumulates in standard cells, ternary and int8: synthesised for a Liberty file, their toggles simulated."""
 
 import hashlib
 import re

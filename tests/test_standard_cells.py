@@ -27,7 +27,8 @@ def cell(kind, name, **pins):
 def chain(source, first):
     """Inverters one after the other."""
     nets = [source, *(f"n[{first + index}]" for index in range(CHAIN))]
-    return "".join(cell("INV", f"inverter_{first}_{index}", A=a, Y=y) for index, (a, y) in enumerate(zip(nets, nets[1:])))
+    return "".join(cell("INV", f"inverter_{first}_{index}", A=a, Y=y)
+                   for index, (a, y) in enumerate(zip(nets, nets[1:])))
 
 
 def measured(liberty, netlist, weights, activations=None):
