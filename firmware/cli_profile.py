@@ -157,18 +157,24 @@ def report_profile(found):
     table = Table(title=f"{found.model} on {found.config}, {found.products} products a cycle at {found.clock / 1e6:g} "
                         f"MHz, weights {found.memory.kind}" + ("" if found.fits or found.memory.kind != "resident"
                                                                 else ", though they do not fit"))
-    causes = list(found.cycles_by_cause())
-    for heading in ("matrix", "shape", "zeros", *causes, "cycles a token", "of dense"):
-        table.add_column(heading, justify="left" if heading in ("matrix", "shape") else "right", no_wrap=True)
-    for kind in KINDS:
-        layers = [layer for layer in found.layers if layer.kind == kind]
-        counts = [layer.layers for layer in layers]
-        total = sum(layer.layers * layer.total for layer in layers)
-        dense = total + sum(layer.layers * (layer.issue_dense - layer.cycles["issue"]) for layer in layers)
-        table.add_row(f"{sum(counts)} x {kind}", f"{layers[0].rows} x {layers[0].columns}",
-                      f"{np.average([np.mean(layer.zeros) for layer in layers], weights=counts):.1%}",
-                      *(f"{sum(layer.layers * layer.cycles[cause] for layer in layers):,.0f}" for cause in causes),
-                      f"{total:,.0f}", f"{total / dense:.1%}")
+    kinds = {kind: [layer for layer in found.layers if layer.kind == kind] for kind in KINDS}
+    table.add_column("matrix")
+    for kind, layers in kinds.items():
+        table.add_column(f"{sum(layer.layers for layer in layers)} x {kind}", justify="right", no_wrap=True)
+    table.add_column("all", justify="right", no_wrap=True)
+
+    def add_row(name, of, **style):
+        table.add_row(name, *(f"{sum(layer.layers * of(layer) for layer in layers):,.0f}"
+                              for layers in (*kinds.values(), found.layers)), **style)
+
+    table.add_row("rows", *(f"{layers[0].rows:,}" for layers in kinds.values()), "")
+    table.add_row("columns", *(f"{layers[0].columns:,}" for layers in kinds.values()), "")
+    table.add_row("zeros", *(f"{np.mean([np.mean(layer.zeros) for layer in layers]):.1%}" for layers in kinds.values()),
+                  "", end_section=True)
+    for cause in found.cycles_by_cause():
+        add_row(cause, lambda layer: layer.cycles[cause])
+    add_row("cycles", lambda layer: layer.total, end_section=True)
+    add_row("dense", lambda layer: layer.total + layer.issue_dense - layer.cycles["issue"])
     out.print(table)
     low, _, high = found.cycles_range
     spread = "" if low == high else f" [{low:,.0f}-{high:,.0f}]"

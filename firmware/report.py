@@ -130,9 +130,10 @@ def zero_accounts(profile, config):
                             marker={"color": ["#1b6ca8" if item.built else "#bbb" for item in found]}),
                      x="", y="cycles of the array saved, a token")
     return Section("What zeros save", "Grey is not built: what it could save at best. Single zero weights only gate "
-                   "their operand.", figure, ["zeros", "built", "share", "cycles", "weight bytes not read", "products"],
+                   "their operand; setun switching tells how much less it toggles. Energy is the arithmetic ledger's.",
+                   figure, ["zeros", "built", "share", "cycles", "weight bytes not read", "products", "energy"],
                    [[item.zero, "yes" if item.built else "no", f"{item.share:.1%}", f"{item.cycles:,.1f}",
-                     f"{item.bytes:,.0f}", f"{item.products:,.0f}"] for item in found])
+                     f"{item.bytes:,.0f}", f"{item.products:,.0f}", item.energy.text()] for item in found])
 
 
 def what_if(config, memory, again):

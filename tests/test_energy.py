@@ -49,5 +49,6 @@ def test_range():
     total = Range(1, 2, 3) + Range(10, 20, 30) * .5
     assert total == (6, 12, 18)
     assert Range(1e-12, 2e-12, 3e-12).text() == "2 [1-3] pJ"
+    assert Range(5e-10, 9.994e-10, 3e-9).text() == "999 [500-3,000] pJ"
     assert Range(2e-3, 2e-3, 2e-3).text("W") == "2 mW"
     assert Range(0, 0, 0).text() == "0 fJ"
