@@ -115,11 +115,11 @@ def figure_of(points, front, title):
 
 def report_front(front, points, model, board):
     table = Table(title=f"{model} on {board.device}: {len(front)} of {len(points)} points are on the front")
-    for heading in ("banks x rows", "depth", "stack", "MHz", "tokens a second", "LUT", "block RAM", "memory ledger",
+    for heading in ("banks x rows, depth, stack", "MHz", "tokens a second", "LUT", "block RAM", "memory ledger",
                     "area"):
-        table.add_column(heading, justify="left" if heading == "area" else "right")
+        table.add_column(heading, justify="left" if heading == "area" else "right", no_wrap=heading == "area")
     for point in front:
-        table.add_row(f"{point.banks} x {point.rows}", str(point.depth), str(point.stack), f"{point.clock / 1e6:g}",
+        table.add_row(f"{point.banks}x{point.rows}-{point.depth}-{point.stack}", f"{point.clock / 1e6:g}",
                       f"{point.tokens_per_second:,.0f}" if point.tokens_per_second >= 1000 else
                       f"{point.tokens_per_second:.4g}", f"{point.luts:,.0f}", str(point.block_rams),
                       Range(point.energy, point.energy, point.energy).text(), point.tier)

@@ -183,11 +183,12 @@ def report_profile(found):
     out.print("Left out: attention, norms, residuals and the head, which are the host's, and vectors on the link.",
               highlight=False)
     ledgers = Table(title="Energy of a token; ledgers are not to be added")
-    for heading in ("ledger", "figure", "energy", "tier"):
-        ledgers.add_column(heading, justify="right" if heading == "energy" else "left")
+    ledgers.add_column("ledger and its figures")
+    ledgers.add_column("energy", justify="right", no_wrap=True)
     for name, ledger in found.energy.items():
+        ledgers.add_row(f"{name}: {ledger['tier']}, {ledger['of']}", "", style="bold")
         for part, value in ledger["parts"].items():
-            ledgers.add_row(name, part, Range(**value).text(), f"{ledger['tier']}, {ledger['of']}")
+            ledgers.add_row(f"  {part}", Range(**value).text())
         ledgers.add_section()
     out.print(ledgers)
     for name, ledger in found.energy.items():
