@@ -115,7 +115,8 @@ def figure_of(points, front, title):
 
 
 def report_front(front, points, model, board):
-    table = Table(title=f"{model} on {board.device}: {len(front)} of {len(points)} points are on the front")
+    table = Table(title=f"{model} on {board.device}: {len(front)} of {len(points)} points are on the front",
+                  pad_edge=False)
     for heading in (CONFIG, "MHz", "tokens a second", "LUT", "block RAM", "energy", "area"):
         table.add_column(heading, justify="left" if heading == "area" else "right",
                          min_width=WIDTH if heading in (CONFIG, "area") else None)

@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import inspect
 import pathlib
 
 import click
@@ -21,7 +22,7 @@ from .generate import KINDS
 from .measure import measure_run
 from .models import load_dimensions, named_models
 from .paper import advantage, paper_rows
-from .profile import Memory, collect_activations, profile_checkpoint, profile_dimensions
+from .profile import Memory, Profile, collect_activations, profile_checkpoint, profile_dimensions
 from .report import report, what_if
 from .trace import trace_events
 
@@ -65,7 +66,7 @@ def accelerator_of(config_name, board_name, clock, default):
     return config, clock * 1e6 if clock else board.clock if board else 100e6, board.device if board else None
 
 
-@click.command()
+@click.command(epilog=inspect.getdoc(Profile.fields).replace("``", ""))
 @click.argument("model", default="demo")
 @accelerator_options
 @click.option("--prompt", default="In the beginning God created the heaven and the earth.", show_default=True,
