@@ -272,7 +272,7 @@ def closeness(model, text, windows, json_path):
               default=pathlib.Path("README.md"), show_default=True, help="File whose results table is rewritten.")
 @user_errors
 def results(readme):
-    """Measure all figures of the README again and rewrite its results table; takes about a quarter of an hour."""
+    """Measure all figures of the README again and rewrite its results table; takes about half an hour."""
     try:
         replace_table(readme.read_text(), "")
     except ValueError as error:

@@ -28,6 +28,7 @@ CELLS = {"LFE5U-25F": (24288, 56), "LFE5U-85F": (83640, 208), "LFE5UM5G-85F": (8
 CLOCKS = (50e6, 75e6, 100e6, 125e6)
 MEASURED = ("icepi-zero", "ulx3s", "ulx3s-800", "ulx3s-2880")
 PROMPT = b"In the beginning"
+CONFIG, WIDTH = "banks x rows, depth, stack", 12  # of a configuration, or of where its area is from
 
 
 def client_of(scheduler):
@@ -114,12 +115,13 @@ def figure_of(points, front, title):
 
 
 def report_front(front, points, model, board):
-    table = Table(title=f"{model} on {board.device}: {len(front)} of {len(points)} points are on the front")
-    for heading in ("banks x rows", "depth", "stack", "MHz", "tokens a second", "LUT", "block RAM", "memory ledger",
-                    "area"):
-        table.add_column(heading, justify="left" if heading == "area" else "right")
+    table = Table(title=f"{model} on {board.device}: {len(front)} of {len(points)} points are on the front",
+                  pad_edge=False)
+    for heading in (CONFIG, "MHz", "tokens a second", "LUT", "block RAM", "energy", "area"):
+        table.add_column(heading, justify="left" if heading == "area" else "right",
+                         min_width=WIDTH if heading in (CONFIG, "area") else None)
     for point in front:
-        table.add_row(f"{point.banks} x {point.rows}", str(point.depth), str(point.stack), f"{point.clock / 1e6:g}",
+        table.add_row(f"{point.banks}x{point.rows}-{point.depth}-{point.stack}", f"{point.clock / 1e6:g}",
                       f"{point.tokens_per_second:,.0f}" if point.tokens_per_second >= 1000 else
                       f"{point.tokens_per_second:.4g}", f"{point.luts:,.0f}", str(point.block_rams),
                       Range(point.energy, point.energy, point.energy).text(), point.tier)

@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import inspect
 import pathlib
 
 import click
@@ -21,7 +22,7 @@ from .generate import KINDS
 from .measure import measure_run
 from .models import load_dimensions, named_models
 from .paper import advantage, paper_rows
-from .profile import Memory, collect_activations, profile_checkpoint, profile_dimensions
+from .profile import Memory, Profile, collect_activations, profile_checkpoint, profile_dimensions
 from .report import report, what_if
 from .trace import trace_events
 
@@ -65,7 +66,7 @@ def accelerator_of(config_name, board_name, clock, default):
     return config, clock * 1e6 if clock else board.clock if board else 100e6, board.device if board else None
 
 
-@click.command()
+@click.command(epilog=inspect.getdoc(Profile.fields).replace("``", ""))
 @click.argument("model", default="demo")
 @accelerator_options
 @click.option("--prompt", default="In the beginning God created the heaven and the earth.", show_default=True,
@@ -157,18 +158,24 @@ def report_profile(found):
     table = Table(title=f"{found.model} on {found.config}, {found.products} products a cycle at {found.clock / 1e6:g} "
                         f"MHz, weights {found.memory.kind}" + ("" if found.fits or found.memory.kind != "resident"
                                                                 else ", though they do not fit"))
-    causes = list(found.cycles_by_cause())
-    for heading in ("matrix", "shape", "zeros", *causes, "cycles a token", "of dense"):
-        table.add_column(heading, justify="left" if heading in ("matrix", "shape") else "right", no_wrap=True)
-    for kind in KINDS:
-        layers = [layer for layer in found.layers if layer.kind == kind]
-        counts = [layer.layers for layer in layers]
-        total = sum(layer.layers * layer.total for layer in layers)
-        dense = total + sum(layer.layers * (layer.issue_dense - layer.cycles["issue"]) for layer in layers)
-        table.add_row(f"{sum(counts)} x {kind}", f"{layers[0].rows} x {layers[0].columns}",
-                      f"{np.average([np.mean(layer.zeros) for layer in layers], weights=counts):.1%}",
-                      *(f"{sum(layer.layers * layer.cycles[cause] for layer in layers):,.0f}" for cause in causes),
-                      f"{total:,.0f}", f"{total / dense:.1%}")
+    kinds = {kind: [layer for layer in found.layers if layer.kind == kind] for kind in KINDS}
+    table.add_column("matrix")
+    for kind, layers in kinds.items():
+        table.add_column(f"{sum(layer.layers for layer in layers)} x {kind}", justify="right", no_wrap=True)
+    table.add_column("all", justify="right", no_wrap=True)
+
+    def add_row(name, of, **style):
+        table.add_row(name, *(f"{sum(layer.layers * of(layer) for layer in layers):,.0f}"
+                              for layers in (*kinds.values(), found.layers)), **style)
+
+    table.add_row("rows", *(f"{layers[0].rows:,}" for layers in kinds.values()), "")
+    table.add_row("columns", *(f"{layers[0].columns:,}" for layers in kinds.values()), "")
+    table.add_row("zeros", *(f"{np.mean([np.mean(layer.zeros) for layer in layers]):.1%}" for layers in kinds.values()),
+                  "", end_section=True)
+    for cause in found.cycles_by_cause():
+        add_row(cause, lambda layer: layer.cycles[cause])
+    add_row("cycles", lambda layer: layer.total, end_section=True)
+    add_row("dense", lambda layer: layer.total + layer.issue_dense - layer.cycles["issue"])
     out.print(table)
     low, _, high = found.cycles_range
     spread = "" if low == high else f" [{low:,.0f}-{high:,.0f}]"
@@ -177,11 +184,12 @@ def report_profile(found):
     out.print("Left out: attention, norms, residuals and the head, which are the host's, and vectors on the link.",
               highlight=False)
     ledgers = Table(title="Energy of a token; ledgers are not to be added")
-    for heading in ("ledger", "figure", "energy", "tier"):
-        ledgers.add_column(heading, justify="right" if heading == "energy" else "left")
+    ledgers.add_column("ledger and its figures")
+    ledgers.add_column("energy", justify="right", no_wrap=True)
     for name, ledger in found.energy.items():
+        ledgers.add_row(f"{name}: {ledger['tier']}, {ledger['of']}", "", style="bold")
         for part, value in ledger["parts"].items():
-            ledgers.add_row(name, part, Range(**value).text(), f"{ledger['tier']}, {ledger['of']}")
+            ledgers.add_row(f"  {part}", Range(**value).text())
         ledgers.add_section()
     out.print(ledgers)
     for name, ledger in found.energy.items():

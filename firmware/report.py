@@ -23,7 +23,8 @@ from .skipping import savings
 __all__ = ["Section", "WHAT_IF", "report", "sections", "what_if"]
 
 
-HEIGHT = 420
+HEIGHT, ROW = 420, 56  # of a figure, and of one figure of a ledger
+SYMBOLS = ("circle", "square", "diamond", "cross")
 WHAT_IF = {"banks": (8, 16, 32), "rows": (10, 20, 40, 80), "clock, MHz": (50, 100, 125, 200),
            "bandwidth, MB/s": (100, 332, 1600, 6400)}
 
@@ -44,7 +45,7 @@ def _by_kind(profile):
 def _figure(*traces, x, y, **layout):
     figure = go.Figure(traces)
     figure.update_layout(template="plotly_white", height=HEIGHT, xaxis_title=x, yaxis_title=y, margin={"t": 20},
-                         colorway=["#1b6ca8", "#e07a1f", "#3a7d44", "#8a4f9e", "#b3313d"], **layout)
+                         font={"size": 14}, colorway=["#1b6ca8", "#e07a1f", "#3a7d44", "#8a4f9e", "#b3313d"], **layout)
     return figure
 
 
@@ -66,8 +67,8 @@ def roofline(profile, config):
     ceiling = [min(config.products, end * rate) for end in ends]
     figure = _figure(
         go.Scatter(x=ends, y=ceiling, mode="lines", name="ceiling", line={"color": "#555"}),
-        *(go.Scatter(x=[x], y=[y], mode="markers+text", text=[kind], textposition="top center", name=kind,
-                     marker={"size": 12}) for kind, x, y in points),
+        *(go.Scatter(x=[x], y=[y], mode="markers", name=kind, marker={"size": 14, "symbol": symbol})
+          for symbol, (kind, x, y) in zip(SYMBOLS, points)),
         x="products a byte of weights", y="products a cycle")
     figure.update_xaxes(type="log")
     figure.update_yaxes(type="log")
@@ -95,15 +96,16 @@ def cycles(profile):
 
 
 def energy(profile, name):
-    """One ledger; bars are the middle, lines the range."""
+    """One ledger; dots are the middle, lines the range."""
     ledger = profile.energy[name]
     parts = {part: Range(**figures) for part, figures in ledger["parts"].items()}
-    figure = _figure(go.Bar(
-        y=list(parts), x=[part.mid for part in parts.values()], orientation="h",
+    figure = _figure(go.Scatter(
+        y=list(parts), x=[part.mid for part in parts.values()], mode="markers", marker={"size": 14},
         error_x={"type": "data", "symmetric": False, "array": [part.high - part.mid for part in parts.values()],
                  "arrayminus": [part.mid - part.low for part in parts.values()]}), x="J a token", y="")
     figure.update_xaxes(type="log")
-    figure.update_yaxes(automargin=True)
+    figure.update_yaxes(automargin=True, autorange="reversed")
+    figure.update_layout(height=100 + ROW * len(parts))
     return Section(f"Energy of a token: {name} ledger", f"Tier: {ledger['tier']}, {ledger['of']}. Without "
                    f"{ledger['excludes']}. Not to be added to another ledger.", figure,
                    ["figure", "mid [low-high]"], [[part, figures.text()] for part, figures in parts.items()])
@@ -128,9 +130,10 @@ def zero_accounts(profile, config):
                             marker={"color": ["#1b6ca8" if item.built else "#bbb" for item in found]}),
                      x="", y="cycles of the array saved, a token")
     return Section("What zeros save", "Grey is not built: what it could save at best. Single zero weights only gate "
-                   "their operand.", figure, ["zeros", "built", "share", "cycles", "weight bytes not read", "products"],
+                   "their operand; setun switching tells how much less it toggles. Energy is the arithmetic ledger's.",
+                   figure, ["zeros", "built", "share", "cycles", "weight bytes not read", "products", "energy"],
                    [[item.zero, "yes" if item.built else "no", f"{item.share:.1%}", f"{item.cycles:,.1f}",
-                     f"{item.bytes:,.0f}", f"{item.products:,.0f}"] for item in found])
+                     f"{item.bytes:,.0f}", f"{item.products:,.0f}", item.energy.text()] for item in found])
 
 
 def what_if(config, memory, again):

@@ -2,13 +2,18 @@
 
 import numpy as np
 
-from hdl.boards.ecp5 import ECP5
+from hdl.boards.ecp5 import ECP5, FAMILY
 from hdl.config import PRESETS
 from hdl.product import PORTABLE
 from sim.bitstream import LOGIC, ROUTERS
+from sim.liberty import DEFAULT_LIBERTY, read_library
 from sim.synthesis import array_area
 
+from .cases import all_cases, run_cases
+from .mac import mac_runs, ratio
 from .measure import measure_closeness, measure_matvec, measure_run, measure_simulators
+from .paper import paper_rows
+from .switching import FACTOR, fit, real_runs, residual, training_runs
 
 
 __all__ = ["bitstream_row", "replace_row", "replace_table", "results_table"]
@@ -20,6 +25,7 @@ PROMPT, TOKENS = b"In the beginning", 32
 WINDOWS, LENGTH = 16, 256
 # The best published figures, measured with the same tools, where there is one to compare with.
 PEER_LUTS, PEER_PROTOTYPE = 47.7, 17.8
+SWITCHING_PROMPT = b"In"
 
 
 def ternary(rng, rows, columns):
@@ -70,6 +76,35 @@ def matvec_rows(progress):
            "Amaranth's simulator in the same run", "")
 
 
+def cycle_rows(progress):
+    found = list(run_cases(all_cases(), progress))
+    wrong = sum(predicted != measured or values > 0 for _, predicted, measured, values in found)
+    cycles = sum(sum(measured.values()) for _, _, measured, _ in found)
+    yield ("cycle model against RTL, shapes of all named models and random ones",
+           f"{wrong} of {len(found)} cases differ, of {cycles:,} cycles, cause by cause", "")
+
+
+def paper_summary():
+    rows = list(paper_rows())
+    known = [abs(row.deviation) for row in rows if not row.why]
+    explained = ", ".join(f"{row.name} {row.deviation:+.1%}" for row in rows if row.why)
+    yield ("figures of the BitNet papers by our formulas", f"{len(known)} of {len(rows)} within {max(known):.1%}",
+           f"explained in setun paper: {explained}")
+
+
+def switching_rows(checkpoint, progress):
+    library = read_library(DEFAULT_LIBERTY)
+    macs = list(mac_runs(checkpoint, SWITCHING_PROMPT, DEFAULT_LIBERTY, progress))
+    times, energy = ratio(macs), [run.measured.energy.text() for run in (macs[0], macs[-1])]
+    yield (f"multiply-accumulate in {library.name}, {library.voltage:g} V, activations of the demo (modelled, without "
+           "wires)", f"ternary {energy[0]}, int8 {energy[1]}: {times.mid:.1f} [{times.low:.1f}-{times.high:.1f}] times",
+           "")
+    progress("toggles of the netlist", 0, None)
+    off = residual(fit(training_runs(FAMILY)), real_runs(FAMILY, checkpoint, SWITCHING_PROMPT))
+    yield ("toggles by counters against those of the netlist, ECP5, activations of the demo",
+           f"within a factor of {off:.2f}", f"at most {FACTOR}, stated before")
+
+
 def results_table(checkpoint, held_out, *, progress):
     """Markdown. ``held_out`` is text that the model was not trained on, bytes."""
     data = np.frombuffer(held_out, np.uint8).astype(np.int64)
@@ -81,6 +116,7 @@ def results_table(checkpoint, held_out, *, progress):
          f"loss {close['loss']:.4f} against {close['loss_float']:.4f} nats a byte, KL {close['kl']:.1e}, argmax "
          f"{close['argmax_agreement']:.1%} equal", "bf16: KL 2.6e-3, argmax 95.3%"),
     ]
+    rows += [*cycle_rows(progress), *paper_summary(), *switching_rows(checkpoint, progress)]
     progress("synthesising", 0, None)
     rows += area_rows()
     return "\n".join(["| what | measured | to compare |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])

@@ -38,8 +38,12 @@ class Range(NamedTuple):
         """mid [low-high], with a prefix."""
         scale, prefix = next((pair for pair in ((1, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"))
                               if self.mid >= pair[0]), (1e-15, "f"))
-        low, mid, high = (f"{value / scale:.3g}" for value in self)
+        low, mid, high = (_digits(value / scale) for value in self)
         return f"{mid} {prefix}{unit}" if low == high else f"{mid} [{low}-{high}] {prefix}{unit}"
+
+
+def _digits(value):
+    return f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
 
 
 @cache

@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import time
 
 import numpy as np
@@ -138,3 +139,11 @@ def test_command_refuses(arguments, words):
 def test_cases_are_listed():
     result = invoke("cycles", "--list")
     assert result.exit_code == 0 and len(result.output.splitlines()) == len(all_cases())
+
+
+def test_fields_are_documented(tmp_path):
+    """setun profile --help names all that --json writes."""
+    runner = CliRunner()
+    assert runner.invoke(main, ["profile", "2b4t", "--json", str(tmp_path / "p.json")]).exit_code == 0
+    words = set(re.findall(r"\w+", runner.invoke(main, ["profile", "--help"]).output))
+    assert set(json.loads((tmp_path / "p.json").read_text())) <= words

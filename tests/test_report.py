@@ -142,3 +142,8 @@ def test_savings(profiled):
     assert issue + sum(saving.cycles for saving in found.values() if saving.built) == pytest.approx(whole)
     assert all(0 <= saving.share < 1 and saving.cycles >= 0 for saving in found.values())
     assert found["activation columns that are 0"].cycles > 0
+    # Each product that is not made saves what one that is made takes.
+    made = sum(layer.layers * layer.listed for layer in profile.layers)
+    for saving in found.values():
+        assert saving.energy.mid * made == pytest.approx(profile.energy["arithmetic"]["mid"] * saving.products,
+                                                         rel=1e-6, abs=0)

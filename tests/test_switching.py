@@ -9,9 +9,10 @@ from firmware.cli import main
 from firmware.switching import EVENTS, FACTOR, Run, fit, predict, residual
 from hdl.boards.ecp5 import FAMILY
 from sim.energy import coefficient
+from sim.liberty import DEFAULT_LIBERTY
 from sim.netlist import cells
 from sim.simulator import Simulator
-from sim.switching import instrument
+from sim.switching import by_unit, instrument
 
 
 CHAIN = 6
@@ -51,7 +52,7 @@ def toggles_of(*parts, cycles=100):
         "  assign i__ready = 1'h0;", "  assign o__valid = 1'h0;", "  assign o__payload = 8'h00;", *parts,
         "endmodule\n"])
     simulator = Simulator(Ports(), "top", toggles=len(UNITS), sources={
-        "netlist.v": instrument(verilog, UNITS), "cells.v": cells(FAMILY, verilog)})
+        "netlist.v": instrument(verilog, by_unit(verilog, UNITS)), "cells.v": cells(FAMILY, verilog)})
     simulator.reset()
     before = simulator.toggles()
     simulator.run(b"\0", cycles=cycles)
@@ -98,6 +99,13 @@ def test_fit():
     assert residual(truth | {"product": 40.0}, runs) > 1
 
 
+def test_no_liberty(tmp_path):
+    result = CliRunner().invoke(main, ["switching", "--liberty", str(tmp_path / "none.lib")])
+    assert result.exit_code == 2 and result.output.count("\n") == 1
+    assert "none.lib: cannot be read: No such file or directory: give another --liberty" in result.output
+
+
+@pytest.mark.skipif(not DEFAULT_LIBERTY.exists(), reason="qflow-tech-osu018 is not installed")
 def test_command(tmp_path):
     """The model from counters is within the factor, and the coefficients that ship are those that are found."""
     result = CliRunner(env={"COLUMNS": "250"}).invoke(main, ["switching", "--json", str(tmp_path / "s.json")])
@@ -113,3 +121,11 @@ def test_command(tmp_path):
     tiles = [sum(run["toggles"]["tiles"] for run in fields["runs"] if run["name"].startswith(share))
              for share in ("0%", "33%", "50%", "75%")]
     assert tiles[0] > tiles[2] > tiles[3]
+    # So do multiply-accumulates in standard cells, and int8 takes more than any of them; a glitch only adds.
+    model, *shares, int8 = (run["switching"] for run in fields["macs"])
+    assert [run["weight_zeros"] for run in fields["macs"][1:-1]] == pytest.approx([0, .33, .5, .75], abs=.02)
+    for name in ("low", "mid", "high"):
+        energies = [share[name] for share in shares]
+        assert energies == sorted(energies, reverse=True) and energies[1] > model[name] * .95
+        assert int8[name] > 2 * max(energies) and fields["ratio"][name] > 1
+    assert all(run["low"] < run["mid"] < run["high"] < 2.8 * run["low"] for run in (model, *shares, int8))
