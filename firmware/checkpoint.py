@@ -208,7 +208,7 @@ def load(folder):
     tied = config.get("tie_word_embeddings", False)
     checkpoint = Checkpoint(
         vocab=vocab, context=sizes["context"], hidden=hidden, inner=sizes["inner"], heads=sizes["heads"],
-        kv_heads=sizes["kv_heads"], rope_theta=float(theta), eps=float(eps),
+        kv_heads=sizes["kv_heads"], rope_theta=float(theta), eps=float(eps), activation="relu2",
         embedding=_floats(path, tensors, "model.embed_tokens.weight", vocab, hidden),
         layers=tuple(_layer(path, tensors, sizes, index) for index in range(sizes["layers"])),
         norm=_floats(path, tensors, "model.norm.weight", hidden),
