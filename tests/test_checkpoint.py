@@ -111,7 +111,7 @@ def test_rope_parameters(folder):
 
 @pytest.mark.parametrize("changes, words", [
     ({"model_type": "llama"}, ["model_type", "'llama'", "BitNet"]),
-    ({"hidden_act": "silu"}, ["hidden_act", "'silu'", "squared ReLU"]),
+    ({"hidden_act": "gelu"}, ["hidden_act", "'gelu'", "squared ReLU"]),
     ({"attention_bias": True}, ["attention_bias", "biases"]),
     ({"hidden_size": KeyError}, ["hidden_size", "missing", "add hidden_size"]),
     ({"vocab_size": "64"}, ["vocab_size", "'64'", "no positive integer"]),
