@@ -1,8 +1,8 @@
 """Checkpoints of BitNet b1.58: those in Hugging Face's folders, with weights packed four to a byte, and containers.
 
-Accepted of folders is what ``microsoft/bitnet-b1.58-2B-4T`` ships: ``config.json`` with ``model_type`` "bitnet" and an offline
-"autobitlinear" quantisation, and ``model.safetensors`` with packed codes and a scale to multiply by. Byte (r, c) of a
-matrix of 4 R rows holds rows r, r + R, r + 2 R and r + 3 R, low bits first.
+Accepted of folders is what ``microsoft/bitnet-b1.58-2B-4T`` ships: ``config.json`` with ``model_type`` "bitnet" and an
+offline "autobitlinear" quantisation, and ``model.safetensors`` with packed codes and a scale to multiply by. Byte
+(r, c) of a matrix of 4 R rows holds rows r, r + R, r + 2 R and r + 3 R, low bits first.
 """
 
 import json
@@ -17,7 +17,7 @@ from golden.model import Ternary
 
 from .container import Container
 from .floats import FLOATS, widen
-from .model_file import MATRICES, NORMS, Architecture, CheckpointError, ModelFile, refuse
+from .model_file import MATRICES, Architecture, CheckpointError, ModelFile, refuse
 
 
 __all__ = ["CONFIG", "HF_NAMES", "WEIGHTS", "CheckpointError", "load", "open_checkpoint"]

@@ -116,13 +116,13 @@ def configs():
 def run(model, prompt, tokens, config_name, port, baud, json_path, temperature, seed, waveform):
     """Generate text with MODEL, a BitNet b1.58; every BitLinear goes through the RTL, or through a board.
 
-    MODEL is a Hugging Face folder, a GGUF or a container (setun convert), and the shipped one unless given. Every accumulator is compared with the golden model, and every count of
-    cycles with the cycle model; exit 1 where one differs.
+    MODEL is a Hugging Face folder, a GGUF or a container (setun convert), and the shipped one unless given. Every
+    accumulator is compared with the golden model, and every count of cycles with the cycle model; exit 1 where one
+    differs.
     """
     check_folders(json_path, waveform)
     with checkpoint.open_checkpoint(model) as opened:
-        tokenizer = tokenizer_of(opened)
-    loaded = checkpoint.load(model)
+        tokenizer, loaded = tokenizer_of(opened), opened.checkpoint()
     if not math.isfinite(temperature):
         raise UserError(f"--temperature is {temperature}: give a number from 0 on")
     prompt_ids = tokenizer.encode(prompt)
@@ -247,7 +247,7 @@ def closeness(model, text, windows, json_path):
     with checkpoint.open_checkpoint(model) as opened:
         if opened.tokenizer is not None:
             raise UserError(f"{model}: --text is taken as bytes, and the model has a tokenizer: use a model of bytes")
-    loaded = checkpoint.load(model)
+        loaded = opened.checkpoint()
     try:
         data = np.frombuffer(text.read_bytes(), np.uint8).astype(np.int64)
     except OSError as error:

@@ -14,13 +14,13 @@ offset  bytes  preamble
 32      ...    tensors, each at a multiple of 32, in any order; zeros between them
 ======  =====  =========================================================================================
 
-The header is a JSON object of two fields. ``architecture`` is an object of vocab, context, hidden, inner, layers, heads,
-kv_heads (integers), rope_theta, eps (numbers), tied (the head is the embedding) and activation ("relu2" or "silu").
-``tensors`` is an array of objects:
+The header is a JSON object of two fields. ``architecture`` is an object of vocab, context, hidden, inner, layers,
+heads, kv_heads (integers), rope_theta, eps (numbers), tied (the head is the embedding) and activation ("relu2" or
+"silu"). ``tensors`` is an array of objects:
 
 ==========  ===========================================================================================
-name        embedding, head unless tied, norm; of layer i, counted from 0: ``layers.i.`` and q, k, v, o, gate, up, down,
-            attention_norm, attention_sub_norm, feed_forward_norm, feed_forward_sub_norm;
+name        embedding, norm, head unless tied; of layer i, counted from 0: ``layers.i.`` and q, k, v, o, gate, up,
+            down, attention_norm, attention_sub_norm, feed_forward_norm, feed_forward_sub_norm;
             tokenizer.json where there is a tokenizer, as the library ``tokenizers`` writes it
 type        trits, bf16, f16, f32 or bytes
 shape       rows, columns of the matrices and the embedding; one number for norms and bytes

@@ -3,9 +3,9 @@
 ``transformers`` loads the folders: BitNetForCausalLM with an offline "autobitlinear" quantisation, four weights to a
 byte, scales to multiply by. Its files hold each float tensor in the narrowest type that is exact.
 
-GGUF holds weights as I2_S, type 36, which is bitnet.cpp's own: of 128 consecutive weights of a matrix in C order, weight
-32 g + p is in bits 7 - 2 g to 6 - 2 g of byte p, as 0, 1, 2 for -1, 0, +1. Behind the weights are the scale, float32,
-and 28 zeros.
+GGUF holds weights as I2_S, type 36, which is bitnet.cpp's own: of 128 consecutive weights of a matrix in C order,
+weight 32 g + p is in bits 7 - 2 g to 6 - 2 g of byte p, as 0, 1, 2 for -1, 0, +1. Behind the weights are the scale,
+float32, and 28 zeros.
 """
 
 import json

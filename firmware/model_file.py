@@ -4,7 +4,6 @@ import pathlib
 from typing import Annotated, Literal
 
 import msgspec
-import numpy as np
 
 from golden.fixed import MAX_HIDDEN
 from golden.model import Checkpoint, CheckpointLayer

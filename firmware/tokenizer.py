@@ -1,7 +1,7 @@
 """Text to tokens and back: by a model's own tokenizer, or as bytes where it has none.
 
-The common form of all tokenizers is the JSON of the library ``tokenizers``. Vocabularies of GGUF become that: byte-level
-BPE ("gpt2"), and SentencePiece's BPE ("llama"), whose merges follow from the scores.
+The common form of all tokenizers is the JSON of the library ``tokenizers``. Vocabularies of GGUF become that:
+byte-level BPE ("gpt2"), and SentencePiece's BPE ("llama"), whose merges follow from the scores.
 """
 
 import json

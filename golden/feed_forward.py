@@ -2,8 +2,7 @@
 
 Both gates are integers under one scalar, the product of the scales of gate and up. Squared ReLU is exact. SiLU takes
 a sigmoid from the softmax's table of 2**-f: the gate in units of log2, rounded to 2**-10, and one exactly rational
-division: it is within 1.1e-4 of the sigmoid. Five more bits of it bring the logits of random models no nearer to
-float32, which those of either gate are equally far from (7e-3 to 9e-3 nats; the noise of random models).
+division; it is within 1.1e-4. More bits of it bring random models no nearer to float32.
 """
 
 import numpy as np

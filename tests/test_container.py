@@ -201,8 +201,9 @@ def test_tensor_defects(path, name, data, words):
 
 
 @pytest.mark.parametrize("at, data, words", [
-    (0, b"SETUN\n", ["magic"]), (8, b"\2", ["version: 2 instead of 1", "convert"]), (12, b"\xff\xff\xff\xff", ["header"]),
-    (16, bytes(8), ["header"]), (24, bytes(4), ["header: the checksum differs"]), (28, b"\1", ["header"]),
+    (0, b"SETUN\n", ["magic"]), (8, b"\2", ["version: 2 instead of 1", "convert"]), (12, bytes(4), ["header"]),
+    (12, b"\xff\xff\xff\xff", ["header"]), (16, bytes(8), ["header"]), (28, b"\1", ["header"]),
+    (24, bytes(4), ["header: the checksum differs"]),
 ])
 def test_preamble_defects(path, at, data, words):
     write(path, random_checkpoint())

@@ -9,9 +9,9 @@ from checkpoints import InMemory, random_checkpoint
 from firmware.cli import DEMO
 from firmware.convert import convert
 from firmware.measure import measure_logits
+from firmware.tokenizer import LLAMA_3
 from test_cli import assert_refused, invoke
 from test_tokenizer import byte_level
-from firmware.tokenizer import LLAMA_3
 
 
 FILES = {"hf": "folder", "gguf-i2s": "model.gguf", "setun": "model.setun"}
@@ -72,7 +72,7 @@ def test_logits_refuses(formats, tmp_path, ids, words):
 
 def test_convert_refuses(formats, tmp_path):
     _, _, paths = formats
-    assert_refused(invoke("convert", paths["setun"], tmp_path / "x.gguf", "--format", "gguf-tl1"), "gguf-tl1", "gguf-i2s")
+    assert_refused(invoke("convert", paths["setun"], tmp_path / "x", "--format", "gguf-tl1"), "gguf-tl1", "gguf-i2s")
     assert_refused(invoke("convert", paths["setun"], tmp_path / "no" / "x", "--format", "setun"), "cannot be written")
     assert_refused(invoke("convert", tmp_path / "nowhere", tmp_path / "x", "--format", "setun"), "nowhere")
     assert_refused(invoke("convert", paths["setun"], paths["setun"], "--format", "setun"), "is the model itself")

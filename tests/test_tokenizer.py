@@ -9,8 +9,8 @@ from firmware.cli import DEMO
 from firmware.tokenizer import LLAMA_3, ByteTokenizer, JsonTokenizer, gguf_vocabulary, tokenizer_of
 
 
-TEXTS = ["In the beginning", " And  God said,\n\nLet there be 12345 lights; isn't it?", "naïve 東京 🙂", "", "a<|end|>b\ttab",
-         "<|start|>In"]
+TEXTS = ["In the beginning", " And  God said,\n\nLet there be 12345 lights; isn't it?", "naïve 東京 🙂", "",
+         "a<|end|>b\ttab", "<|start|>In"]
 SIZE = 600
 
 
