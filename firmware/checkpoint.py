@@ -15,8 +15,9 @@ from golden.codes import plain_decode
 from golden.fixed import MAX_HIDDEN
 from golden.model import Ternary
 
-from .container import Container
+from .container import MAGIC, Container
 from .floats import FLOATS, widen
+from .gguf_file import GGUF_MAGIC, Gguf
 from .model_file import MATRICES, Architecture, CheckpointError, ModelFile, refuse
 
 
@@ -234,9 +235,19 @@ class Folder(ModelFile):
 
 
 def open_checkpoint(path):
-    """ModelFile of a folder or container. Raises CheckpointError, in one line, for whatever is wrong with it."""
+    """ModelFile of a folder, GGUF or container. Raises CheckpointError, in one line, for whatever is wrong with it."""
     path = pathlib.Path(path)
-    return Folder(path) if path.is_dir() or not path.exists() else Container(path)
+    if path.is_dir() or not path.exists():
+        return Folder(path)
+    try:
+        data = np.memmap(path, np.uint8, "r") if path.is_file() and path.stat().st_size else np.empty(0, np.uint8)
+    except OSError as error:
+        refuse(path, "file", (error.strerror or str(error)).lower(), "check its permissions")
+    for magic, kind in ((MAGIC, Container), (GGUF_MAGIC, Gguf)):
+        if data[:len(magic)].tobytes() == magic:
+            return kind(path, data)
+    refuse(path, "magic", f"{data[:8].tobytes()!r} is of no format that is read",
+           "give a folder with config.json, a GGUF or a container of setun convert")
 
 
 def load(path):

@@ -103,15 +103,15 @@ class Container(ModelFile):
     ----------
     path : Path
         Raises CheckpointError for whatever is wrong with its preamble or header.
+    data : uint8 [size]
+        The file, memory-mapped.
     """
 
     format = "setun"
 
-    def __init__(self, path):
+    def __init__(self, path, data):
         super().__init__(path)
-        if not self.path.stat().st_size:
-            self._refuse("preamble", "the file is empty")
-        self._data = np.memmap(self.path, np.uint8, "r")
+        self._data = data
         header = self._header()
         self.architecture = header.architecture
         self._tensors = {tensor.name: tensor for tensor in header.tensors}

@@ -18,6 +18,7 @@ from golden.codes import plain_encode
 
 from .checkpoint import hf_name
 from .floats import FLOATS, narrow, narrowest
+from .gguf_file import ALIGNMENT, FLOAT_TYPES, I2_S, I2_S_BLOCK, gguf_name
 from .model_file import MATRICES, refuse
 from .tokenizer import gguf_vocabulary
 
@@ -25,30 +26,8 @@ from .tokenizer import gguf_vocabulary
 __all__ = ["hf_config", "write_gguf", "write_safetensors"]
 
 
-GGUF_TYPES = {"F32": 0, "F16": 1, "BF16": 30, "I2_S": 36}
-GGUF_ALIGNMENT = 32
+TYPES = FLOAT_TYPES | {"I2_S": I2_S}
 I2_S_FILE = 40  # what bitnet.cpp calls a file of mostly I2_S
-I2_S_BLOCK = 128  # weights
-
-GGUF_NAMES = {
-    "embedding": "token_embd",
-    "norm": "output_norm",
-    "q": "attn_q",
-    "k": "attn_k",
-    "v": "attn_v",
-    "o": "attn_output",
-    "gate": "ffn_gate",
-    "up": "ffn_up",
-    "down": "ffn_down",
-    "attention_norm": "attn_norm",
-    "attention_sub_norm": "attn_sub_norm",
-    "feed_forward_norm": "ffn_norm",
-    "feed_forward_sub_norm": "ffn_sub_norm",
-}
-
-
-def _gguf_name(layer, name):
-    return ("" if layer is None else f"blk.{layer}.") + GGUF_NAMES[name] + ".weight"
 
 
 def hf_config(architecture):
@@ -162,7 +141,7 @@ def write_gguf(file, path, model, tokenizer, progress):
     fields = {
         "general.architecture": family,
         "general.file_type": I2_S_FILE,
-        "general.alignment": GGUF_ALIGNMENT,
+        "general.alignment": ALIGNMENT,
         f"{family}.vocab_size": architecture.vocab,
         f"{family}.context_length": architecture.context,
         f"{family}.embedding_length": architecture.hidden,
@@ -179,24 +158,24 @@ def write_gguf(file, path, model, tokenizer, progress):
     infos, offset = [], 0
     for layer, name, shape, kind in parts:
         if kind == "I2_S" and math.prod(shape) % I2_S_BLOCK:
-            refuse(path, _gguf_name(layer, name), f"{math.prod(shape)} weights are no multiple of {I2_S_BLOCK}",
+            refuse(path, gguf_name(layer, name), f"{math.prod(shape)} weights are no multiple of {I2_S_BLOCK}",
                    "choose --format hf or setun")
-        infos.append(_gguf_string(_gguf_name(layer, name)) + struct.pack(
-            f"<I{len(shape)}QIQ", len(shape), *reversed(shape), GGUF_TYPES[kind], offset))
+        infos.append(_gguf_string(gguf_name(layer, name)) + struct.pack(
+            f"<I{len(shape)}QIQ", len(shape), *reversed(shape), TYPES[kind], offset))
         size = math.prod(shape) // 4 + 32 if kind == "I2_S" else math.prod(shape) * FLOATS[kind].itemsize
-        offset += size + -size % GGUF_ALIGNMENT
+        offset += size + -size % ALIGNMENT
     file.write(struct.pack("<4sIQQ", b"GGUF", 3, len(parts), len(fields)))
     for name, value in fields.items():
         file.write(_gguf_string(name) + _gguf_value(value))
     file.write(b"".join(infos))
     for done, (layer, name, _, kind) in enumerate(parts):
-        file.write(bytes(-file.tell() % GGUF_ALIGNMENT))
+        file.write(bytes(-file.tell() % ALIGNMENT))
         pieces = ([i2_s(*model.ternary(layer, name))] if kind == "I2_S"
                   else (narrow(values, kind) for values in model.pieces(layer, name)))
         for piece in pieces:
             file.write(piece)
         progress(done + 1, len(parts))
-    file.write(bytes(-file.tell() % GGUF_ALIGNMENT))
+    file.write(bytes(-file.tell() % ALIGNMENT))
 
 
 def _gguf_kind(model, layer, name):

@@ -76,7 +76,7 @@ def test_convert_refuses(formats, tmp_path):
     assert_refused(invoke("convert", paths["setun"], tmp_path / "no" / "x", "--format", "setun"), "cannot be written")
     assert_refused(invoke("convert", tmp_path / "nowhere", tmp_path / "x", "--format", "setun"), "nowhere")
     assert_refused(invoke("convert", paths["setun"], paths["setun"], "--format", "setun"), "is the model itself")
-    assert_refused(invoke("convert", paths["setun"], paths["setun"] / "x", "--format", "hf"), "Not a directory")
+    assert_refused(invoke("convert", paths["setun"], paths["setun"] / "x", "--format", "hf"), "cannot be written")
     (tmp_path / "cut.setun").write_bytes(paths["setun"].read_bytes()[:-1])
     assert_refused(invoke("convert", tmp_path / "cut.setun", tmp_path / "x", "--format", "setun"), "cut.setun: header")
     assert not (tmp_path / "x").exists()

@@ -87,7 +87,7 @@ def test_demo_agrees(transformers, tmp_path):
     with open_checkpoint(tmp_path / "demo.setun") as model:
         convert(model, tmp_path / "hf", "hf")
     text = np.frombuffer((DEMO / "held_out.txt").read_bytes(), np.uint8).astype(np.int64)
-    tokens, targets = text[:1024].reshape(8, 128), text[1:1025].reshape(8, 128)
+    tokens, targets = text[:384].reshape(8, 48), text[1:385].reshape(8, 48)
     logits, _ = transformers_logits(transformers, tmp_path / "hf", tokens)
     checkpoint = load(tmp_path / "demo.setun")
     ours = {numerics: measure_logits(checkpoint, tokens, numerics) for numerics in ("float", "integer")}
