@@ -5,7 +5,7 @@ import functools
 import json
 import pathlib
 
-from .checkpoint import CONFIG, WEIGHTS
+from .safetensors_file import CONFIG, WEIGHTS
 from .container import write_container
 from .export import hf_config, write_gguf, write_safetensors
 from .model_file import refuse
