@@ -205,8 +205,8 @@ def _read_entries(path):
     for name, entry in sorted(entries.items(), key=lambda item: item[1].data_offsets):
         first, last = entry.data_offsets
         if first != end or not first <= last <= len(data) - start:
-            refuse(path, "safetensors", f"data_offsets {first}, {last} of {name} overlap, leave a hole or are beyond the "
-                   "end", DAMAGED)
+            refuse(path, "safetensors", f"data_offsets {first}, {last} of {name} overlap, leave a hole or are beyond "
+                   "the end", DAMAGED)
         found[name], end = (path, entry, data[start + first:start + last]), last
     if start + end != len(data):
         refuse(path, "safetensors", f"{len(data)} bytes instead of {start + end}", DAMAGED)
