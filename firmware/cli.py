@@ -20,7 +20,7 @@ from sim.transport import simulate, simulate_line
 
 from . import checkpoint
 from .cli_boards import boards, build, program
-from .cli_convert import convert_command, logits
+from .cli_checkpoint import convert_command, inspect_command, logits
 from .cli_explore import explore_command
 from .cli_profile import cycles, models, paper, profile
 from .cli_switching import calibrate_command, switching
@@ -85,8 +85,8 @@ def main():
     """Run a BitNet b1.58 accelerator, its simulated RTL or a board, against the golden model."""
 
 
-for command in (boards, build, calibrate_command, convert_command, cycles, explore_command, logits, models, paper,
-                profile, program, switching):
+for command in (boards, build, calibrate_command, convert_command, cycles, explore_command, inspect_command, logits,
+                models, paper, profile, program, switching):
     main.add_command(command)
 
 

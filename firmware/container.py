@@ -142,7 +142,7 @@ class Container(ModelFile):
     def _check_tensors(self, header):
         if len(self._tensors) < len(header.tensors):
             self._refuse("tensors", "two have one name")
-        if self.architecture.layers > len(header.tensors):
+        if self.architecture.count > 2 * len(header.tensors):
             self._refuse("layers", f"{self.architecture.layers} layers and {len(header.tensors)} tensors")
         expected = {_tensor_name(layer, name): shape for layer, name, shape in self.architecture.parts()}
         for name in sorted(expected.keys() - self._tensors.keys()):
@@ -206,7 +206,7 @@ class Container(ModelFile):
         return self._floats(name, start, stop)
 
     def tensors(self):
-        return ((name, name) for name in self._tensors)
+        return ((_tensor_name(layer, name), layer, name) for layer, name, _ in self.architecture.parts())
 
     @property
     def tokenizer(self):

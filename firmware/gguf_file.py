@@ -177,7 +177,7 @@ class Gguf(ModelFile):
             architecture = msgspec.convert(found, Architecture)
         except msgspec.ValidationError as error:
             refuse(self.path, family, " ".join(str(error).split()), AGAIN)
-        if architecture.layers > len(self._infos):
+        if architecture.count > 2 * len(self._infos):
             refuse(self.path, f"{family}.block_count", f"{architecture.layers} and {len(self._infos)} tensors", DAMAGED)
         head_dim = architecture.hidden // architecture.heads
         for key, only in (("vocab_size", architecture.vocab), ("rope.dimension_count", head_dim),
@@ -247,7 +247,7 @@ class Gguf(ModelFile):
         return self._floats(gguf_name(None, name), start, stop)
 
     def tensors(self):
-        return ((full, name) for full, (name, _) in self._parts.items())
+        return ((gguf_name(layer, name), layer, name) for layer, name, _ in self.architecture.parts())
 
     @property
     def tokenizer(self):

@@ -67,6 +67,11 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.heads % self.kv_heads:
             raise ValueError(f"kv_heads: {self.kv_heads} does not divide heads {self.heads}")
 
+    @property
+    def count(self):
+        """Number of tensors; what a file tells is to be compared with what it holds before ``parts`` is asked for."""
+        return self.layers * (len(MATRICES) + len(NORMS)) + (2 if self.tied else 3)
+
     def parts(self):
         """Yield (layer, name, shape) of all tensors; layer is None for embedding, norm and head."""
         sizes = {"hidden": self.hidden, "inner": self.inner, "kv": self.hidden // self.heads * self.kv_heads}
@@ -118,7 +123,7 @@ class ModelFile:
         raise NotImplementedError
 
     def tensors(self):
-        """Yield (name in the file, name here) of all tensors."""
+        """Yield (name in the file, layer, name here) of all tensors of the architecture."""
         raise NotImplementedError
 
     def pieces(self, layer, name):

@@ -34,7 +34,7 @@ __all__ = ["CONFIG", "WEIGHTS", "Folder", "hf_name"]
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
 NO_FILE = f"a checkpoint is a folder with {CONFIG} and {WEIGHTS} or its shards, a GGUF or a container"
 DAMAGED = "the file is damaged: download it again"
-MOST_JSON = 1 << 24  # bytes
+MOST_JSON, MOST_HEADER, MOST_TOKENIZER = 1 << 22, 1 << 24, 1 << 25  # bytes
 LIMIT = 2 ** 31  # of any number in config.json
 # Sums of squares, sums of products and tables stay exact and within memory up to these.
 LIMITS = {"hidden": MAX_HIDDEN, "inner": 2 ** 17, "context": 2 ** 20}
@@ -83,21 +83,24 @@ def hf_name(layer, name, names=HF_NAMES):
     return ("" if layer is None else f"model.layers.{layer}.") + names[name] + ".weight"
 
 
-def _read(path):
-    """A small file."""
+def _read(path, most):
+    """A file of a limited size."""
     try:
+        if path.exists() and not path.is_file():
+            refuse(path, "file", "is none", NO_FILE)
         with open(path, "rb") as file:
-            data = file.read(MOST_JSON + 1)
+            data = file.read(most + 1)
     except OSError as error:
         refuse(path, "file", (error.strerror or str(error)).lower(), NO_FILE)
-    if len(data) > MOST_JSON:
-        refuse(path, "file", f"longer than {MOST_JSON} bytes", DAMAGED)
+    if len(data) > most:
+        refuse(path, "file", f"longer than {most} bytes", DAMAGED)
     return data
 
 
 def _read_json(path):
+    text = _read(path, MOST_JSON)
     try:
-        found = json.loads(_read(path))
+        found = json.loads(text)
     except (ValueError, RecursionError) as error:
         refuse(path, "JSON", " ".join(str(error).split()), "download the file again")
     if not isinstance(found, dict):
@@ -193,7 +196,7 @@ def _read_entries(path):
     except OSError as error:
         refuse(path, "file", (error.strerror or str(error)).lower(), NO_FILE)
     size = int.from_bytes(data[:8].tobytes(), "little")
-    if len(data) < 8 or size > min(len(data) - 8, MOST_JSON):
+    if len(data) < 8 or size > min(len(data) - 8, MOST_HEADER):
         refuse(path, "safetensors", f"a header of {size} bytes in a file of {len(data)}", DAMAGED)
     start, end, found = 8 + size, 0, {}
     try:
@@ -247,7 +250,7 @@ class Folder(ModelFile):
         self._names = HF_NAMES | (NAMES_1BITLLM if self.format == "hf-1bitllm" else {})
         self._packed = self.format in ("hf-packed", "hf-inverse")
         self._entries = _read_folder(self.path)
-        if self.architecture.layers > len(self._entries):
+        if self.architecture.count > 2 * len(self._entries) + 100:  # a few that are missing can be named
             refuse(file, SIZES["layers"], f"{self.architecture.layers} layers and {len(self._entries)} tensors",
                    f"use the {CONFIG} that belongs to these weights")
         self._check_names()
@@ -319,12 +322,12 @@ class Folder(ModelFile):
         return self._floats(hf_name(None, name), start, stop)
 
     def tensors(self):
-        return ((full, name) for full, (name, _) in self._parts.items())
+        return ((hf_name(layer, name, self._names), layer, name) for layer, name, _ in self.architecture.parts())
 
     @property
     def tokenizer(self):
         if (self.path / "tokenizer.json").exists():
-            return _read(self.path / "tokenizer.json")
+            return _read(self.path / "tokenizer.json", MOST_TOKENIZER)
         if (self.path / "tokenizer.model").exists():
             refuse(self.path / "tokenizer.model", "tokenizer", "SentencePiece's own format is not read",
                    "make a tokenizer.json with transformers' save_pretrained")

@@ -1,18 +1,51 @@
-"""The commands ``setun convert`` and ``setun logits``."""
+"""The commands on model files: what is in them, other formats, logits."""
 
 import pathlib
 
 import click
 import numpy as np
 from rich.console import Console
+from rich.table import Table
 
 from .checkpoint import load, open_checkpoint
-from .console import UserError, check_folders, progress, user_errors, writing
+from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
 from .convert import FORMATS, convert
+from .inspection import inspect
 from .measure import measure_logits
 
 
-__all__ = ["convert_command", "logits"]
+__all__ = ["convert_command", "inspect_command", "logits"]
+
+
+@click.command(name="inspect")
+@click.argument("model", type=click.Path(path_type=pathlib.Path))
+@json_option
+@user_errors
+def inspect_command(model, json_path):
+    """Tell what is in MODEL: a Hugging Face folder, a GGUF or a container."""
+    check_folders(json_path)
+    with progress() as report, open_checkpoint(model) as opened:
+        fields = inspect(opened, report)
+    write_json(json_path, fields)
+    out = Console()
+    table = Table(title=f"{model.name}: {fields['format']}", show_header=False)
+    for name, value in fields["architecture"].items():
+        table.add_row(name, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
+    table.add_row("tokenizer", "its own" if fields["tokenizer"] else "bytes")
+    out.print(table)
+    table = Table(title="Ternary matrices")
+    for heading in ("layer", "matrix", "shape", "scale", "-1", "0", "+1", "dead rows", "columns"):
+        table.add_column(heading, justify="left" if heading == "matrix" else "right")
+    for entry in fields["tensors"].values():
+        if "scale" in entry:
+            table.add_row(str(entry["layer"]), entry["name"], " x ".join(map(str, entry["shape"])),
+                          f"{entry['scale']:.6g}", *(f"{share:.1%}" for share in entry["shares"]),
+                          str(entry["dead_rows"]), str(entry["dead_columns"]), end_section=entry["name"] == "down")
+    out.print(table)
+    table = Table(title="Boards", show_header=False)
+    for name, value in fields["boards"].items():
+        table.add_row(name, value)
+    out.print(table)
 
 
 @click.command(name="convert")
