@@ -36,9 +36,9 @@ def _to_hf(model, tokenizer, path, progress):
     if foreign:
         refuse(path, foreign[0], "the folder holds other files", "choose a new or empty one")
     with _replacing(path / WEIGHTS) as file:
-        write_safetensors(file, path / WEIGHTS, model, progress)
+        kinds = write_safetensors(file, path / WEIGHTS, model, progress)
     with _replacing(path / CONFIG) as file:
-        file.write(json.dumps(hf_config(model.architecture), indent=2).encode() + b"\n")
+        file.write(json.dumps(hf_config(model.architecture, kinds), indent=2).encode() + b"\n")
     if tokenizer.json is None:
         (path / TOKENIZER).unlink(missing_ok=True)
     else:

@@ -30,8 +30,8 @@ TYPES = FLOAT_TYPES | {"I2_S": I2_S}
 I2_S_FILE = 40  # what bitnet.cpp calls a file of mostly I2_S
 
 
-def hf_config(architecture):
-    """Content of config.json."""
+def hf_config(architecture, kinds):
+    """Content of config.json; of ``kinds``, which write_safetensors returns, transformers takes one that holds all."""
     return {
         "architectures": ["BitNetForCausalLM"],
         "model_type": "bitnet",
@@ -50,7 +50,7 @@ def hf_config(architecture):
         "bos_token_id": None,
         "eos_token_id": None,
         "pad_token_id": None,
-        "torch_dtype": "bfloat16",
+        "torch_dtype": "bfloat16" if kinds == {"BF16"} else "float32",
         "quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear",
                                 "quantization_mode": "offline"},
     }
@@ -59,7 +59,8 @@ def hf_config(architecture):
 def write_safetensors(file, path, model, progress):
     """Write model.safetensors to a file that is open for writing and can seek, and is to be called ``path``.
 
-    Scales come first, then other floats, and the packed weights last, so that everything is aligned.
+    Scales come first, then other floats, and the packed weights last, so that everything is aligned. Returns the set of
+    the narrowest float types, by their names in safetensors.
     """
     parts = list(model.architecture.parts())
     matrices = [part for part in parts if part[1] in MATRICES]
@@ -100,6 +101,7 @@ def write_safetensors(file, path, model, progress):
         progress(done, len(parts))
     file.seek(start)
     file.write(np.array(scales, "<f4"))
+    return {kind for kind, *_ in floats} | {narrowest([np.array(scales, np.float32)])}
 
 
 def _gguf_string(text):

@@ -133,7 +133,7 @@ def test_rope_parameters(folder):
      ["quantization_config.quantization_mode", "'no'", "packed"]),
     ({"quantization_config": {"quant_method": "gptq"}}, ["quantization_config.quant_method", "'gptq'"]),
     ({"quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear",
-                              "quantization_mode": "online"}}, ["type U8 instead of BF16 or F16 or F32", "float weights"]),
+                              "quantization_mode": "online"}}, ["U8 instead of BF16 or F16 or F32", "float weights"]),
     ({"tie_word_embeddings": False}, ["lm_head.weight", "missing"]),
     ({"num_hidden_layers": 1}, ["model.layers.1.", "not part of this model"]),
     ({"num_hidden_layers": 3}, ["model.layers.2.", "missing"]),

@@ -159,7 +159,13 @@ def test_config_of_folder(tmp_path):
     folder = converted(random_checkpoint(activation="silu", tied=False), tmp_path, "hf")
     config = json.loads((folder / "config.json").read_text())
     assert config["hidden_act"] == "silu" and config["tie_word_embeddings"] is False
-    assert config["quantization_config"]["quantization_mode"] == "offline"
+    assert config["quantization_config"]["quantization_mode"] == "offline" and config["torch_dtype"] == "float32"
+    checkpoint = random_checkpoint()
+    rounded = checkpoint._replace(layers=tuple(layer._replace(**{
+        name: value._replace(scale=0.125) for name, value in layer._asdict().items() if isinstance(value, tuple)})
+        for layer in checkpoint.layers))
+    config = json.loads((converted(rounded, tmp_path, "hf") / "config.json").read_text())
+    assert config["torch_dtype"] == "bfloat16"
 
 
 def test_refuses(tmp_path):
