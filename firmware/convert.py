@@ -5,10 +5,10 @@ import functools
 import json
 import pathlib
 
-from .safetensors_file import CONFIG, WEIGHTS
 from .container import write_container
 from .export import hf_config, write_gguf, write_safetensors
 from .model_file import refuse
+from .safetensors_file import CONFIG, WEIGHTS
 from .tokenizer import tokenizer_of
 
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from golden.codes import plain_encode
 
-from .safetensors_file import hf_name
 from .floats import FLOATS, narrow, narrowest
 from .gguf_file import ALIGNMENT, FLOAT_TYPES, I2_S, I2_S_BLOCK, gguf_name
 from .model_file import MATRICES, refuse
+from .safetensors_file import hf_name
 from .tokenizer import gguf_vocabulary
 
 

@@ -54,11 +54,11 @@ class JsonTokenizer:
     def __init__(self, data, path):
         self.json = data
         if len(data) > MOST_BYTES:
-            refuse(path, "tokenizer", f"{len(data)} bytes are more than the {MOST_BYTES} supported", OTHER)
+            refuse(path, "tokenizer.json", f"{len(data)} bytes are more than the {MOST_BYTES} supported", OTHER)
         try:
             self._tokenizer = Tokenizer.from_str(data.decode())
         except Exception as error:  # the library raises no narrower one
-            refuse(path, "tokenizer", " ".join(str(error).split()), "download the tokenizer again")
+            refuse(path, "tokenizer.json", " ".join(str(error).split()), "download the tokenizer again")
 
     def encode(self, text):
         """Token ids of a text, with the tokens that the tokenizer puts around one."""

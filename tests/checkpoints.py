@@ -1,6 +1,9 @@
-"""Random checkpoints, and one in memory as if it were a file."""
+"""Random checkpoints, one in memory as if it were a file, and what transformers makes of one."""
 
 import numpy as np
+import torch
+import torch._dynamo
+from transformers import AutoModelForCausalLM
 
 from firmware.model_file import Architecture, ModelFile
 from golden.model import Checkpoint, CheckpointLayer, Ternary
@@ -69,3 +72,12 @@ def assert_same(a, b):
                 assert first.scale == second.scale, name
                 first, second = first.codes, second.codes
             assert first.dtype == second.dtype and first.shape == second.shape and (first == second).all(), name
+
+
+def transformers_logits(folder, tokens):
+    """float32 [B, T, V] of transformers, and its model."""
+    torch._dynamo.config.disable = True
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    torch.nn.Module.float(model)  # transformers leaves what is bfloat16 in the file as it is
+    with torch.no_grad():
+        return model(torch.tensor(tokens)).logits.numpy(), model

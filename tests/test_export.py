@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from checkpoints import InMemory, assert_same, random_checkpoint
+from checkpoints import InMemory, assert_same, random_checkpoint, transformers_logits
 from firmware.checkpoint import CheckpointError, load, open_checkpoint
 from firmware.cli import DEMO
 from firmware.convert import FORMATS, convert
@@ -46,27 +46,12 @@ def test_round_trip(tmp_path, form, case):
         assert_same(load(again), checkpoint)
 
 
-@pytest.fixture(scope="module")
-def transformers():
-    torch = pytest.importorskip("torch")
-    torch._dynamo.config.disable = True
-    return pytest.importorskip("transformers")
-
-
-def transformers_logits(transformers, folder, tokens):
-    import torch
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    torch.nn.Module.float(model)  # transformers leaves what is bfloat16 in the file as it is
-    with torch.no_grad():
-        return model(torch.tensor(tokens)).logits.numpy(), model
-
-
 @pytest.mark.parametrize("case", CASES)
-def test_transformers_loads(transformers, tmp_path, case):
+def test_transformers_loads(tmp_path, case):
     checkpoint = random_checkpoint(**CASES[case])
     folder = converted(checkpoint, tmp_path, "hf")
     tokens = np.random.default_rng(9).integers(0, checkpoint.vocab, (4, 32))
-    logits, model = transformers_logits(transformers, folder, tokens)
+    logits, model = transformers_logits(folder, tokens)
     ours = forward(checkpoint, tokens)
     result = closeness(ours, logits, np.roll(tokens, -1, 1))
     assert np.median(np.abs(ours - logits) / np.abs(logits).max()) < 1e-5
@@ -80,7 +65,7 @@ def test_transformers_loads(transformers, tmp_path, case):
             assert (module.weight.detach().numpy() == ternary.codes).all()
 
 
-def test_demo_agrees(transformers, tmp_path):
+def test_demo_agrees(tmp_path):
     """The trained demo: float32 within 1e-5 of transformers in the median, integers within 5e-4 nats."""
     with open_checkpoint(DEMO) as model:
         convert(model, tmp_path / "demo.setun", "setun")
@@ -88,7 +73,7 @@ def test_demo_agrees(transformers, tmp_path):
         convert(model, tmp_path / "hf", "hf")
     text = np.frombuffer((DEMO / "held_out.txt").read_bytes(), np.uint8).astype(np.int64)
     tokens, targets = text[:384].reshape(8, 48), text[1:385].reshape(8, 48)
-    logits, _ = transformers_logits(transformers, tmp_path / "hf", tokens)
+    logits, _ = transformers_logits(tmp_path / "hf", tokens)
     checkpoint = load(tmp_path / "demo.setun")
     ours = {numerics: measure_logits(checkpoint, tokens, numerics) for numerics in ("float", "integer")}
     assert np.median(np.abs(ours["float"] - logits) / np.abs(logits)) < 1e-5

@@ -2,6 +2,7 @@
 
 import struct
 
+import gguf
 import numpy as np
 import pytest
 
@@ -9,9 +10,6 @@ from checkpoints import InMemory, assert_same, random_checkpoint
 from firmware.checkpoint import CheckpointError, load, open_checkpoint
 from firmware.convert import convert
 from firmware.gguf_file import gguf_name
-
-
-gguf = pytest.importorskip("gguf")
 
 
 def scaled(checkpoint):
@@ -148,7 +146,7 @@ def after(data, name):
     (lambda data: (after(data, "general.alignment") + 4, b"\3"), ["general.alignment", "power of two"]),
     (lambda data: (after(data, "bitnet-b1.58.block_count") + 4, b"\2"), ["blk.1.attn_q.weight: missing"]),
     (lambda data: (after(data, "bitnet-b1.58.block_count") + 4, b"\xff" * 4), ["layers"]),
-    (lambda data: (after(data, "bitnet-b1.58.embedding_length") + 4, b"\x40"), ["rope.dimension_count: 8 instead of 16"]),
+    (lambda data: (after(data, "bitnet-b1.58.embedding_length") + 4, b"\x40"), ["dimension_count: 8 instead of 16"]),
     (lambda data: (after(data, "bitnet-b1.58.attention.head_count") + 4, b"\0"), ["heads"]),
     (lambda data: (after(data, "bitnet-b1.58.rope.dimension_count") + 4, b"\4"), ["dimension_count: 4 instead of 8"]),
     (lambda data: (after(data, "bitnet-b1.58.rope.freq_base") + 4, b"\0\0\xc0\x7f"), ["rope_theta"]),

@@ -6,9 +6,10 @@ import struct
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 
-from checkpoints import InMemory, assert_same, float_values, random_checkpoint
+from checkpoints import InMemory, assert_same, float_values, random_checkpoint, transformers_logits
 from firmware.checkpoint import CheckpointError, load, open_checkpoint
 from firmware.convert import convert
 from firmware.safetensors_file import NAMES_1BITLLM, hf_name
@@ -16,7 +17,6 @@ from golden.closeness import closeness
 from golden.matvec import absmean_ternary
 from golden.model import Ternary
 from golden.reference import forward
-from test_export import transformers, transformers_logits  # noqa: F401, the first is a fixture
 
 
 def edit_config(folder, **changes):
@@ -54,23 +54,22 @@ ONLINE = {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantizati
 
 
 @pytest.mark.parametrize("kind", ["F32", "F16"])
-def test_online(transformers, tmp_path, kind):  # noqa: F811
+def test_online(tmp_path, kind):
     checkpoint = masters(tmp_path / "model", 1, kind, activation="silu")
     edit_config(tmp_path / "model", quantization_config=ONLINE)
     assert_same(load(tmp_path / "model"), checkpoint)
     with open_checkpoint(tmp_path / "model") as model:
         assert model.format == "hf-online"
-    agrees(transformers, tmp_path / "model", checkpoint)
-    import torch
+    agrees(tmp_path / "model", checkpoint)
     weight = torch.tensor(widened(tmp_path / "model")[hf_name(1, "down")]).float()
     scale = weight.abs().mean().clamp(min=1e-5)  # torch adds up in another order: one unit in the last place
     assert checkpoint.layers[1].down.scale == pytest.approx(scale.item(), rel=2e-7)
     assert (checkpoint.layers[1].down.codes == (weight / scale).round().clamp(-1, 1).numpy()).all()
 
 
-def agrees(transformers, folder, checkpoint):  # noqa: F811
+def agrees(folder, checkpoint):
     tokens = np.random.default_rng(9).integers(0, checkpoint.vocab, (4, 32))
-    logits, _ = transformers_logits(transformers, folder, tokens)
+    logits, _ = transformers_logits(folder, tokens)
     ours = forward(checkpoint, tokens)
     result = closeness(ours, logits, np.roll(tokens, -1, 1))
     assert np.median(np.abs(ours - logits) / np.abs(logits).max()) < 1e-5
@@ -88,7 +87,7 @@ def test_1bitllm(tmp_path):
         assert model.format == "hf-1bitllm"
 
 
-def test_inverse(transformers, tmp_path):  # noqa: F811
+def test_inverse(tmp_path):
     """Scales to divide by: powers of two, whose inverse is exact."""
     checkpoint = random_checkpoint(3, kind="F32")
     checkpoint = checkpoint._replace(layers=tuple(
@@ -101,7 +100,7 @@ def test_inverse(transformers, tmp_path):  # noqa: F811
     assert_same(load(folder), checkpoint)
     with open_checkpoint(folder) as model:
         assert model.format == "hf-inverse"
-    agrees(transformers, folder, checkpoint)
+    agrees(folder, checkpoint)
 
 
 def widened(folder):

@@ -2,6 +2,7 @@ import json
 import pathlib
 
 import pytest
+import transformers.integrations.gguf.gguf_tokenizer_mapping as mapping
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from firmware.checkpoint import CheckpointError
@@ -94,7 +95,6 @@ def test_through_gguf(lines, split, starts):
 
 
 def oracle(fields):
-    mapping = pytest.importorskip("transformers.integrations.gguf.gguf_tokenizer_mapping")
     names = mapping.GGUF_TOKENIZER_MAPPING["tokenizer"]
     return mapping.convert_gguf_tokenizer("bitnet", {
         names[key.removeprefix("tokenizer.")]: value for key, value in fields.items()
@@ -140,7 +140,7 @@ def test_gguf_defects(lines, change, words):
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"{}", b'{"model": {}}', b"[" * 100_000, bytes(1 << 26)])
 def test_json_defects(data):
-    with pytest.raises(CheckpointError, match="model: tokenizer: .*; ") as caught:
+    with pytest.raises(CheckpointError, match="model: tokenizer.json: .*; ") as caught:
         tokenizer_of(Found(data))
     assert "\n" not in str(caught.value)
 
