@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pytest
+import torch
 
 from checkpoints import InMemory, assert_same, random_checkpoint, transformers_logits
 from firmware.checkpoint import CheckpointError, load, open_checkpoint
@@ -12,7 +13,8 @@ from firmware.cli import DEMO
 from firmware.convert import FORMATS, convert
 from firmware.measure import measure_logits
 from golden.closeness import closeness
-from golden.reference import forward
+from golden.matvec import matvec
+from golden.reference import float_linear, forward
 
 
 CASES = {
@@ -63,6 +65,31 @@ def test_transformers_loads(tmp_path, case):
             ternary = getattr(layer, name)
             assert module.weight_scale.item() == ternary.scale
             assert (module.weight.detach().numpy() == ternary.codes).all()
+
+
+def test_teacher_forced(tmp_path):
+    """For the inputs of transformers' own matrices, int8 activations and int32 accumulators are equal."""
+    checkpoint, seen = random_checkpoint(kind="F32", hidden=128, inner=320, seed=8), []
+    folder = converted(checkpoint, tmp_path, "hf")
+    tokens = np.random.default_rng(9).integers(0, checkpoint.vocab, (2, 32))
+    _, model = transformers_logits(folder, tokens)
+    names = {module: (index, name) for index, block in enumerate(model.model.layers) for name, module in {
+        "q": block.self_attn.q_proj, "k": block.self_attn.k_proj, "v": block.self_attn.v_proj,
+        "o": block.self_attn.o_proj, "gate": block.mlp.gate_proj, "up": block.mlp.up_proj,
+        "down": block.mlp.down_proj}.items()}
+    for module in names:
+        module.register_forward_hook(lambda module, given, result: seen.append(
+            (names[module], given[0].numpy(), result.numpy())))
+    with torch.no_grad():
+        model(torch.tensor(tokens))
+    assert len(seen) == 14
+    for (index, name), x, y in seen:
+        ternary = getattr(checkpoint.layers[index], name)
+        scale = np.float32(127) / np.maximum(np.abs(x).max(-1, keepdims=True), np.float32(1e-5))
+        accumulators = matvec(ternary.codes, np.clip(np.rint(x * scale), -128, 127).astype(np.int8))
+        exact = y.astype(np.float64) * scale / ternary.scale
+        assert np.abs(exact - accumulators).max() < 0.01
+        assert np.abs(float_linear(x, ternary) - y).max() <= 1e-6 * np.abs(y).max()
 
 
 def test_demo_agrees(tmp_path):
