@@ -20,14 +20,16 @@ from sim.transport import simulate, simulate_line
 
 from . import checkpoint
 from .cli_boards import boards, build, program
+from .cli_checkpoint import convert_command, inspect_command, logits
 from .cli_explore import explore_command
 from .cli_profile import cycles, models, paper, profile
 from .cli_switching import calibrate_command, switching
 from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
-from .generate import as_text, greedy, sampler
+from .generate import greedy, sampler
 from .measure import measure_closeness, measure_matvec, measure_run
 from .port import BAUD, SerialTransport
 from .results import replace_table, results_table
+from .tokenizer import tokenizer_of
 
 
 __all__ = ["main"]
@@ -35,12 +37,6 @@ __all__ = ["main"]
 
 DEMO = pathlib.Path(__file__).parent / "demo"
 WINDOW = 256  # bytes
-
-
-def refuse_tokenizer(model):
-    for name in ("tokenizer.json", "tokenizer.model"):
-        if (model / name).exists():
-            raise UserError(f"{model / name}: only models of bytes, without a tokenizer, are supported")
 
 
 def load_array(path, field):
@@ -89,7 +85,8 @@ def main():
     """Run a BitNet b1.58 accelerator, its simulated RTL or a board, against the golden model."""
 
 
-for command in (boards, build, calibrate_command, cycles, explore_command, models, paper, profile, program, switching):
+for command in (boards, build, calibrate_command, convert_command, cycles, explore_command, inspect_command, logits,
+                models, paper, profile, program, switching):
     main.add_command(command)
 
 
@@ -117,22 +114,22 @@ def configs():
 @waveform_option
 @user_errors
 def run(model, prompt, tokens, config_name, port, baud, json_path, temperature, seed, waveform):
-    """Generate text with MODEL, a Hugging Face folder of a BitNet b1.58; every BitLinear goes through the RTL, or
-    through a board.
+    """Generate text with MODEL, a BitNet b1.58; every BitLinear goes through the RTL, or through a board.
 
-    MODEL is the shipped one unless given. Every accumulator is compared with the golden model, and every count of
-    cycles with the cycle model; exit 1 where one differs.
+    MODEL is a Hugging Face folder, a GGUF or a container (setun convert), and the shipped one unless given. Every
+    accumulator is compared with the golden model, and every count of cycles with the cycle model; exit 1 where one
+    differs.
     """
     check_folders(json_path, waveform)
-    refuse_tokenizer(model)
-    loaded = checkpoint.load(model)
+    with checkpoint.open_checkpoint(model) as opened:
+        tokenizer, loaded = tokenizer_of(opened), opened.checkpoint()
     if not math.isfinite(temperature):
         raise UserError(f"--temperature is {temperature}: give a number from 0 on")
-    prompt_ids = list(prompt.encode("utf-8", "surrogateescape"))
-    if not prompt_ids:
+    prompt_ids = tokenizer.encode(prompt)
+    if not prompt or not prompt_ids:
         raise UserError("--prompt is empty: give at least one character")
     if max(prompt_ids) >= loaded.vocab:
-        raise UserError(f"--prompt has the byte {max(prompt_ids)} and the model {loaded.vocab} tokens: leave it out")
+        raise UserError(f"--prompt has the token {max(prompt_ids)} and the model {loaded.vocab} tokens: leave it out")
     if len(prompt_ids) + tokens - 1 > loaded.context:
         raise UserError(f"--prompt of {len(prompt_ids)} tokens and --tokens {tokens} exceed the model's context of "
                         f"{loaded.context}: shorten one of them")
@@ -141,8 +138,9 @@ def run(model, prompt, tokens, config_name, port, baud, json_path, temperature, 
     with progress() as report:
         accelerated, fields = measure_run(config, loaded, prompt_ids, tokens, choose, transport=transport,
                                           waveform=waveform, progress=report)
-    write_json(json_path, {"model": model.name, "prompt": as_text(prompt_ids), **fields})
-    report_run(as_text(prompt_ids + fields["token_ids"]), accelerated, fields)
+    write_json(json_path, {"model": model.name, "prompt": tokenizer.decode(prompt_ids),
+                           "text": tokenizer.decode(fields["token_ids"]), **fields})
+    report_run(tokenizer.decode(prompt_ids + fields["token_ids"]), accelerated, fields)
     sys.exit(1 if accelerated.total.mismatches or accelerated.total.cycle_errors else 0)
 
 
@@ -246,8 +244,10 @@ def board(config_name, tcp, link, uart, board_name):
 def closeness(model, text, windows, json_path):
     """Compare the integer golden model of MODEL with the float32 reference on a text, byte by byte."""
     check_folders(json_path)
-    refuse_tokenizer(model)
-    loaded = checkpoint.load(model)
+    with checkpoint.open_checkpoint(model) as opened:
+        if opened.tokenizer is not None:
+            raise UserError(f"{model}: --text is taken as bytes, and the model has a tokenizer: use a model of bytes")
+        loaded = opened.checkpoint()
     try:
         data = np.frombuffer(text.read_bytes(), np.uint8).astype(np.int64)
     except OSError as error:

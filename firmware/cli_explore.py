@@ -73,14 +73,14 @@ def explore_command(model, board_name, memory_kind, bandwidth, efficiency, sched
     if model in named or path.suffix in (".yaml", ".yml", ".json"):
         dimensions = named.get(model) or load_dimensions(path)
         again, key = functools.partial(profile_dimensions, dimensions, device=board.device), repr(dimensions)
-    elif model == "demo" or path.is_dir():
+    elif model == "demo" or path.exists():
         loaded = checkpoint.load(DEMO if model == "demo" else path)
         dimensions = dimensions_of(loaded, path.name)
         activations = collect_activations(loaded, list(PROMPT))
         again = functools.partial(profile_checkpoint, loaded, path.name, activations, device=board.device)
         key = repr(sorted((str(name), [x.tolist() for x in vectors]) for name, vectors in activations.items()))
     else:
-        raise UserError(f"{model}: no folder, no .yaml or .json file, and no model of that name: see setun models")
+        raise UserError(f"{model}: no checkpoint, no .yaml or .json file, and no model of that name: see setun models")
     areas = measured_areas()
     columns = max(columns for _, columns in dimensions.matrices.values())
     candidates = grid(board, columns, *CELLS[board.device], areas)

@@ -24,6 +24,7 @@ from .models import load_dimensions, named_models
 from .paper import advantage, paper_rows
 from .profile import Memory, Profile, collect_activations, profile_checkpoint, profile_dimensions
 from .report import report, what_if
+from .tokenizer import tokenizer_of
 from .trace import trace_events
 
 
@@ -87,7 +88,7 @@ def profile(model, config_name, board_name, clock, memory_kind, bandwidth, effic
             calibration_path, context, json_path, csv_path, html_path, trace_path):
     """Cycles, bytes and energy of a token of MODEL, layer by layer.
 
-    MODEL is demo, a Hugging Face folder of a BitNet b1.58, whose activations are real, or without weights a name
+    MODEL is demo, a checkpoint of a BitNet b1.58 (see setun run), whose activations are real, or without weights a name
     (setun models) or a .yaml or .json file of dimensions, whose zeros are assumed.
     """
     check_folders(json_path, csv_path, html_path, trace_path)
@@ -101,11 +102,12 @@ def profile(model, config_name, board_name, clock, memory_kind, bandwidth, effic
             raise UserError(f"--simulate needs weights, and {model} has none: leave it out")
         again = functools.partial(profile_dimensions, named.get(model) or load_dimensions(path), **options)
         found = again(config, clock=clock, memory=memory)
-    elif model == "demo" or path.is_dir():
-        loaded = checkpoint.load(DEMO if model == "demo" else path)
-        tokens = list(prompt.encode("utf-8", "surrogateescape"))[:loaded.context]
+    elif model == "demo" or path.exists():
+        with checkpoint.open_checkpoint(DEMO if model == "demo" else path) as opened:
+            tokenizer, loaded = tokenizer_of(opened), opened.checkpoint()
+        tokens = tokenizer.encode(prompt)[:loaded.context]
         if not tokens or max(tokens) >= loaded.vocab:
-            raise UserError(f"--prompt must have bytes below {loaded.vocab}, at least one: change it")
+            raise UserError(f"--prompt must have tokens below {loaded.vocab}, at least one: change it")
         with progress() as bar:
             activations = collect_activations(loaded, tokens, bar)
             again = functools.partial(profile_checkpoint, loaded, path.name, activations, **options)
@@ -113,7 +115,7 @@ def profile(model, config_name, board_name, clock, memory_kind, bandwidth, effic
             if simulate:
                 _, run = measure_run(config, loaded, tokens[:1], simulate, progress=bar)
     else:
-        raise UserError(f"{model}: no folder, no .yaml or .json file, and no model of that name: see setun models")
+        raise UserError(f"{model}: no checkpoint, no .yaml or .json file, and no model of that name: see setun models")
     write_json(json_path, found.fields())
     if csv_path:
         write_csv(csv_path, found)

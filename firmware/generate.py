@@ -12,7 +12,7 @@ from sim.cycles import multiply_cycles
 from .packing import pack, place
 
 
-__all__ = ["KINDS", "Accelerated", "Tally", "as_text", "generate", "greedy", "place_model", "sampler"]
+__all__ = ["KINDS", "Accelerated", "Tally", "generate", "greedy", "place_model", "sampler"]
 
 
 KINDS = ("qkv", "o", "gate_up", "down")
@@ -98,11 +98,6 @@ class Accelerated:
     def total(self):
         """Tally of all kinds."""
         return sum(self.tallies.values(), Tally())
-
-
-def as_text(tokens):
-    """Tokens as UTF-8; a token beyond bytes is a question mark."""
-    return bytes(token if token < 256 else ord("?") for token in tokens).decode("utf-8", "replace")
 
 
 def greedy(logits, scale):

@@ -18,11 +18,11 @@ from sim.cycles import array_cycles
 from sim.transport import SimulatedTransport
 
 from .device import Device
-from .generate import Accelerated, as_text, generate, greedy, place_model
+from .generate import Accelerated, generate, greedy, place_model
 from .packing import pack, place
 
 
-__all__ = ["measure_closeness", "measure_matvec", "measure_run", "measure_simulators"]
+__all__ = ["measure_closeness", "measure_logits", "measure_matvec", "measure_run", "measure_simulators"]
 
 
 def measure_matvec(config, w, x, *, transport=None, waveform=None, progress=lambda description, done, total: None):
@@ -93,7 +93,6 @@ def measure_run(config, checkpoint, prompt, count, choose=greedy, *, transport=N
     total = accelerated.total
     return accelerated, {
         "config": config.name,
-        "text": as_text(ids),
         "tokens": len(ids),
         "token_ids": ids,
         "resident": resident,
@@ -114,18 +113,26 @@ def _found(transport, config):
     return config if isinstance(transport, SimulatedTransport) else Device(transport, config).config
 
 
+def measure_logits(checkpoint, tokens, numerics, *, progress=lambda description, done, total: None):
+    """Logits behind each token, float [B, T, V]: of the "integer" golden model, or of the "float" reference."""
+    if numerics == "float":
+        progress("float32 reference", 0, None)
+        return forward(checkpoint, tokens)
+    model = to_fixed(checkpoint)
+    cache, logits = empty_cache(model, len(tokens)), np.empty((*tokens.shape, model.vocab))
+    for position, column in enumerate(tokens.T):
+        values, scale, cache = step(model, column, position, cache)
+        logits[:, position] = values * to_float(scale)[..., None]
+        progress("integer model", position + 1, tokens.shape[1])
+    return logits
+
+
 def measure_closeness(checkpoint, data, windows, length, *, progress=lambda description, done, total: None):
     """The integer golden model against the float32 reference on ``windows`` stretches of ``data``, int [bytes]."""
     tokens = data[:windows * length].reshape(windows, length)
     targets = data[1:windows * length + 1].reshape(windows, length)
-    progress("float32 reference", 0, None)
-    reference = forward(checkpoint, tokens)
-    model, logits = to_fixed(checkpoint), np.empty(reference.shape)
-    cache = empty_cache(model, windows)
-    for position in range(length):
-        values, scale, cache = step(model, tokens[:, position], position, cache)
-        logits[:, position] = values * to_float(scale)[..., None]
-        progress("integer model", position + 1, length)
+    reference, logits = (measure_logits(checkpoint, tokens, numerics, progress=progress)
+                         for numerics in ("float", "integer"))
     measured = closeness(logits, reference, targets)
     return {"bytes": windows * length, "loss": measured.loss, "loss_float": measured.reference_loss,
             "loss_delta": measured.loss - measured.reference_loss, "kl": measured.divergence,

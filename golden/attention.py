@@ -18,8 +18,8 @@ from .rounding import half_up_shift, shift_saturate
 from .scalars import MANTISSA_BITS, ONE, Scalar, divide, map_parts, multiply, normalise, scale_by_power
 
 
-__all__ = ["KeyValues", "append", "attend", "attention", "empty", "mix_values", "quantise_heads", "rotate", "scores",
-           "softmax_weights"]
+__all__ = ["KeyValues", "append", "attend", "attention", "empty", "mix_values", "negative_power", "quantise_heads",
+           "rotate", "scores", "softmax_weights"]
 
 
 SCORE_BITS = 32
@@ -72,10 +72,14 @@ def scores(q, q_scale, k, k_scale):  # int8 [..., r, D], [..., T, D], Scalar [..
     return shift_saturate(dot * factor.mantissa, -factor.exponent - EXP2_BITS, SCORE_BITS)
 
 
+def negative_power(x, exp2):  # int64 [...] >= 0, uint16 [1024] -> int64 [...] in [0, 2**15]
+    """2**-x of x in units of 2**-10, in Q.15: the fraction from the table, the integer part as a half-up shift."""
+    return half_up_shift(exp2[x & (1 << EXP2_BITS) - 1], np.minimum(x >> EXP2_BITS, 62))
+
+
 def softmax_weights(scores, exp2):  # int64 [..., T], uint16 [1024] -> int64 [..., T] in [0, 2**15]
-    """2**(score - max) in Q.15: the fraction from the table, the integer part as a half-up shift."""
-    below = scores.max(-1, keepdims=True) - scores
-    return half_up_shift(exp2[below & (1 << EXP2_BITS) - 1], np.minimum(below >> EXP2_BITS, 62))
+    """2**(score - max) in Q.15."""
+    return negative_power(scores.max(-1, keepdims=True) - scores, exp2)
 
 
 def mix_values(p, v, v_scale):  # int64 [..., r, T], int8 [..., T, D], Scalar [..., T] -> int64 [..., r, D], int64 [...]

@@ -28,6 +28,7 @@ sign bits that zeros leave free; i, j, k stand for three consecutive trits, cycl
     i, sign i = 1   i and j are zero, and k as well if sign j = 1
 """
 
+import functools
 import itertools
 
 import numpy as np
@@ -86,14 +87,16 @@ def _word_of(trits):
 
 
 _TRITS = np.array(list(itertools.product((-1, 0, 1), repeat=5)), np.int8)  # [243, 5]
-_RANK = 3 ** np.arange(4, -1, -1)
 _BYTES = np.array([_byte_of([int(trit) for trit in trits]) for trits in _TRITS], np.uint8)
 _WORDS = np.array([_word_of([int(trit) for trit in trits]) for trits in _TRITS], np.uint16)
 BYTE_INVALID = sorted(set(range(256)) - set(_BYTES.tolist()))  # the 13 bytes that stand for no trits
+_BYTE_RANKS = np.full(256, 255, np.uint8)  # 255: of no trits
+_BYTE_RANKS[_BYTES] = np.arange(243)
 
 
-def _rank(trits):  # int8 [..., 5] -> int [...]
-    return (np.asarray(trits, np.int64) + 1) @ _RANK
+def _rank(trits):  # int8 [..., 5] -> uint8 [...] in [0, 243)
+    digits = np.moveaxis((np.asarray(trits, np.int8) + 1).view(np.uint8), -1, 0)
+    return functools.reduce(lambda rank, digit: 3 * rank + digit, digits)
 
 
 def byte_encode(trits):  # int8 [..., 5] -> uint8 [...]
@@ -103,11 +106,10 @@ def byte_encode(trits):  # int8 [..., 5] -> uint8 [...]
 
 def byte_decode(codes):  # uint8 [...] -> int8 [..., 5]
     """Inverse of byte_encode. Raises ValueError for a byte of BYTE_INVALID."""
-    if np.isin(codes, BYTE_INVALID).any():
+    rank = _BYTE_RANKS[codes]
+    if (rank == 255).any():
         raise ValueError("a byte of the weights stands for no trits")
-    rank = np.zeros(256, np.int64)
-    rank[_BYTES] = np.arange(243)
-    return _TRITS[rank[codes]]
+    return _TRITS[rank]
 
 
 def word_encode(trits):  # int8 [..., 5] -> uint16 [...], 9 bits

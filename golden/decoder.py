@@ -28,6 +28,6 @@ def step(model, token, position, cache, linear=quantised_matvec):  # int [...] -
     for index, (layer, past) in enumerate(zip(model.layers, cache, strict=True)):
         bound = functools.partial(linear, index)
         x, entry = attention(model, layer, x, position, past, bound)
-        x = feed_forward(layer, x, bound)
+        x = feed_forward(model, layer, x, bound)
         entries.append(entry)
     return *logits(model.head, model.norm, x), tuple(entries)

@@ -11,7 +11,7 @@ __all__ = ["EXP2_BITS", "MAX_HIDDEN", "ROPE_BITS", "to_fixed"]
 
 MAX_HIDDEN = 8192  # relu(gate)^2 up is then below 2**60
 ROPE_BITS = 15
-EXP2_BITS = 10  # fraction bits of scores, and address of the exp2 table
+EXP2_BITS = 10  # fraction bits of scores and of the sigmoid's input, and address of the exp2 table
 LEVELS = 127  # of an int8 vector
 
 
@@ -86,7 +86,7 @@ def to_fixed(checkpoint):  # Checkpoint -> IntegerModel
     embedding = fixed_embedding(checkpoint.embedding)
     return IntegerModel(
         vocab=checkpoint.vocab, context=checkpoint.context, hidden=checkpoint.hidden, inner=checkpoint.inner,
-        heads=checkpoint.heads, kv_heads=checkpoint.kv_heads, embedding=embedding,
+        heads=checkpoint.heads, kv_heads=checkpoint.kv_heads, activation=checkpoint.activation, embedding=embedding,
         layers=tuple(fixed_layer(layer, checkpoint.eps, checkpoint.head_dim) for layer in checkpoint.layers),
         norm=fixed_norm(checkpoint.norm, checkpoint.eps),
         head=embedding if checkpoint.head is None else fixed_embedding(checkpoint.head),

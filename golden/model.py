@@ -42,6 +42,7 @@ class Checkpoint(NamedTuple):
     kv_heads: int
     rope_theta: float
     eps: float
+    activation: str  # "relu2" or "silu"
     embedding: np.ndarray  # float32 [vocab, hidden]
     layers: tuple  # of CheckpointLayer
     norm: np.ndarray  # float32 [hidden]
@@ -88,6 +89,7 @@ class IntegerModel(NamedTuple):
     inner: int
     heads: int
     kv_heads: int
+    activation: str  # "relu2" or "silu"
     embedding: Embedding
     layers: tuple  # of IntegerLayer
     norm: Norm

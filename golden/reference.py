@@ -45,7 +45,8 @@ def float_layer(checkpoint, layer, x):  # float32 [B, T, d] -> float32 [B, T, d]
     o = float_attention(float_rotate(q, checkpoint.rope_theta), float_rotate(k, checkpoint.rope_theta), v)
     x = x + float_linear(float_norm(o, layer.attention_sub_norm, checkpoint.eps), layer.o)
     h = float_norm(x, layer.feed_forward_norm, checkpoint.eps)
-    z = np.square(np.maximum(float_linear(h, layer.gate), 0)) * float_linear(h, layer.up)
+    gate, up = float_linear(h, layer.gate), float_linear(h, layer.up)
+    z = (gate / (1 + np.exp(-gate)) if checkpoint.activation == "silu" else np.square(np.maximum(gate, 0))) * up
     return x + float_linear(float_norm(z, layer.feed_forward_sub_norm, checkpoint.eps), layer.down)
 
 

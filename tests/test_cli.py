@@ -137,7 +137,7 @@ def damage_config(folder, **fields):
         (DEMO / "model.safetensors").read_bytes()[:100_000]), ["model.safetensors"]),
     (lambda folder: (folder / "config.json").write_text("{"), ["config.json"]),
     (lambda folder: damage_config(folder, vocab_size=300), ["model.safetensors", "embed_tokens"]),
-    (lambda folder: damage_config(folder, hidden_act="silu"), ["config.json", "hidden_act"]),
+    (lambda folder: damage_config(folder, hidden_act="gelu"), ["config.json", "hidden_act"]),
     (lambda folder: damage_config(folder, quantization_config=None), ["config.json", "quantization_config"]),
 ])
 def test_run_refuses_checkpoints(tmp_path, damage, words):
@@ -177,10 +177,13 @@ def test_odd_numbers_and_bytes(tmp_path):
     assert_refused(invoke("closeness", tiny, "--text", tmp_path / "odd.txt"), "odd.txt", "byte 255", "64 tokens")
 
 
-def test_tokenizers_are_refused(tmp_path):
+@pytest.mark.parametrize("name, words", [
+    ("tokenizer.json", ["tokenizer.json: ", "download the tokenizer again"]),
+    ("tokenizer.model", ["tokenizer.model: ", "SentencePiece", "tokenizer.json"])])
+def test_bad_tokenizers_are_refused(tmp_path, name, words):
     shutil.copytree(DEMO, tmp_path / "model")
-    (tmp_path / "model" / "tokenizer.json").write_text("{}")
-    assert_refused(invoke("run", tmp_path / "model"), "tokenizer.json", "bytes")
+    (tmp_path / "model" / name).write_text("{}")
+    assert_refused(invoke("run", tmp_path / "model"), *words)
 
 
 @pytest.mark.parametrize("header", ["{'descr': '|i1', 'fortran_order': False, 'shape': (99999999999999999999,)}",

@@ -39,7 +39,8 @@ def test_closeness_to_transformers():
 @pytest.mark.parametrize("change", [
     {"head": np.random.default_rng(0).normal(0, 0.5, (64, 32)).astype(np.float32)},
     {"eps": 0.3},  # so large that its unit matters in each norm
-    {"rope_theta": 20.0}])
+    {"rope_theta": 20.0},
+    {"activation": "silu"}])
 def test_closeness_to_reference(change):
     checkpoint = CHECKPOINT._replace(**change)
     _, logits = decode(to_fixed(checkpoint), TOKENS)

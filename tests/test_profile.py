@@ -126,7 +126,7 @@ def test_command_with_the_rtl(tmp_path):
     (["2b4t", "--simulate", 1], "--simulate needs weights"),
     (["bitnet-70b"], "a vector of 28672 elements does not fit config 16x20"),
     (["2b4t", "--bandwidth", 100], "are of a memory"),
-    (["demo", "--prompt", ""], "--prompt must have bytes below 256"),
+    (["demo", "--prompt", ""], "--prompt must have tokens below 256"),
     (["2b4t", "--clock", 0], "--clock"),
     (["none.yaml"], "none.yaml: cannot be read"),
     (["2b4t", "--json", "nowhere/p.json"], "create nowhere first"),

@@ -1,0 +1,147 @@
+"""The commands convert, logits and run on models of every format that is written."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from checkpoints import InMemory, random_checkpoint
+from firmware.cli import DEMO
+from firmware.convert import convert
+from firmware.measure import measure_logits
+from firmware.model_file import Architecture, ModelFile
+from firmware.tokenizer import LLAMA_3
+from golden.model import Ternary
+from test_cli import assert_refused, invoke
+from test_tokenizer import byte_level
+
+
+FILES = {"hf": "folder", "gguf-i2s": "model.gguf", "setun": "model.setun"}
+
+
+@pytest.fixture(scope="module")
+def formats(tmp_path_factory):
+    """A model with a tokenizer in each format: one is converted from memory, the others by the command."""
+    folder = tmp_path_factory.mktemp("formats")
+    tokenizer = byte_level((DEMO / "held_out.txt").read_text().splitlines(), LLAMA_3)
+    checkpoint = random_checkpoint(11, vocab=512, activation="silu", context=40)
+    convert(InMemory(checkpoint, tokenizer.json), folder / FILES["hf"], "hf")
+    for source, form in (("hf", "gguf-i2s"), ("gguf-i2s", "setun")):
+        result = invoke("convert", folder / FILES[source], folder / FILES[form], "--format", form)
+        assert result.exit_code == 0 and FILES[form] in result.output, result.output
+    return checkpoint, tokenizer, {form: folder / name for form, name in FILES.items()}
+
+
+def test_same_text(formats, tmp_path):
+    """The same weights in three formats give the same text on the RTL, through their own tokenizers."""
+    checkpoint, tokenizer, paths = formats
+    runs = {}
+    for form, path in paths.items():
+        result = invoke("run", path, "--prompt", "And God said", "--tokens", 5, "--config", "4x10", "--json",
+                        tmp_path / "run.json")
+        assert result.exit_code == 0, result.output
+        runs[form] = json.loads((tmp_path / "run.json").read_text())
+    run = runs["hf"]
+    assert run["prompt"] == "And God said" and run["mismatches"] == 0
+    assert run["text"] == tokenizer.decode(run["token_ids"]) and max(run["token_ids"]) >= 256
+    for other in runs.values():
+        assert [other[name] for name in ("text", "token_ids", "cycles_per_token")] == [
+            run[name] for name in ("text", "token_ids", "cycles_per_token")]
+
+
+@pytest.mark.parametrize("numerics", ["float", "integer"])
+def test_logits(formats, tmp_path, numerics):
+    checkpoint, _, paths = formats
+    expected = measure_logits(checkpoint, np.array([[1, 2, 511]]), numerics)[0].astype(np.float32)
+    for path in paths.values():
+        result = invoke("logits", path, "--token-ids", "1,2,511", "--numerics", numerics, "--output",
+                        tmp_path / "logits.npy")
+        assert result.exit_code == 0, result.output
+        found = np.load(tmp_path / "logits.npy")
+        assert found.dtype == np.float32 and found.shape == (3, 512) and (found == expected).all()
+
+
+@pytest.mark.parametrize("ids, words", [
+    ("1,x", ["--token-ids", "1,x", "integers"]), ("", ["--token-ids", "integers"]),
+    ("512", ["512", "512 tokens"]), ("-1", ["-1", "512 tokens"]),
+    (",".join(["1"] * 41), ["41 tokens", "context of 40"]),
+])
+def test_logits_refuses(formats, tmp_path, ids, words):
+    _, _, paths = formats
+    assert_refused(invoke("logits", paths["setun"], f"--token-ids={ids}", "--output", tmp_path / "logits.npy"), *words)
+    assert not (tmp_path / "logits.npy").exists()
+
+
+def test_convert_refuses(formats, tmp_path):
+    _, _, paths = formats
+    assert_refused(invoke("convert", paths["setun"], tmp_path / "x", "--format", "gguf-tl1"), "gguf-tl1", "gguf-i2s")
+    assert_refused(invoke("convert", paths["setun"], tmp_path / "no" / "x", "--format", "setun"), "cannot be written")
+    assert_refused(invoke("convert", tmp_path / "nowhere", tmp_path / "x", "--format", "setun"), "nowhere")
+    assert_refused(invoke("convert", paths["setun"], paths["setun"], "--format", "setun"), "is the model itself")
+    assert_refused(invoke("convert", paths["setun"], paths["setun"] / "x", "--format", "hf"), "cannot be written")
+    (tmp_path / "cut.setun").write_bytes(paths["setun"].read_bytes()[:-1])
+    assert_refused(invoke("convert", tmp_path / "cut.setun", tmp_path / "x", "--format", "setun"), "cut.setun: header")
+    assert not (tmp_path / "x").exists()
+
+
+def test_run_without_tokenizer(tmp_path):
+    """Tokens beyond bytes are legal and unprintable."""
+    checkpoint = random_checkpoint(12, vocab=4096, hidden=32, inner=32)
+    convert(InMemory(checkpoint), tmp_path / "model.setun", "setun")
+    result = invoke("run", tmp_path / "model.setun", "--prompt", "A", "--tokens", 3, "--config", "4x10", "--json",
+                    tmp_path / "run.json")
+    assert result.exit_code == 0, result.output
+    run = json.loads((tmp_path / "run.json").read_text())
+    assert max(run["token_ids"]) >= 256 and "?" in run["text"]
+
+
+def test_prompt_beyond_vocabulary(formats, tmp_path):
+    _, tokenizer, _ = formats
+    convert(InMemory(random_checkpoint(vocab=100), tokenizer.json), tmp_path / "model.setun", "setun")
+    assert_refused(invoke("run", tmp_path / "model.setun", "--prompt", "And God"), "--prompt", "100 tokens")
+
+
+def test_closeness_refuses_a_tokenizer(formats):
+    _, _, paths = formats
+    assert_refused(invoke("closeness", paths["setun"]), "--text", "tokenizer")
+
+
+SCRIPT = """
+import resource, sys
+from firmware.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+"""
+
+
+class Wide(ModelFile):
+    """Random layers of the width of bitnet-b1.58-2B-4T, and its vocabulary; the values repeat."""
+    architecture = Architecture(vocab=128256, context=4096, hidden=2560, inner=6912, layers=4, heads=20, kv_heads=5,
+                                rope_theta=5e5, eps=1e-5, tied=True, activation="relu2")
+    codes = np.random.default_rng(0).integers(-1, 2, 6912 * 2560 + 1000, np.int8)
+
+    def ternary(self, layer, name):
+        rows, columns = next(shape for other, matrix, shape in self.architecture.parts()
+                             if (other, matrix) == (layer, name))
+        return Ternary(self.codes[100 * layer:][:rows * columns].reshape(rows, columns), 1.0 + layer)
+
+    def norm(self, layer, name):
+        return np.ones(6912 if name == "feed_forward_sub_norm" and layer is not None else 2560, np.float32)
+
+    def rows(self, name, start, stop):
+        return np.full((stop - start, 2560), 0.5, np.float32)
+
+
+def test_memory(tmp_path):
+    """Beside the pages of the file itself, which the system may drop, a conversion keeps a matrix at a time."""
+    convert(Wide(__file__), tmp_path / "model", "hf")
+    size = (tmp_path / "model" / "model.safetensors").stat().st_size
+    assert size > 700_000_000
+    found = subprocess.run([sys.executable, "-c", SCRIPT, "convert", tmp_path / "model", tmp_path / "model.setun",
+                            "--format", "setun"], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert 1024 * int(found.stderr.split()[-1]) < size + 400_000_000
