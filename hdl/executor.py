@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .frame import LinkHeader
 from .lists import ListState
+from .memory import BLOCK_LATENCY
 from .product import PORTABLE
 from .program import CONSTANTS, LAYOUTS, OTHER, Program, digits, factor_bits, total_bits, word_bits
 from .registers import REPLY, Error, Flags, Kind
@@ -18,6 +19,7 @@ __all__ = ["Executor"]
 
 
 BYTE = 8
+FETCH_LATENCY = BLOCK_LATENCY + 1  # cycles from the place of a step to the step
 HIGH = 9  # place of the high byte in a word: lanes of block RAM have nine bits
 
 
@@ -26,7 +28,7 @@ class Executor(wiring.Component):
 
     Runs hdl.program, a step a cycle. Every command waits until the vector unit rests. Data go from ``i`` to
     ``o_weights`` or ``o_vector`` in the cycle in which they come, answers to ``o_payload`` a cycle later. A run is
-    queued 43 cycles and two for each of ``digits(config)`` after its first byte is taken, if nothing is waited for.
+    queued 44 cycles and two for each of ``digits(config)`` after its first byte is taken, if nothing is waited for.
 
     Members
     -------
@@ -105,7 +107,7 @@ class Executor(wiring.Component):
         })
 
     def _fetch(self, m, running, advance):
-        """The step, and its word."""
+        """The step, flags of its action, and the memory of words."""
         program = Program(self.config)
         m.submodules.code = code = self.technology.memory(
             depth=len(program.code), width=StepLayout.size,
@@ -114,10 +116,13 @@ class Executor(wiring.Component):
         m.submodules.words = words = self.technology.memory(
             depth=WORDS, width=HIGH, lanes=2, init=[0] * CONSTANTS + constants)
         place, turned = Signal(range(len(program.code))), Signal()  # the places of VECTOR's words are exchanged
-        step, address = Signal(StepLayout), Signal(range(WORDS))
+        step, address = Signal(StepLayout, reset_less=True), Signal(range(WORDS))
         number = Signal(range(len(program.entries)))
+        fetched = StepLayout(code.read_data)
+        is_action = {action: Signal(name=f"is_{action.name.lower()}", reset_less=True) for action in Action}
+        with m.If(advance | ~running):
+            m.d.sync += [step.eq(fetched), *(flag.eq(fetched.action == action) for action, flag in is_action.items())]
         m.d.comb += [
-            step.eq(code.read_data),
             code.read_address.eq(place),
             code.read_enable.eq(advance | ~running),
             code.output_enable.eq(advance | ~running),
@@ -135,13 +140,13 @@ class Executor(wiring.Component):
         m.d.comb += [address[bit].eq(step.word[bit] ^ other) for bit in (first, second)]
         with m.If(advance):
             m.d.sync += place.eq(place + 1)
-            with m.If(step.action == Action.COMMAND):
+            with m.If(is_action[Action.COMMAND]):
                 m.d.sync += place.eq(Array(program.entries[kind] for kind in range(len(program.entries)))[number])
         with m.If(~running):
             m.d.sync += place.eq(0)
         with m.If(self.vector_start):
             m.d.sync += turned.eq(~turned)
-        return step, words
+        return step, {action: running & flag for action, flag in is_action.items()}, words
 
     def _calculate(self, m, step, running, go):
         """The total, and the carry of what is added to it."""
@@ -164,7 +169,7 @@ class Executor(wiring.Component):
             m.d.sync += total.eq(0)
         return total, added[-1]
 
-    def _judge(self, m, step, total_carry, more, executes, advance):
+    def _judge(self, m, step, is_action, total_carry, more, executes, advance):
         """What a step has found, which its test is about a cycle later; and whether that refuses the command."""
         carry, left, ragged, unexpected, listed, reaches = (Signal(name=name, reset_less=True) for name in (
             "carry", "left", "ragged", "unexpected", "listed", "reaches"))
@@ -179,9 +184,9 @@ class Executor(wiring.Component):
                 listed.eq(self.ready.bit_select(self.slot, 1)),
                 reaches.eq(self.list.words > self.word),
             ]
-            with m.If(step.action == Action.STATUS):
+            with m.If(is_action[Action.STATUS]):
                 m.d.sync += undecodable.eq(self.i.payload[-1])
-            with m.If(step.action == Action.CONTINUES):
+            with m.If(is_action[Action.CONTINUES]):
                 m.d.sync += self.vector_opens.eq(~carry)
         found = Array([C(0), carry, left, ragged, unexpected, undecodable, listed, reaches])[step.test.as_value()]
         m.d.comb += refuses.eq((found ^ step.unless) & ~((step.error == Error.ORDER) & self.vector_opens))
@@ -225,28 +230,18 @@ class Executor(wiring.Component):
             self.o_run.destination.eq(self.result),
         ]
 
-    def _wait(self, m, step, more, carry, refused):
-        """Whether the step is done in this cycle."""
-        settled, done = Signal(), Signal()
+    def _waits(self, m, is_action, more, carry, refused):
+        """Whether the step goes on in the next cycle."""
+        settled = Signal()
         m.d.sync += settled.eq(self.pending == 0)
-        with m.Switch(step.action):
-            with m.Case(Action.KIND, Action.STATUS, Action.STORE):
-                m.d.comb += done.eq(self.i.valid)
-            with m.Case(Action.ARGUMENT):
-                m.d.comb += done.eq(self.i.valid | ~more)
-            with m.Case(Action.DATA):
-                m.d.comb += done.eq(~more)
-            with m.Case(Action.REST):
-                m.d.comb += done.eq(~self.vector_busy)
-            with m.Case(Action.SETTLE):
-                m.d.comb += done.eq(settled | refused)
-            with m.Case(Action.QUEUE):
-                m.d.comb += done.eq(~self.waiting | refused)
-            with m.Case(Action.FETCH):
-                m.d.comb += done.eq(self.i_registers.valid | ~carry | refused)
-            with m.Default():
-                m.d.comb += done.eq(1)
-        return done
+        takes = is_action[Action.KIND] | is_action[Action.STATUS] | is_action[Action.STORE]
+        return (takes & ~self.i.valid
+                | is_action[Action.ARGUMENT] & more & ~self.i.valid
+                | is_action[Action.DATA] & more
+                | is_action[Action.REST] & self.vector_busy
+                | is_action[Action.SETTLE] & ~settled & ~refused
+                | is_action[Action.QUEUE] & self.waiting & ~refused
+                | is_action[Action.FETCH] & carry & ~self.i_registers.valid & ~refused)
 
     def _hand_on(self, m, is_action, more, refused):
         """Takes bytes; those of data go on. Whether one is taken."""
@@ -292,22 +287,20 @@ class Executor(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        begins, running, answering, paying = (Signal(2, init=1), Signal(), Signal(), Signal())  # states, one-hot
+        begins, running, answering, paying = (Signal(FETCH_LATENCY, init=1), Signal(), Signal(), Signal())  # states, one-hot
         advance, taken, paid = Signal(), Signal(), Signal()
         more = Signal()  # bytes of the payload are left, or of the answer's
-        step, words = self._fetch(m, running, advance)
-        is_action = {action: Signal(name=f"is_{action.name.lower()}") for action in Action}
-        m.d.comb += [signal.eq(running & (step.action == action)) for action, signal in is_action.items()]
+        step, is_action, words = self._fetch(m, running, advance)
         counted = is_action[Action.ARGUMENT] | is_action[Action.DATA]
         executes = (~step.multiply | self.factor[digits(self.config) - 1]) & ~(
             step.scale & (self.flags & Flags.INT8).any())
         counts = answering & self.o_header.ready | paid
         total, total_carry = self._calculate(
             m, step, running, Mux(running, Mux(counted, taken, advance) & executes, counts))
-        carry, refuses = self._judge(m, step, total_carry, more, executes, advance)
+        carry, refuses = self._judge(m, step, is_action, total_carry, more, executes, advance)
         refused, error = self._refuse(m, step, running, refuses, is_action)
         m.d.comb += [
-            advance.eq(running & self._wait(m, step, more, carry, refused)),
+            advance.eq(running & ~self._waits(m, is_action, more, carry, refused)),
             taken.eq(self._hand_on(m, is_action, more, refused)),
             paid.eq(self._answer(m, paying, more, refused, error, total)),
             words.write_enable.eq(Cat(~step.one, step.one) & (

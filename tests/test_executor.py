@@ -12,7 +12,7 @@ from sim.streams import simulate
 
 CONFIG = Config(name="test", banks=2, tiles=2, depth=40, columns=30, blocks=50, slots=3)
 WORD = CONFIG.banks * CONFIG.tiles  # bytes
-LATENCY = 43  # cycles from the first byte of a RUN to its being queued, and two for each digit of the factor
+LATENCY = 44  # cycles from the first byte of a RUN to its being queued, and two for each digit of the factor
 BLOCK = CONFIG.rows * ACCUMULATOR_BYTES
 STALLS = [(0, 0), (0.6, 0), (0, 0.6), (0.5, 0.5)]
 PULSES = ("clear", "registers_start", "load_start", "vector_start", "results_start")
