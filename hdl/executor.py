@@ -11,6 +11,7 @@ from .product import PORTABLE
 from .program import CONSTANTS, LAYOUTS, OTHER, Program, digits, factor_bits, total_bits, word_bits
 from .registers import REPLY, Error, Flags, Kind
 from .sequencer import QUEUE_DEPTH, Run, RunWrite
+from .slip import Framed
 from .stage import Stage
 from .steps import WORDS, Action, Operand, StepLayout
 
@@ -39,8 +40,8 @@ class Executor(wiring.Component):
     busy : Out(1)
         A frame is executed, from the cycle after its kind is taken until its answer is.
     o_header : Out(stream.Signature(LinkHeader))
-    o_payload : Out(stream.Signature(8))
-        The answer.
+    o_payload : Out(stream.Signature(Framed))
+        The answer, and an END.
     word, factor, slot, flags : Out
         Arguments, where the following say so.
     clear : Out(1)
@@ -80,7 +81,7 @@ class Executor(wiring.Component):
             "kind": Out(Kind, init=Kind.RESET),
             "busy": Out(1),
             "o_header": Out(stream.Signature(LinkHeader)),
-            "o_payload": Out(stream.Signature(8)),
+            "o_payload": Out(stream.Signature(Framed)),
             "word": Out(word_bits(config)),
             "factor": Out(factor_bits(config)),
             "slot": Out(config.slot_bits),
@@ -260,21 +261,23 @@ class Executor(wiring.Component):
         return self.i.valid & self.i.ready
 
     def _answer(self, m, paying, more, refused, error, total):
-        """Offers header and payload of the answer. Whether a byte is taken."""
-        m.submodules.answer = answer = Stage(8)
+        """Offers header and payload of the answer, and an END. Whether a byte is taken, and whether the END is."""
+        m.submodules.answer = answer = Stage(Framed)
         wiring.connect(m, answer.o, wiring.flipped(self.o_payload))
         header, payload = self.o_header.payload, answer.i
-        reads = self.kind == Kind.READ
+        reads, ends = self.kind == Kind.READ, ~refused & ~more
         m.d.comb += [
             header.kind.eq(Mux(refused, Kind.ERROR, self.kind | REPLY)),
             header.sequence.eq(self.word),
             header.length.eq(Mux(refused, 1, total)),
-            payload.valid.eq(paying & (refused | more & Mux(reads, self.i_registers.valid, self.i_results.valid))),
-            payload.payload.eq(Mux(refused, error, Mux(reads, self.i_registers.payload, self.i_results.payload))),
+            payload.valid.eq(paying & (refused | ~more | Mux(reads, self.i_registers.valid, self.i_results.valid))),
+            payload.payload.data.eq(Mux(refused, error, Mux(reads, self.i_registers.payload, self.i_results.payload))),
+            payload.payload.end.eq(ends),
             self.i_registers.ready.eq(paying & ~refused & more & reads & payload.ready),
             self.i_results.ready.eq(paying & ~refused & more & ~reads & payload.ready),
         ]
-        return payload.valid & payload.ready
+        taken = payload.valid & payload.ready
+        return taken & ~ends, taken & ends
 
     def _refuse(self, m, step, running, refuses, is_action):
         """Whether the frame that is executed is refused, and the first reason."""
@@ -287,8 +290,9 @@ class Executor(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        begins, running, answering, paying = (Signal(FETCH_LATENCY, init=1), Signal(), Signal(), Signal())  # states, one-hot
-        advance, taken, paid = Signal(), Signal(), Signal()
+        # States, one-hot; ``begins`` while the first steps are fetched.
+        begins, running, answering, paying = (Signal(FETCH_LATENCY, init=1), Signal(), Signal(), Signal())
+        advance, taken, paid, ended = Signal(), Signal(), Signal(), Signal()
         more = Signal()  # bytes of the payload are left, or of the answer's
         step, is_action, words = self._fetch(m, running, advance)
         counted = is_action[Action.ARGUMENT] | is_action[Action.DATA]
@@ -302,7 +306,7 @@ class Executor(wiring.Component):
         m.d.comb += [
             advance.eq(running & ~self._waits(m, is_action, more, carry, refused)),
             taken.eq(self._hand_on(m, is_action, more, refused)),
-            paid.eq(self._answer(m, paying, more, refused, error, total)),
+            Cat(paid, ended).eq(Cat(self._answer(m, paying, more, refused, error, total))),
             words.write_enable.eq(Cat(~step.one, step.one) & (
                 taken & (is_action[Action.STORE] | is_action[Action.ARGUMENT])).replicate(2)),
             self.o_header.valid.eq(answering),
@@ -325,6 +329,8 @@ class Executor(wiring.Component):
             m.d.sync += [answering.eq(0), paying.eq(1)]
         with m.If(paid):
             m.d.sync += refused.eq(0)
-        with m.If(paying & ~(refused | more | self.o_payload.valid)):
-            m.d.sync += [paying.eq(0), begins.eq(1), self.busy.eq(0)]
+        with m.If(ended):
+            m.d.sync += paying.eq(0)
+        with m.If(self.o_payload.valid & self.o_payload.ready & self.o_payload.payload.end):
+            m.d.sync += [begins.eq(1), self.busy.eq(0)]
         return m

@@ -2,14 +2,13 @@
 
 from amaranth import *
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
 from .codes import ByteDecoder
+from .crc import Crc
 from .product import PORTABLE
 from .registers import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD, WINDOW_BYTES, WINDOW_FRAMES, Error, WeightsLayout
 from .slip import Framed, SlipDecoder, SlipEncoder
-from .stage import Stage
 
 
 __all__ = ["FrameReceiver", "FrameTransmitter", "LinkHeader", "PREFIX_BYTES", "Status"]
@@ -128,7 +127,7 @@ class Inspector(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=8).create()
+        m.submodules.crc = crc = Crc()
         m.submodules.codes = codes = ByteDecoder()
         item, whole = self.item, max(CODES_AT, HEADER_BYTES + CRC_BYTES)
         count, inside = Signal(range(whole + 1)), Signal()  # bytes of the body, up to ``whole``; past the header
@@ -167,7 +166,7 @@ class Inspector(wiring.Component):
             m.d.comb += error.eq(Error.CRC)
         with m.Elif(count < HEADER_BYTES + CRC_BYTES):
             m.d.comb += error.eq(Error.LENGTH)
-        with m.Elif(~crc.match_detected):
+        with m.Elif(~crc.matches):
             m.d.comb += error.eq(Error.CRC)
         with m.Elif(~complete | over | wide):
             m.d.comb += error.eq(Error.LENGTH)
@@ -237,73 +236,47 @@ class FrameReceiver(wiring.Component):
 class FrameTransmitter(wiring.Component):
     """Headers and payloads to bytes of the link; firmware.frames.encode.
 
-    One byte of the link a cycle, but for the three cycles in which the CRC is made, fewer after an escaped byte, and
-    one between frames. The first END comes four cycles after the header is offered.
+    One byte of the link a cycle, but for one cycle before the CRC, which an escaped byte before it hides. The first END
+    comes two cycles after the header is offered.
 
     Members
     -------
     i_header : In(stream.Signature(LinkHeader))
-    i_payload : In(stream.Signature(8))
-        ``length`` bytes a header.
+        Taken with the last of its bytes.
+    i_payload : In(stream.Signature(Framed))
+        ``length`` bytes a header, and an END.
     o : Out(stream.Signature(8))
     """
 
     i_header: In(stream.Signature(LinkHeader))
-    i_payload: In(stream.Signature(8))
+    i_payload: In(stream.Signature(Framed))
     o: Out(stream.Signature(8))
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=8).create()
+        m.submodules.crc = crc = Crc()
         m.submodules.slip = slip = SlipEncoder()
-        m.submodules.stage = stage = Stage(Framed)
-        wiring.connect(m, stage.o, slip.i)
         wiring.connect(m, slip.o, wiring.flipped(self.o))
-        item, header = stage.i.payload, self.i_header.payload
-        word, index = Signal(8 * HEADER_BYTES, reset_less=True), Signal(range(HEADER_BYTES))  # header or CRC, as long
-        left = Signal.like(header.length, reset_less=True)  # bytes of the payload
-        payload, final = Signal(reset_less=True), Signal(reset_less=True)  # whether there is one, and one byte of it
-        taken, leaves = stage.i.valid & stage.i.ready, stage.o.valid & stage.o.ready
-        last = index == HEADER_BYTES - 1
-        summed, sums = Signal(Framed, reset_less=True), Signal()  # behind the register
-        m.d.sync += [summed.eq(stage.o.payload), sums.eq(leaves)]
+        header, payload = self.i_header, self.i_payload
+        head, body, check, end = state = Signal(4, init=1)  # one-hot
+        index, taken, done = Signal(range(HEADER_BYTES)), Signal(), Signal()  # of header or CRC, as long
+        byte, last = Signal(8), index == HEADER_BYTES - 1
         m.d.comb += [
-            crc.data.eq(summed.data),
-            crc.valid.eq(sums & ~summed.end),
-            crc.start.eq(sums & summed.end),  # which forgets what it took of the CRC itself
-        ]
-
-        # States, one-hot: few levels of logic lie between a stalled link and all that waits for it.
-        rest, head, body, settle, check, end = (
-            Signal(name=name, init=name == "rest") for name in ("rest", "head", "body", "settle", "check", "end"))
-        offers = Signal()  # head | check | end
-        m.d.comb += [
-            self.i_header.ready.eq(rest),
-            self.i_payload.ready.eq(body & stage.i.ready),
-            stage.i.valid.eq(offers | body & self.i_payload.valid),
-            item.data.eq(Mux(body, self.i_payload.payload, word[:8])),
-            item.end.eq(end),
+            byte.eq(Mux(body, payload.payload.data, Value.cast(header.payload).word_select(index, 8))),
+            slip.i.payload.data.eq(Mux(check, crc.crc[:8], byte)),
+            slip.i.payload.end.eq(end),
+            slip.i.valid.eq(check | end | head & header.valid | body & payload.valid & ~payload.payload.end),
+            taken.eq(slip.i.valid & slip.i.ready),
+            payload.ready.eq(body & (slip.i.ready | payload.payload.end)),
+            header.ready.eq(head & last & slip.i.ready),
+            crc.valid.eq(taken),
+            crc.data.eq(byte),
+            crc.shift.eq(check),
+            crc.start.eq(end),
+            done.eq(Mux(body, payload.valid & payload.payload.end, taken & (last | end))),
         ]
         with m.If(taken):
-            m.d.sync += [index.eq(index + offers), word.eq(word >> 8), left.eq(left - body)]
-        with m.If(rest):
-            m.d.sync += [word.eq(header), left.eq(header.length), index.eq(0)]
-            with m.If(self.i_header.valid):
-                m.d.sync += [rest.eq(0), head.eq(1), offers.eq(1)]
-        with m.If(head):
-            m.d.sync += [payload.eq(left != 0), final.eq(left == 1)]
-            with m.If(taken & last):
-                m.d.sync += [head.eq(0), offers.eq(0), body.eq(payload), settle.eq(~payload)]
-        with m.If(body & taken):
-            m.d.sync += final.eq(left == 2)
-            with m.If(final):
-                m.d.sync += [body.eq(0), settle.eq(1)]
-        with m.If(settle):  # until all bytes are in the CRC
-            m.d.sync += word.eq(crc.crc)
-            with m.If(~stage.o.valid & ~sums):
-                m.d.sync += [settle.eq(0), check.eq(1), offers.eq(1)]
-        with m.If(check & taken & last):
-            m.d.sync += [check.eq(0), end.eq(1)]
-        with m.If(end & taken):
-            m.d.sync += [end.eq(0), offers.eq(0), rest.eq(1)]
+            m.d.sync += index.eq(index + 1)
+        with m.If(done):
+            m.d.sync += [state.eq(state.rotate_left(1)), index.eq(0)]
         return m

@@ -5,7 +5,6 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .registers import END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE
-from .stage import Stage
 
 
 __all__ = ["Framed", "SlipDecoder", "SlipEncoder"]
@@ -81,27 +80,23 @@ class SlipEncoder(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.stage = stage = Stage(data.StructLayout({"item": Framed, "special": 1}))
-        item, special = stage.o.payload.item, stage.o.payload.special
-        opened, escaped = Signal(), Signal()
-        advance = ~self.o.valid | self.o.ready
-        byte = self.i.payload.data
+        item, full = Signal(Framed, reset_less=True), Signal()
+        special = Signal(reset_less=True)  # the item is escaped
+        opened, escaped, advance = Signal(), Signal(), Signal()
+        byte, mark = self.i.payload.data, ~opened | item.end
         m.d.comb += [
-            stage.i.payload.item.eq(self.i.payload),
-            stage.i.payload.special.eq((byte == END) | (byte == ESCAPE)),
-            stage.i.valid.eq(self.i.valid),
-            self.i.ready.eq(stage.i.ready),
-            stage.o.ready.eq(advance & opened & (item.end | escaped | ~special)),
+            advance.eq(~self.o.valid | self.o.ready),
+            self.i.ready.eq(~full | advance & opened & (escaped | ~special)),
         ]
+        with m.If(self.i.ready):
+            m.d.sync += [item.eq(self.i.payload), full.eq(self.i.valid),
+                         special.eq(((byte == END) | (byte == ESCAPE)) & ~self.i.payload.end)]
         with m.If(advance):
-            m.d.sync += self.o.valid.eq(stage.o.valid)
-        with m.If(advance & stage.o.valid):
-            with m.If(~opened | item.end):
-                m.d.sync += [self.o.payload.eq(END), opened.eq(~opened)]
-            with m.Elif(escaped):
-                m.d.sync += [self.o.payload.eq(Mux(item.data == END, ESCAPED_END, ESCAPED_ESCAPE)), escaped.eq(0)]
-            with m.Elif(special):
-                m.d.sync += [self.o.payload.eq(ESCAPE), escaped.eq(1)]
-            with m.Else():
-                m.d.sync += self.o.payload.eq(item.data)
+            m.d.sync += [
+                self.o.valid.eq(full),
+                self.o.payload.eq(Mux(mark, END, Mux(~special, item.data, Mux(
+                    ~escaped, ESCAPE, Mux(item.data[0], ESCAPED_ESCAPE, ESCAPED_END))))),
+            ]
+        with m.If(advance & full):
+            m.d.sync += [opened.eq(opened ^ mark), escaped.eq(opened & special & ~escaped)]
         return m

@@ -180,7 +180,7 @@ class Bench:
         self.left, self.registers, self.results, self.delay = 0, [], [], 0
         self.run = {}
 
-    def drive(self, ctx, ready, list_state, link, length):
+    def drive(self, ctx, ready, list_state, link):
         """Inputs of a cycle: what the executor must not look at is noise."""
         executor, rng = self.executor, self.rng
         noise = {"words": rng.randrange(16), "beats": rng.randrange(16), "active": rng.randrange(31)}
@@ -198,8 +198,7 @@ class Bench:
                 ctx.set(stream.valid, 1)
             ctx.set(stream.payload, queue[0] if queue else rng.randrange(256))
         ctx.set(executor.o_vector.ready, self.left > 0 and rng.random() >= self.stall_out)
-        ctx.set(executor.o_payload.ready, bool(length) and rng.random() >= self.stall_out)
-        for stream in (executor.o_weights, executor.o_header):
+        for stream in (executor.o_weights, executor.o_header, executor.o_payload):
             ctx.set(stream.ready, rng.random() >= self.stall_out)
 
     def start(self, ctx, name, number, item):
@@ -232,9 +231,9 @@ class Bench:
         frame, arguments, ready, list_state = item
         executor, rng, offered = self.executor, self.rng, len(link)
         done, sent = [], {"weights": b"", "vector": b""}
-        header, length, payload = None, 0, b""
-        while header is None or length:
-            self.drive(ctx, ready, list_state, link, length)
+        header, ended, payload = None, False, b""
+        while not ended:
+            self.drive(ctx, ready, list_state, link)
             done += [self.start(ctx, name, number, item) for name in PULSES if ctx.get(getattr(executor, name))]
             for name, fields in WRITES.items():
                 if ctx.get(executor.run_write[name]):
@@ -265,16 +264,17 @@ class Bench:
             self.left -= "o_vector" in moved
             self.busy -= self.busy > 0 and self.left == 0
 
-            assert "o_payload" not in moved or header is not None and length
             if "o_header" in valid:
                 assert header is None and not self.left
                 assert (frame[0] != Kind.WAIT or self.pending == 0
                         or ctx.get(executor.o_header.payload.kind) == Kind.ERROR)
             if "o_header" in moved:
-                header, length = moved["o_header"], moved["o_header"].length
+                header = moved["o_header"]
             if "o_payload" in moved:
-                payload += bytes([moved["o_payload"]])
-                length -= 1
+                assert header is not None
+                ended = moved["o_payload"].end
+                payload += bytes([moved["o_payload"].data] * (not ended))
+        assert len(payload) == header.length
         assert not self.results and not self.registers and not self.run
         return done, sent, (header.kind, payload), header.sequence, offered - len(link)
 
@@ -549,7 +549,7 @@ def test_largest_memory(stride, base, error):
         await offer(ctx, executor, run(base=base, stride=stride, blocks=2)[0])
         await ctx.tick().until(executor.o_header.valid)
         assert (ctx.get(executor.o_header.payload.kind) == Kind.ERROR) == (error != Error.NONE)
-        assert ctx.get(executor.o_payload.payload) == error or not error
+        assert ctx.get(executor.o_payload.payload.data) == error or not error
 
     simulate(executor, bench)
 

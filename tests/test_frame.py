@@ -82,7 +82,10 @@ def rtl_transmit(frames, *, stall_in=0, stall_out=0):
                                               for kind, sequence, payload in frames], stall=stall_in, seed=2)
 
     async def payloads(ctx):
-        await put(ctx, transmitter.i_payload, b"".join(payload for *_, payload in frames), stall=stall_in, seed=3)
+        items = []
+        for *_, payload in frames:
+            items += [{"data": byte, "end": 0, "bad": 0} for byte in payload] + [{"data": END, "end": 1, "bad": 0}]
+        await put(ctx, transmitter.i_payload, items, stall=stall_in, seed=3)
 
     async def sink(ctx):
         values, taken = await get(ctx, transmitter.o, len(b"".join(encode(*frame) for frame in frames)),
@@ -320,8 +323,8 @@ def test_transmitter_longest():
 
 
 def test_transmitter_timing():
-    """A byte a cycle, but for the three cycles in which a CRC is made, two after an escape, and one between frames."""
-    frames = [(Kind.READ | REPLY, 1, bytes(20)), (Kind.WAIT | REPLY, 2, b""), (Kind.ERROR, 3, bytes([END, 1]))]
+    """A byte a cycle, but for one before the CRC, and none there after an escape."""
+    frames = [(Kind.READ | REPLY, 1, bytes(20)), (Kind.WAIT | REPLY, 2, b""), (Kind.ERROR, 3, bytes([1, END]))]
     link, cycles = rtl_transmit(frames)
-    runs = [(4, 25), (32, 5), (38, 5), (46, 5), (52, 8), (62, 5)]
+    runs = [(2, 25), (28, 10), (39, 18)]
     assert cycles == [first + index for first, count in runs for index in range(count)] and len(cycles) == len(link)

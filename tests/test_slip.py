@@ -106,4 +106,4 @@ def test_encoder_timing():
     """Bytes of the link follow each other without a gap from two cycles after the first item is offered."""
     escaped, sent, received = rtl_escape([bytes([1, END, 2]), bytes([ESCAPE])])
     assert received == list(range(2, len(escaped) + 2))
-    assert sent == [0, 1, 3, 5, 6, 7]
+    assert sent == [0, 2, 4, 5, 6, 9]
