@@ -4,7 +4,7 @@ PYTHON ?= python3
 SETUN := .venv/bin/setun
 STAMP := .venv/installed
 
-.PHONY: setup demo test bitstream results closeness clean
+.PHONY: setup demo test bitstream results closeness formal mutants soak clean
 
 BOARD ?= icepi-zero
 
@@ -35,6 +35,15 @@ results: setup
 
 closeness: setup
 	$(SETUN) closeness
+
+formal: setup
+	.venv/bin/python -m pytest -n 2 tests/formal
+
+mutants: setup
+	.venv/bin/python $(CURDIR)/tests/mutants.py
+
+soak: setup
+	.venv/bin/python $(CURDIR)/tests/soak.py
 
 clean:
 	rm -rf .venv build

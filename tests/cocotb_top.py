@@ -471,8 +471,8 @@ async def snapshot(bench):
     read |= {Register.CYCLES: bench.taken[-1], Register.BYTES_IN: bench.sent}
     payload = bench.replies[-1]
     body = struct.pack("<BBH", Kind.READ | REPLY, bench.sequence, len(payload)) + payload
-    # The last byte has left the counters when the last but one is on the link.
-    rest = escape(body[-2:] + zlib.crc32(body).to_bytes(4, "little"))[1:]
+    # The last byte has left the counters when the one before it has left the link.
+    rest = escape(body[-1:] + zlib.crc32(body).to_bytes(4, "little"))[1:]
     again = {Register.BYTES_OUT: bench.bytes_out - len(rest), Register.CYCLES: bench.cycle,
              Register.BYTES_IN: bench.sent}
     return found, read, again
