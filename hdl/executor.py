@@ -260,15 +260,17 @@ class Executor(wiring.Component):
         ]
         return self.i.valid & self.i.ready
 
-    def _answer(self, m, paying, more, refused, error, total):
+    def _answer(self, m, is_action, paying, more, refused, error, total):
         """Offers header and payload of the answer, and an END. Whether a byte is taken, and whether the END is."""
         m.submodules.answer = answer = Stage(Framed)
         wiring.connect(m, answer.o, wiring.flipped(self.o_payload))
-        header, payload = self.o_header.payload, answer.i
+        header, payload, sequence = self.o_header.payload, answer.i, Signal(BYTE, reset_less=True)
+        with m.If(is_action[Action.END]):
+            m.d.sync += sequence.eq(self.word)
         reads, ends = self.kind == Kind.READ, ~refused & ~more
         m.d.comb += [
             header.kind.eq(Mux(refused, Kind.ERROR, self.kind | REPLY)),
-            header.sequence.eq(self.word),
+            header.sequence.eq(sequence),
             header.length.eq(Mux(refused, 1, total)),
             payload.valid.eq(paying & (refused | ~more | Mux(reads, self.i_registers.valid, self.i_results.valid))),
             payload.payload.data.eq(Mux(refused, error, Mux(reads, self.i_registers.payload, self.i_results.payload))),
@@ -306,7 +308,7 @@ class Executor(wiring.Component):
         m.d.comb += [
             advance.eq(running & ~self._waits(m, is_action, more, carry, refused)),
             taken.eq(self._hand_on(m, is_action, more, refused)),
-            Cat(paid, ended).eq(Cat(self._answer(m, paying, more, refused, error, total))),
+            Cat(paid, ended).eq(Cat(self._answer(m, is_action, paying, more, refused, error, total))),
             words.write_enable.eq(Cat(~step.one, step.one) & (
                 taken & (is_action[Action.STORE] | is_action[Action.ARGUMENT])).replicate(2)),
             self.o_header.valid.eq(answering),

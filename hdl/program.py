@@ -94,7 +94,7 @@ class Program:
             steps[kind] = [*self._arguments(kind), act(Action.REST, clear=1), *body()]
         for kind, sequence in steps.items():
             self.entries[kind] = len(self.code)
-            self.code += assemble([*sequence, act(Action.END), Step(Word.SEQUENCE)])  # which stays for the answer
+            self.code += assemble([*sequence, act(Action.END, Word.SEQUENCE)])
 
     def _constant(self, value):
         if value not in self.constants:
