@@ -267,16 +267,22 @@ class Executor(wiring.Component):
         header, payload, sequence = self.o_header.payload, answer.i, Signal(BYTE, reset_less=True)
         with m.If(is_action[Action.END]):
             m.d.sync += sequence.eq(self.word)
-        reads, ends = self.kind == Kind.READ, ~refused & ~more
+        ends = ~refused & ~more
+        registers, results = Signal(), Signal()  # the answer is made of, which have as many bytes as it
+        with m.If(~paying):
+            m.d.sync += [registers.eq(~refused & (self.kind == Kind.READ)),
+                         results.eq(~refused & (self.kind == Kind.RESULTS))]
         m.d.comb += [
             header.kind.eq(Mux(refused, Kind.ERROR, self.kind | REPLY)),
             header.sequence.eq(sequence),
             header.length.eq(Mux(refused, 1, total)),
-            payload.valid.eq(paying & (refused | ~more | Mux(reads, self.i_registers.valid, self.i_results.valid))),
-            payload.payload.data.eq(Mux(refused, error, Mux(reads, self.i_registers.payload, self.i_results.payload))),
+            payload.valid.eq(paying & (refused | ~more | registers & self.i_registers.valid
+                                       | results & self.i_results.valid)),
+            payload.payload.data.eq(Mux(refused, error, Mux(registers, self.i_registers.payload,
+                                                            self.i_results.payload))),
             payload.payload.end.eq(ends),
-            self.i_registers.ready.eq(paying & ~refused & more & reads & payload.ready),
-            self.i_results.ready.eq(paying & ~refused & more & ~reads & payload.ready),
+            self.i_registers.ready.eq(paying & registers & payload.ready),
+            self.i_results.ready.eq(paying & results & payload.ready),
         ]
         taken = payload.valid & payload.ready
         return taken & ~ends, taken & ends
