@@ -233,13 +233,13 @@ class Executor(wiring.Component):
 
     def _waits(self, m, is_action, more, carry, refused):
         """Whether the step goes on in the next cycle."""
-        settled = Signal()
-        m.d.sync += settled.eq(self.pending == 0)
+        settled, works = Signal(), Signal()  # works: the vector unit did in the cycle before
+        m.d.sync += [settled.eq(self.pending == 0), works.eq(self.vector_busy)]
         takes = is_action[Action.KIND] | is_action[Action.STATUS] | is_action[Action.STORE]
         return (takes & ~self.i.valid
                 | is_action[Action.ARGUMENT] & more & ~self.i.valid
                 | is_action[Action.DATA] & more
-                | is_action[Action.REST] & self.vector_busy
+                | is_action[Action.REST] & works
                 | is_action[Action.SETTLE] & ~settled & ~refused
                 | is_action[Action.QUEUE] & self.waiting & ~refused
                 | is_action[Action.FETCH] & carry & ~self.i_registers.valid & ~refused)
