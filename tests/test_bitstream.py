@@ -42,10 +42,20 @@ def test_gowin():
     assert report.used["BSRAM"][0] < report.used["BSRAM"][1] == 46
 
 
+def test_ice40():
+    """The iCEBreaker's own, weights in SPRAM: it fits with its link, and keeps its clock."""
+    board = BOARDS["icebreaker"]
+    report = build(board, [1])
+    assert report.products == 40 and report.worst >= board.clock / 1e6
+    assert report.used["ICESTORM_LC"][0] <= report.used["ICESTORM_LC"][1] == 5280
+    assert report.used["ICESTORM_SPRAM"] == [4, 4] and report.area["multipliers"] == 0
+
+
 def test_too_many_cells():
-    with pytest.raises(BuildError, match=r"icebreaker with config 4x10-spram needs \d+ logic cells and the device has "
-                                         "5280: choose a smaller config, with less banks or tiles"):
-        build(BOARDS["icebreaker"], [1])
+    config = dataclasses.replace(TINY, name="wide", banks=12, tiles=2)
+    with pytest.raises(BuildError, match=r"icebreaker with config wide needs \d+ logic cells and the device has 5280: "
+                                         "choose a smaller config, with less banks or tiles"):
+        build(dataclasses.replace(BOARDS["icebreaker"], config=config), [1])
 
 
 def test_too_many_block_rams():
