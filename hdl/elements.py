@@ -214,13 +214,13 @@ class SerialElements(wiring.Component):
         m.d.comb += self.taken.eq(adds & step[DIGITS])
         with m.If(self.element | adds):
             m.d.sync += address.eq(Mux(self.element | step[DIGITS] | round_ & self.read, self.position, largest))
-        m.d.sync += phase.eq(phase.rotate_left(1))
-        with m.If(moves):
-            m.d.sync += step.eq(step.rotate_left(1))
-            with m.If(load):
-                m.d.sync += quantised.eq(self.read)
-                with m.If(~self.read):
-                    m.d.sync += [running.eq(0), step.eq(0), phase.eq(0)]
-        with m.If(~running & self.read & ~arrived.any()):
-            m.d.sync += [running.eq(1), step.eq(1 << SERIAL_STEPS - 1), phase.eq(1), quantised.eq(0)]
+        starts, stops = self.read & ~(running | arrived.any()), moves & load & ~self.read
+        m.d.sync += [
+            running.eq(starts | running & ~stops),
+            phase.eq(Cat(starts | moves & ~stops, phase[:-1])),
+        ]
+        with m.If(moves | starts):
+            m.d.sync += step.eq(Cat(step[-1], load & self.read, step[1:-2], step[-2] | starts))
+        with m.If(moves & load | starts):
+            m.d.sync += quantised.eq(~starts & self.read)
         return m
