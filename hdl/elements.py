@@ -14,8 +14,9 @@ __all__ = ["ELEMENT_LATENCY", "Elements", "ElementsSignature", "SERIAL_CYCLES", 
 
 ELEMENT_BYTES = 4
 ELEMENT_LATENCY = BLOCK_LATENCY + QUANTISER_LATENCY
-ADDRESS_LATENCY = 1 + BLOCK_LATENCY
-SERIAL_CYCLES = DIGITS + 4  # the magnitude, the digits, what they were too many, the half, the rounding
+ADDRESS_LATENCY = 1 + BLOCK_LATENCY  # a step
+SERIAL_STEPS = DIGITS + 4  # the magnitude, the digits, what they were too many, the half, the rounding
+SERIAL_CYCLES = 3 * SERIAL_STEPS  # an addend, the carry of the sum, what it chooses
 
 
 class ElementsSignature(wiring.Signature):
@@ -111,8 +112,8 @@ class Elements(wiring.Component):
 class SerialElements(wiring.Component):
     """Elements over one adder, for small devices.
 
-    A byte a cycle in, an element in 11 cycles (``SERIAL_CYCLES``) out, 14 cycles from ``read`` to the first result
-    where the last byte came seven cycles before or earlier. ``absmax`` is undefined from ``read`` to two cycles after
+    A byte a cycle in, an element in 33 cycles (``SERIAL_CYCLES``) out, 37 cycles from ``read`` to the first result
+    where the last byte came seven cycles before or earlier. ``absmax`` is undefined from ``read`` to three cycles after
     the last result.
 
     Parameters
@@ -149,60 +150,77 @@ class SerialElements(wiring.Component):
         # Seven digits of 128 |y| / m come first; then |y| is taken from the remainder, which leaves s of -m to m, and
         # the quotient is the digits, plus or less one where 2 s is beyond m or -m.
         running, quantised = Signal(), Signal()
-        step = Signal(range(SERIAL_CYCLES))
-        load, excess, half, round_ = (running & (step == place) for place in (0, *range(DIGITS + 1, SERIAL_CYCLES)))
-        arrived, larger = Signal(ADDRESS_LATENCY + 1), Signal()
-        compares = arrived[ADDRESS_LATENCY - 1]
+        step, phase = Signal(SERIAL_STEPS), Signal(3)
+        load, excess, half, round_ = step[0], *step[DIGITS + 1:]
+        adds, _, moves = phase
+
+        # An element that arrives is compared, then added to nothing where it is larger.
+        arrived, larger = Signal(ADDRESS_LATENCY + 3), Signal()
+        compares, compared = arrived[ADDRESS_LATENCY - 1], arrived[ADDRESS_LATENCY + 1]
 
         remainder = Signal(8 * ELEMENT_BYTES + 1)
+        reaches = Signal(reset_less=True)
+        addend, inverted = Signal(signed(len(remainder) + 1), reset_less=True), Signal(reset_less=True)
         negative = Signal(reset_less=True)  # s is
         twice = excess | half | compares
-        invert = y[-1] ^ ~(load | larger | half & negative)  # -|y| and -m, else |y| and m
-        addend = Signal(signed(len(remainder) + 1))
-        m.d.comb += addend.eq(Mux(twice, Cat(C(0, 1), y).as_signed(), y) ^ invert.replicate(len(addend)).as_signed())
+        invert = y[-1] ^ ~(load | compared | half & negative)  # -|y| and -m, else |y| and m
         doubled = Cat(C(0, 1), remainder)
-        total = Cat(C(1, 1), doubled) + Cat(invert, addend)
-        difference, reaches = total[1:len(doubled) + 1], total[len(doubled) + 1]
-        with m.If(running | larger):
-            m.d.sync += remainder.eq(Mux(reaches | load | excess | half | larger, difference, doubled))
-        m.d.sync += [arrived.eq(Cat(self.element, arrived[:-1])), larger.eq(compares & ~reaches)]
-        with m.If(compares & ~reaches):
-            m.d.sync += largest.eq(address)
+        total = Cat(C(1, 1), doubled) + Cat(inverted, addend)
+        exceeds, place = compared & ~reaches, Signal.like(address, reset_less=True)
+        m.d.sync += [
+            addend.eq(Mux(twice, Cat(C(0, 1), y).as_signed(), y) ^ invert.replicate(len(addend)).as_signed()),
+            inverted.eq(invert),
+            reaches.eq(total[len(doubled) + 1]),
+            arrived.eq(Cat(self.element, arrived[:-1])),
+            larger.eq(exceeds),
+            place.eq(address),
+        ]
+        with m.If(moves | larger):
+            m.d.sync += remainder.eq(Mux(reaches | load | excess | half | larger, total[1:len(doubled) + 1], doubled))
+        with m.If(exceeds):
+            m.d.sync += largest.eq(place)
         with m.If(self.opens):
             m.d.sync += [largest.eq(0), arrived.eq(0), larger.eq(0)]
-        with m.If(self.opens | round_ | compares & ~reaches):
+        with m.If(self.opens | moves & round_ | exceeds):
             m.d.sync += remainder.eq(0)
 
-        sign, digits, beyond = Signal(reset_less=True), Signal(DIGITS, reset_less=True), Signal(reset_less=True)
-        m.d.sync += beyond.eq(reaches)
-        with m.If(load):
+        sign, digits = Signal(reset_less=True), Signal(DIGITS, reset_less=True)
+        beyond, tie = Signal(reset_less=True), Signal(reset_less=True)
+        with m.If(moves & load):
             m.d.sync += sign.eq(y[-1])
-        with m.If(excess):
+        with m.If(moves & excess):
             m.d.sync += negative.eq(~reaches)
-        with m.If(running & ~(load | excess | half | round_)):
+        with m.If(moves & ~(load | excess | half | round_)):
             m.d.sync += digits.eq(Cat(reaches ^ sign, digits[:-1]))
-        odd, tie = digits[0] ^ sign, remainder == 0
-        up, down = ~negative & beyond & (odd | ~tie), negative & (~beyond | odd & tie)
+        up, down, odd = Signal(reset_less=True), Signal(reset_less=True), digits[0] ^ sign
+        m.d.sync += [
+            beyond.eq(reaches),
+            tie.eq(remainder == 0),
+            up.eq(~negative & beyond & (odd | ~tie)),
+            down.eq(negative & (~beyond | odd & tie)),
+        ]
         # digits are inverted where the sign is set, thus -quotient - 1
         one, two, less = Mux(sign, ~up & ~down, up), sign & down, ~sign & down
         result = (Cat(C(1, 1), digits, sign) + Cat(one | two, two | less, less.replicate(DIGITS)))[1:]
-        m.d.comb += [
+        o = Signal.like(self.o.payload, reset_less=True)
+        o_valid = Signal()
+        m.d.sync += [
             # m = 0 gives 127 and up, whose 128 is cut to 0.
-            self.o.payload.eq(Cat(result[:DIGITS], result[DIGITS] & sign)),
-            self.o.valid.eq(round_ & quantised),
-            self.absmax.eq(remainder),
+            o.eq(Cat(result[:DIGITS], result[DIGITS] & sign)),
+            o_valid.eq(moves & round_ & quantised),
         ]
+        m.d.comb += [self.o.payload.eq(o), self.o.valid.eq(o_valid), self.absmax.eq(remainder)]
 
-        fetches = running & (step == SERIAL_CYCLES - ADDRESS_LATENCY)
-        m.d.comb += self.taken.eq(running & (step == DIGITS + 1 - ADDRESS_LATENCY))
-        with m.If(self.element | self.taken | fetches & self.read):
-            m.d.sync += address.eq(self.position)
-        with m.Elif(running):
-            m.d.sync += address.eq(largest)
-        with m.If(running):
-            m.d.sync += step.eq(Mux(round_, 0, step + 1))
-            with m.If(load):
-                m.d.sync += [running.eq(self.read), quantised.eq(self.read)]
-        with m.Elif(self.read & ~arrived.any()):
-            m.d.sync += [running.eq(1), step.eq(SERIAL_CYCLES - ADDRESS_LATENCY), quantised.eq(0)]
+        m.d.comb += self.taken.eq(adds & step[DIGITS])
+        with m.If(self.element | adds):
+            m.d.sync += address.eq(Mux(self.element | step[DIGITS] | round_ & self.read, self.position, largest))
+        starts, stops = self.read & ~(running | arrived.any()), moves & load & ~self.read
+        m.d.sync += [
+            running.eq(starts | running & ~stops),
+            phase.eq(Cat(starts | moves & ~stops, phase[:-1])),
+        ]
+        with m.If(moves | starts):
+            m.d.sync += step.eq(Cat(step[-1], load & self.read, step[1:-2], step[-2] | starts))
+        with m.If(moves & load | starts):
+            m.d.sync += quantised.eq(~starts & self.read)
         return m

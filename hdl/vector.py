@@ -19,11 +19,11 @@ class VectorUnit(wiring.Component):
     A vector comes in one or more pieces, each announced by ``start``; one with ``opens`` is the first, and abandons a
     vector that is open. One byte a cycle is taken, except that int8 elements wait while the list memories are cleared,
     which begins at opening. int32 elements are little-endian; once the last is there, one a cycle is quantised, or one
-    in 11 cycles where ``config.serial``.
+    in 33 cycles where ``config.serial``.
 
     The list is ready 5 cycles after the last byte of int8 elements is taken, and length + 19 after the last byte of
-    int32 elements, or 11 * length + 13. From ``start`` of a vector of one piece, with bytes always there, it is
-    max(ceil(live / banks), 5) + length + 5 and 5 * length + 19, or 15 * length + 13, cycles:
+    int32 elements, or 33 * length + 16. From ``start`` of a vector of one piece, with bytes always there, it is
+    max(ceil(live / banks), 5) + length + 5 and 5 * length + 19, or 37 * length + 16, cycles:
     sim.cycles.vector_cycles.
 
     The caller keeps to the following: a piece opens a vector or goes on at ``expected``, no piece goes beyond
