@@ -31,7 +31,7 @@ def inspect_command(model, json_path):
     table = Table(title=f"{model.name}: {fields['format']}", show_header=False)
     for name, value in fields["architecture"].items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
-    table.add_row("tokenizer", "its own" if fields["tokenizer"] else "bytes")
+    table.add_row("tokenizer", {True: "its own", False: "bytes"}.get(fields["tokenizer"], fields["tokenizer"]))
     out.print(table)
     table = Table(title="Ternary matrices")
     for heading in ("layer", "matrix", "shape", "scale", "-1", "0", "+1", "dead rows", "columns"):

@@ -7,7 +7,7 @@ import numpy as np
 
 from hdl.boards import BOARDS
 
-from .model_file import MATRICES
+from .model_file import MATRICES, CheckpointError
 from .packing import CapacityError, extent, place
 
 
@@ -39,11 +39,19 @@ def _inspect_matrix(ternary):
             "dead_rows": int((~codes.any(1)).sum()), "dead_columns": int((~codes.any(0)).sum())}
 
 
+def _tokenizer_of(model):
+    """Whether there is one, or why it cannot be read."""
+    try:
+        return model.tokenizer is not None
+    except CheckpointError as error:
+        return str(error)
+
+
 def inspect(model, progress=lambda description, done, total: None):
     """Fields of ``setun inspect --json``, from reading all matrices of an open model file one by one.
 
     ``shares`` are of -1, 0 and +1. Dead are rows and columns without any weight but 0, of a matrix and, in ``layers``,
-    of all matrices of a layer together.
+    of all matrices of a layer together. ``tokenizer`` is true, false, or why it is not read.
     """
     parts, tensors = list(model.tensors()), {}
     shapes = {(layer, name): shape for layer, name, shape in model.architecture.parts()}
@@ -54,5 +62,5 @@ def inspect(model, progress=lambda description, done, total: None):
     layers = [{kind: sum(entry[kind] for entry in tensors.values() if entry["layer"] == layer and kind in entry)
                for kind in ("dead_rows", "dead_columns")} for layer in range(model.architecture.layers)]
     return {"format": model.format, "architecture": msgspec.to_builtins(model.architecture),
-            "tokenizer": model.tokenizer is not None, "boards": boards_of(model.architecture), "tensors": tensors,
+            "tokenizer": _tokenizer_of(model), "boards": boards_of(model.architecture), "tensors": tensors,
             "layers": layers}

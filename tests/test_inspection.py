@@ -34,6 +34,15 @@ def test_inspect(tmp_path):
         assert found["layers"][1] == {"dead_rows": 2, "dead_columns": 1}
 
 
+def test_tokenizer_that_is_not_read(tmp_path):
+    """As in 1bitLLM's folders: all else is told."""
+    convert(InMemory(random_checkpoint(1, hidden=64, inner=96)), tmp_path / "folder", "hf")
+    (tmp_path / "folder/tokenizer.model").write_bytes(b"SentencePiece")
+    result = invoke("inspect", tmp_path / "folder", "--json", tmp_path / "found.json")
+    assert result.exit_code == 0, result.output
+    assert "tokenizer.model: tokenizer: SentencePiece" in json.loads((tmp_path / "found.json").read_text())["tokenizer"]
+
+
 def test_boards():
     small, large = (boards_of(InMemory(random_checkpoint(**sizes)).architecture)
                     for sizes in ({}, {"hidden": 2048, "inner": 16, "layers": 1}))
