@@ -113,7 +113,7 @@ class TernaryMac(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.product = product = Product(position=0)
-        m.submodules.accumulator = accumulator = Accumulator(products=1)
+        m.submodules.accumulator = accumulator = Accumulator(products=1, width=ACCUMULATOR_BITS)
         x, first = Signal.like(self.activation, reset_less=True), Signal(2, reset_less=True)
         m.d.sync += [x.eq(self.activation), first.eq(Cat(self.first, first))]
         m.d.comb += [product.non_zero.eq(self.weight[0]), product.sign.eq(self.weight[1]), product.x.eq(x),
