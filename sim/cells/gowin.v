@@ -35,7 +35,7 @@ module SPX9 (
     parameter READ_MODE = 0, WRITE_MODE = 0, BIT_WIDTH = 36, BLK_SEL = 0, RESET_MODE = "SYNC";
     `INITIAL_PARAMETERS
 
-    always @(posedge CLK) if (RESET || BLKSEL != BLK_SEL || WRITE_MODE > 1) $fatal(1, "SPX9 without a model");
+    always @(posedge CLK) if (RESET || BLKSEL != BLK_SEL || WRE && WRITE_MODE > 1) $fatal(1, "SPX9 without a model");
 
     setun_block_memory #(
         .WIDTH_A(BIT_WIDTH), .WIDTH_B(BIT_WIDTH), .INIT(`INITIAL_WORDS), .REGISTERED_A(READ_MODE),
