@@ -247,8 +247,9 @@ class Executor(wiring.Component):
     def _hand_on(self, m, is_action, more, refused):
         """Takes bytes; those of data go on. Whether one is taken."""
         hands = is_action[Action.DATA] & more
-        weights, vector = Signal(reset_less=True), Signal(reset_less=True)  # a step before DATA nothing refuses any more
-        m.d.sync += [weights.eq(~refused & (self.kind == Kind.WEIGHTS)), vector.eq(~refused & (self.kind == Kind.VECTOR))]
+        weights, vector = Signal(reset_less=True), Signal(reset_less=True)  # nothing refuses in the step before DATA
+        m.d.sync += [weights.eq(~refused & (self.kind == Kind.WEIGHTS)),
+                     vector.eq(~refused & (self.kind == Kind.VECTOR))]
         accepts = (self.o_weights.ready | ~weights) & (self.o_vector.ready | ~vector)
         m.d.comb += [
             self.i.ready.eq(is_action[Action.KIND] | is_action[Action.STATUS] | is_action[Action.STORE]

@@ -85,8 +85,9 @@ class Program:
     def __init__(self, config):
         self.config, self.constants, self.entries = config, [], {}
         # Three steps behind COMMAND are fetched before the next is chosen: an idle one, and two that address a word.
-        self.code = [*assemble([act(Action.KIND, clear=1), act(Action.STORE, Word.SEQUENCE), act(Action.STORE, Word.SIZE),
-                                act(Action.STORE, Word.SIZE, one=1), act(Action.STATUS), act(Action.COMMAND)]), {}]
+        self.code = [*assemble([
+            act(Action.KIND, clear=1), act(Action.STORE, Word.SEQUENCE), act(Action.STORE, Word.SIZE),
+            act(Action.STORE, Word.SIZE, one=1), act(Action.STATUS), act(Action.COMMAND)]), {}]
         bodies = {Kind.READ: self._read, Kind.WEIGHTS: self._weights, Kind.VECTOR: self._vector, Kind.RUN: self._run,
                   Kind.WAIT: self._wait, Kind.RESULTS: self._results, Kind.RESET: self._reset}
         steps = {0: [add(Word.SIZE), count(), refuse(Error.KIND, Condition.NEVER, unless=1), take(Action.DATA)]}

@@ -24,8 +24,8 @@ LIST = ("mutate -list {candidates} -seed {seed} -ctrl " f"{MUTANT} {MUTANT_BITS}
 WRITE = "script chosen.ys; opt_clean; check -assert; write_verilog -noattr mutants.v"
 CANDIDATES = 10  # for each that is chosen, so that every block has its share
 
-_CANDIDATE = re.compile(r"mutate -ctrl \S+ \S+ (?P<number>\d+) -mode (?P<mode>\S+) .*-cell (?P<cell>\S+) -port (?P<port>\S+) "
-                        r"-portbit (?P<bit>\d+)(?: -ctrlbit (?P<control>\d+))?")
+_CANDIDATE = re.compile(r"mutate -ctrl \S+ \S+ (?P<number>\d+) -mode (?P<mode>\S+) .*-cell (?P<cell>\S+) "
+                        r"-port (?P<port>\S+) -portbit (?P<bit>\d+)(?: -ctrlbit (?P<control>\d+))?")
 _SOURCE = re.compile(r"-src \S*?((?:hdl|amaranth)/\S+:\d+)")
 
 
