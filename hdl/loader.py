@@ -15,12 +15,14 @@ __all__ = ["Loader"]
 class Loader(wiring.Component):
     """Transcodes bytes to the code of the memories and deals them out: for each word, for each bank, for each tile one.
 
-    A byte a cycle; the write leaves three cycles after its byte is taken. Never stalls.
+    A byte a cycle; the write leaves three cycles after its byte is taken, one where the config is single_port. Never
+    stalls.
 
     Members
     -------
     start : In(1)
-        The next byte goes to word ``address`` of the first tile of the first bank.
+        The next byte goes to word ``address`` of the first tile of the first bank. The writes of those before have left,
+        or do in this cycle.
     address : In
     i : In(stream.Signature(8))
     o_weights : Out(WeightWrite)
@@ -41,18 +43,28 @@ class Loader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.decoder = decoder = ByteDecoder()
-        m.submodules.encoder = encoder = WordEncoder()
-        address = Signal.like(self.address)
-        bank, tile = Signal(self.config.banks), Signal(self.config.tiles)  # one-hot: where ``byte`` goes
-        byte, valid = Signal(8, reset_less=True), Signal()
-        code, trits, decoded = Signal(8, reset_less=True), Signal(Trits, reset_less=True), Signal()
-        place = Signal(WeightWrite(self.config), reset_less=True)
-        write = Signal(WeightWrite(self.config), reset_less=True)
+        byte, valid = Signal(8, reset_less=True), Signal(1 if self.config.single_port else 3)  # unary delay of a byte
+        trits, zeros = Signal(Trits, reset_less=True), Signal.like(self.zeros, reset_less=True)
+        write, leaves = self.o_weights, valid[-1]
+        m.d.comb += [self.i.ready.eq(1), decoder.code.eq(byte)]
+        m.d.sync += [valid.eq(Cat(self.i.valid, valid)), byte.eq(self.i.payload)]
+        count = sum(~trits.non_zero[row] for row in range(TRITS))
+        if self.config.single_port:
+            m.d.comb += [write.word.eq(byte), trits.eq(decoder.trits), zeros.eq(count)]
+        else:
+            m.submodules.encoder = encoder = WordEncoder()
+            word = Signal.like(encoder.word, reset_less=True)
+            m.d.comb += [encoder.trits.eq(trits), write.word.eq(word)]
+            m.d.sync += [trits.eq(decoder.trits), word.eq(encoder.word), zeros.eq(count)]
 
-        m.d.comb += self.i.ready.eq(1)
-        m.d.sync += [valid.eq(self.i.valid), byte.eq(self.i.payload),
-                     place.bank.eq(bank), place.tile.eq(tile), place.address.eq(address)]
-        with m.If(valid):
+        address, bank, tile = (Signal.like(write[name], name=name) for name in ("address", "bank", "tile"))
+        m.d.comb += [
+            write.address.eq(address),
+            write.bank.eq(bank),
+            write.tile.eq(Mux(leaves, tile, 0)),
+            self.zeros.eq(Mux(leaves, zeros, 0)),
+        ]
+        with m.If(leaves):
             m.d.sync += tile.eq(tile.rotate_left(1))
             with m.If(tile[-1]):
                 m.d.sync += bank.eq(bank.rotate_left(1))
@@ -60,16 +72,4 @@ class Loader(wiring.Component):
                     m.d.sync += address.eq(address + 1)
         with m.If(self.start):
             m.d.sync += [bank.eq(1), tile.eq(1), address.eq(self.address)]
-
-        m.d.comb += [decoder.code.eq(byte), encoder.trits.eq(trits), self.o_weights.eq(write)]
-        m.d.sync += [code.eq(byte), trits.eq(decoder.trits), decoded.eq(valid)]
-        zeros = Signal.like(self.zeros)
-        m.d.sync += [
-            write.bank.eq(Mux(decoded, place.bank, 0)),
-            write.tile.eq(place.tile),
-            write.address.eq(place.address),
-            write.word.eq(code if self.config.single_port else encoder.word),
-            zeros.eq(Mux(decoded, sum(~trits.non_zero[row] for row in range(TRITS)), 0)),
-        ]
-        m.d.comb += self.zeros.eq(zeros)
         return m

@@ -7,14 +7,14 @@ from hdl.loader import Loader
 from sim.streams import put, simulate
 
 
-LATENCY = 3
+LATENCY = {False: 3, True: 1}  # of a config that is not single_port, and one that is
 SHAPES = [(1, 1), (1, 3), (4, 1), (3, 2)]  # banks, tiles
 DEPTH = 50
 
 
-def rtl_load(banks, tiles, loads, *, stall=0.0):
+def rtl_load(banks, tiles, loads, *, stall=0.0, single_port=False):
     """What leaves in each cycle, as of ``reference``, and the cycles in which bytes are taken, for each load."""
-    config = Config(name="test", banks=banks, tiles=tiles, depth=DEPTH, columns=8, blocks=1)
+    config = Config(name="test", banks=banks, tiles=tiles, depth=DEPTH, columns=8, blocks=1, single_port=single_port)
     loader, seen, taken = Loader(config), [], []
 
     async def link(ctx):
@@ -27,36 +27,39 @@ def rtl_load(banks, tiles, loads, *, stall=0.0):
             ctx.set(loader.address, DEPTH - 1 - address)
             sent = await put(ctx, loader.i, byte_encode(trits).tolist(), stall=stall, seed=number)
             taken.append([cycle + 1 + after for after in sent])
-            cycle += 1 + (sent[-1] + 1 if sent else 0)
-        await ctx.tick().repeat(LATENCY + 3)
+            for _ in range(LATENCY[single_port] - 1):
+                await ctx.tick()
+            cycle += (sent[-1] + 1 if sent else 0) + LATENCY[single_port]
+        await ctx.tick().repeat(4)
         taken.append([])
 
     async def watch(ctx):
         while len(taken) <= len(loads):
             _, _, write, zeros, ready = await ctx.tick().sample(loader.o_weights, loader.zeros, loader.i.ready)
             assert ready
-            place = (write.bank, write.tile, write.address, write.word) if write.bank else None
+            place = (write.bank, write.tile, write.address, write.word) if write.tile else None
             seen.append((place, zeros))
 
     simulate(loader, link, watch, cycles=10_000)
     return seen, taken[:-1]
 
 
-def reference(banks, tiles, loads, taken, cycles):
+def reference(banks, tiles, loads, taken, cycles, single_port):
     """(one-hot bank, one-hot tile, address, word) or None, and the zeros, in each of so many cycles."""
     seen = [(None, 0)] * cycles
     for (address, trits), bytes_taken in zip(loads, taken, strict=True):
         zeros = (trits == 0).sum(axis=-1)
         for index, cycle in enumerate(bytes_taken):
             word, bank, tile = np.unravel_index(index, (DEPTH, banks, tiles))
-            place = 1 << int(bank), 1 << int(tile), address + int(word), int(word_encode(trits[index]))
-            seen[cycle + LATENCY] = place, int(zeros[index])
+            code = int((byte_encode if single_port else word_encode)(trits[index]))
+            place = 1 << int(bank), 1 << int(tile), address + int(word), code
+            seen[cycle + LATENCY[single_port]] = place, int(zeros[index])
     return seen
 
 
-def assert_equal(banks, tiles, loads, *, stall=0.0):
-    seen, taken = rtl_load(banks, tiles, loads, stall=stall)
-    assert seen == reference(banks, tiles, loads, taken, len(seen))
+def assert_equal(banks, tiles, loads, *, stall=0.0, single_port=False):
+    seen, taken = rtl_load(banks, tiles, loads, stall=stall, single_port=single_port)
+    assert seen == reference(banks, tiles, loads, taken, len(seen), single_port)
     return taken
 
 
@@ -66,27 +69,30 @@ def random_trits(rng, count):
 
 @pytest.mark.parametrize("banks, tiles", SHAPES)
 @pytest.mark.parametrize("stall", [0.0, 0.6])
-def test_random(banks, tiles, stall):
+@pytest.mark.parametrize("single_port", LATENCY)
+def test_random(banks, tiles, stall, single_port):
     """Whole words at addresses up to the last."""
     rng = np.random.default_rng(banks)
     loads = [(address, random_trits(rng, words * banks * tiles))
              for address, words in ((0, 1), (7, 9), (DEPTH - 1, 1), (DEPTH - 5, 5), (0, 20))]
-    assert_equal(banks, tiles, loads, stall=stall)
+    assert_equal(banks, tiles, loads, stall=stall, single_port=single_port)
 
 
 @pytest.mark.parametrize("banks, tiles", SHAPES)
-def test_starts_again(banks, tiles):
-    """In the middle of a word, wherever; the bytes before the start go where they belonged."""
+@pytest.mark.parametrize("single_port", LATENCY)
+def test_starts_again(banks, tiles, single_port):
+    """In the middle of a word, wherever, in the cycle in which the last byte before leaves."""
     rng = np.random.default_rng(1)
     counts = [*range(2 * banks * tiles + 2), 0, 1]
     loads = [(int(rng.integers(DEPTH - 3)), random_trits(rng, count)) for count in counts]
-    assert_equal(banks, tiles, loads)
+    assert_equal(banks, tiles, loads, single_port=single_port)
 
 
-def test_all_codes():
+@pytest.mark.parametrize("single_port", LATENCY)
+def test_all_codes(single_port):
     codes = np.stack(np.meshgrid(*[np.arange(-1, 2, dtype=np.int8)] * TRITS), axis=-1).reshape(-1, TRITS)
     assert len(set(map(tuple, codes.tolist()))) == 3 ** TRITS
-    assert_equal(3, 3, [(4, codes)])
+    assert_equal(3, 3, [(4, codes)], single_port=single_port)
 
 
 def test_throughput():
