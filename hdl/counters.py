@@ -13,13 +13,14 @@ from .product import PORTABLE
 from .registers import MAGIC, MAP_HASH, VERSION, Register
 
 
-__all__ = ["Cause", "Counters", "Events"]
+__all__ = ["Cause", "Counters", "Events", "NUMBERS"]
 
 
 CAUSES = (Register.CYCLES_ISSUE, Register.CYCLES_FLUSH, Register.CYCLES_VECTOR, Register.CYCLES_LOAD,
           Register.CYCLES_LINK)  # first one that applies
-COUNTED = (Register.ENTRIES, Register.SKIPPED, Register.MACS, Register.WEIGHTS_ZERO, Register.BYTES_IN,
-           Register.BYTES_OUT, Register.BYTES_WEIGHTS, Register.BYTES_VECTOR, Register.BYTES_RESULTS)
+NUMBERS = {Register.ENTRIES: "list", Register.SKIPPED: "list", Register.MACS: "block"}  # and the events they are of
+COUNTED = (*NUMBERS, Register.WEIGHTS_ZERO, Register.BYTES_IN, Register.BYTES_OUT, Register.BYTES_WEIGHTS,
+           Register.BYTES_VECTOR, Register.BYTES_RESULTS)
 
 
 STATE = ("pending", "absmax", "beats", "offset")
@@ -42,11 +43,12 @@ class Cause(enum.Enum, shape=3):
 
 
 def Events(config):
-    """What happens in a cycle: a bit for each cause, and by how much each counter grows."""
-    columns = range(config.columns + 1)
-    most = {Register.ENTRIES: columns, Register.SKIPPED: columns, Register.MACS: columns,
-            Register.WEIGHTS_ZERO: range(TRITS + 1)}
-    return data.StructLayout({cause.name.lower(): 1 for cause in CAUSES}
+    """What happens in a cycle: a bit for each cause, and by how much each counter grows.
+
+    ENTRIES and SKIPPED do where ``list`` is set, MACS where ``block`` is; each of the two in one of five cycles at most.
+    """
+    most = {number: range(config.columns + 1) for number in NUMBERS} | {Register.WEIGHTS_ZERO: range(TRITS + 1)}
+    return data.StructLayout({cause.name.lower(): 1 for cause in CAUSES} | {"list": 1, "block": 1}
                              | {counter.name.lower(): most.get(counter, 1) for counter in COUNTED})
 
 
@@ -105,20 +107,40 @@ class Counters(wiring.Component):
 
         visited = 0
         for visit, (register, growth) in zip(visits, growths.items(), strict=True):
+            rounds = ROUND // TRITS + 1 if register in NUMBERS else ROUND
             name = register.name.lower()
+            count = Signal(len(growth) + ceil_log2(rounds), name=name)
             grown = Signal(len(growth), name=f"{name}_growth")
-            count = Signal(len(growth) + ceil_log2(ROUND), name=name)
-            m.d.sync += grown.eq(growth)
-            if len(grown) == 1:  # a reset of the upper bits, and no mask
-                m.d.sync += [count[0].eq(grown ^ (count[0] & ~visit)), count[1:].eq(count[1:] + (count[0] & grown))]
-                with m.If(visit):
-                    m.d.sync += count[1:].eq(0)
+            if register in NUMBERS:
+                self._add_number(m, count, grown, growth, visit, self.i_events[NUMBERS[register]] & ~stopped)
             else:
-                m.d.sync += count.eq(Mux(visit, 0, count) + grown)
-            with m.If(stopped):
-                m.d.sync += grown.eq(0)
+                self._add(m, count, grown, growth, visit, stopped)
             visited |= Mux(visit, count, 0)
         return visited
+
+    def _add(self, m, count, grown, growth, visit, stopped):
+        """Count in each cycle."""
+        m.d.sync += grown.eq(growth)
+        with m.If(stopped):
+            m.d.sync += grown.eq(0)
+        if len(grown) > 1:
+            m.d.sync += count.eq(Mux(visit, 0, count) + grown)
+        else:  # a reset of the upper bits, and no mask
+            m.d.sync += [count[0].eq(grown ^ (count[0] & ~visit)), count[1:].eq(count[1:] + (count[0] & grown))]
+            with m.If(visit):
+                m.d.sync += count[1:].eq(0)
+
+    def _add_number(self, m, count, grown, growth, visit, comes):
+        """Count where there is something, and not in the cycle of a visit but in the one after."""
+        due = Signal(name=f"{count.name}_due")
+        with m.If(visit):
+            m.d.sync += count.eq(0)
+        with m.Elif(due):
+            m.d.sync += [count.eq(count + grown), due.eq(0)]
+        with m.If(comes):
+            m.d.sync += [grown.eq(growth), due.eq(1)]
+        with m.If(self.clear):
+            m.d.sync += due.eq(0)
 
     def elaborate(self, platform):
         m = Module()

@@ -4,7 +4,7 @@ from itertools import product
 import pytest
 
 from hdl.config import PRESETS, TRITS, Config
-from hdl.counters import Counters
+from hdl.counters import NUMBERS, Counters
 from hdl.memory import BlockMemory
 from hdl.product import PORTABLE
 from hdl.registers import MAGIC, MAP_HASH, VERSION, Register
@@ -36,7 +36,10 @@ def rtl_read(counters, events, *, starts=(0,), clears=(), state=(), first=0, cou
             ctx.set(getattr(counters, port), value)
         while len(reads) < len(starts):
             now = events[cycle] if cycle < len(events) else {}
-            ctx.set(counters.i_events, {register.name.lower(): value for register, value in now.items()})
+            comes = {event: any(NUMBERS.get(register) == event for register in now) for event in NUMBERS.values()}
+            noise = {register: int(not comes[event]) for register, event in NUMBERS.items()}
+            ctx.set(counters.i_events, comes | {register.name.lower(): value
+                                                for register, value in (noise | now).items()})
             ctx.set(counters.clear, cycle in clears)
             if cycle in edits:
                 edits[cycle](ctx)
@@ -104,14 +107,17 @@ def most(register):
 
 
 def random_events(rng, count):
-    """Causes come and go in stretches; counted events are rare or large."""
-    events, likely = [], 0
+    """Causes come and go in stretches; counted events are rare or large, and numbers come as often as they may."""
+    events, likely, next_of = [], 0, dict.fromkeys(NUMBERS.values(), 0)
     for cycle in range(count):
         if cycle % 16 == 0:
             likely = rng.choice([0.0, 0.2, 0.5])
+        rests = {event for event in next_of if cycle < next_of[event]}
+        next_of |= {event: cycle + rng.choice([TRITS, TRITS, rng.randint(TRITS, 90)])
+                    for event in next_of if event not in rests}
         events.append({cause: int(rng.random() < likely) for cause in CAUSES}
                       | {register: rng.choice([0, 1, rng.randint(0, most(register)), most(register)])
-                         for register in COUNTED})
+                         for register in COUNTED if NUMBERS.get(register) not in rests})
     return events
 
 
@@ -134,8 +140,10 @@ def test_causes_by_priority():
 
 @pytest.mark.parametrize("register", COUNTED)
 def test_each_event(register):
-    """Alone, by one, by the most, and for long."""
-    events = [{register: growth} for growth in [1, 0, most(register), 1] + [most(register)] * 200]
+    """Alone, by one, by the most, and for long, as often as it may."""
+    events = []
+    for growth in [1, 0, most(register), 1] + [most(register)] * 200:
+        events += [{register: growth}] + [{}] * (TRITS - 1 if register in NUMBERS else 0)
     (read,) = assert_counted(events, starts=[len(events)])
     assert read[register] == 201 * most(register) + 2
 
@@ -144,9 +152,10 @@ def test_each_event(register):
 def test_growth_fits(columns):
     """A byte of weights has up to five zeros, however short vectors are."""
     config = Config(name="test", banks=1, tiles=1, depth=1, columns=columns, blocks=1)
-    events = [{Register.WEIGHTS_ZERO: TRITS, Register.ENTRIES: columns, Register.MACS: columns}] * 130
+    zeros = {Register.WEIGHTS_ZERO: TRITS}
+    events = [zeros | {Register.ENTRIES: columns, Register.MACS: columns}, *[zeros] * (TRITS - 1)] * 26
     (read,), *_ = rtl_read(Counters(config), events, starts=[130])
-    assert [read[register] for register in events[0]] == [130 * TRITS, 130 * columns, 130 * columns]
+    assert [read[register] for register in events[0]] == [130 * TRITS, 26 * columns, 26 * columns]
 
 
 @pytest.mark.parametrize("clear", [*range(60, 70), 126, 127, 128])
