@@ -3,6 +3,7 @@
 from amaranth import *
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from .codes import ByteDecoder
 from .crc import Crc
@@ -17,8 +18,8 @@ __all__ = ["FrameReceiver", "FrameTransmitter", "LinkHeader", "PREFIX_BYTES", "S
 PREFIX_BYTES = HEADER_BYTES + 1  # header and status
 CODES_AT = HEADER_BYTES + WeightsLayout.size // 8  # place of the first byte code in a body
 RING_BYTES = 2048  # a power of two: addresses wrap by themselves
-SPARE_BYTES = 6  # what comes before the ring is known to be full
-assert WINDOW_BYTES + WINDOW_FRAMES * (PREFIX_BYTES - CRC_BYTES) + CRC_BYTES <= RING_BYTES - SPARE_BYTES
+SPARE_BYTES = 8  # more than comes before the ring is known to be full; a power of two: no carries
+assert WINDOW_BYTES + WINDOW_FRAMES * (PREFIX_BYTES - CRC_BYTES) <= RING_BYTES - SPARE_BYTES
 
 
 class LinkHeader(data.Struct):
@@ -49,19 +50,19 @@ class Ring(wiring.Component):
         All but the last SPARE_BYTES are used, or were in the cycle before.
     amend : In(1)
         Write ``value`` to ``place``, counted from the first byte that is not committed. No byte is taken meanwhile.
-    place : In(range(PREFIX_BYTES))
+    place : In(range(PREFIX_BYTES + 1))
     value : In(8)
     commit : In(1)
-        Release the bytes since the last ``commit``, but forget the last CRC_BYTES of them. No byte is taken meanwhile.
+        Release the bytes that came. No byte is taken meanwhile.
     curtail : In(1)
-        Release PREFIX_BYTES, and forget the others. No byte is taken meanwhile.
+        Release those before ``place``, and forget the others. No byte is taken meanwhile.
     o : Out(stream.Signature(8))
     """
 
     def __init__(self, technology):
         self.technology = technology
         super().__init__({"i": In(stream.Signature(8, always_ready=True)), "leap": In(1), "full": Out(1),
-                          "amend": In(1), "place": In(range(PREFIX_BYTES)), "value": In(8), "commit": In(1),
+                          "amend": In(1), "place": In(range(PREFIX_BYTES + 1)), "value": In(8), "commit": In(1),
                           "curtail": In(1), "o": Out(stream.Signature(8))})
 
     def elaborate(self, platform):
@@ -70,19 +71,21 @@ class Ring(wiring.Component):
         # One bit more than an address, to tell full from empty.
         written, committed, taken = (Signal(range(2 * RING_BYTES), name=name)
                                      for name in ("written", "committed", "taken"))
-        filled = Signal.like(written)
+        filled, placed = Signal.like(written), Signal.like(written)
         m.d.comb += [
             filled.eq(written - taken),
+            placed.eq(committed + self.place),
             storage.write_enable.eq(self.i.valid | self.amend),
-            storage.write_address.eq(Mux(self.amend, committed + self.place, written)),
+            storage.write_address.eq(Mux(self.amend, placed, written)),
             storage.write_data.eq(Mux(self.amend, self.value, self.i.payload)),
         ]
         with m.If(self.i.valid):
-            m.d.sync += written.eq(written + 1 + self.leap)
-        with m.If(self.commit | self.curtail):
-            end = Mux(self.commit, written, committed) + Mux(self.commit, -CRC_BYTES, PREFIX_BYTES)
-            m.d.sync += [written.eq(end), committed.eq(end)]
-        m.d.sync += self.full.eq(filled >= RING_BYTES - SPARE_BYTES)
+            m.d.sync += written.eq(written + Mux(self.leap, 2, 1))
+        with m.If(self.curtail):
+            m.d.sync += [written.eq(placed), committed.eq(placed)]
+        with m.If(self.commit):
+            m.d.sync += committed.eq(written)
+        m.d.sync += self.full.eq(filled[-1] | filled[ceil_log2(SPARE_BYTES):-1].all())
 
         valid, more = Signal(), taken != committed  # valid: what the memory has read
         advance = ~self.o.valid | self.o.ready
@@ -108,7 +111,7 @@ class Inspector(wiring.Component):
     heads : Out(1)
         ``item`` is the last byte of a header.
     stored : Out(1)
-        It is a byte of the body, and there is room for it in a payload of MAX_PAYLOAD and a CRC.
+        It is a byte of the header, or of a payload of MAX_PAYLOAD at most.
     found : Out(1)
         A body ended that is not empty. The cycle after, and no item goes by in it; until one does, the following tell
         of that body.
@@ -132,12 +135,14 @@ class Inspector(wiring.Component):
         item, whole = self.item, max(CODES_AT, HEADER_BYTES + CRC_BYTES)
         count, inside = Signal(range(whole + 1)), Signal()  # bytes of the body, up to ``whole``; past the header
         ended = self.taken & item.end
-        left = Signal(16)  # bytes of the payload; negative, of the CRC
-        complete, over, wide = Signal(), Signal(), Signal()  # payload and CRC are; there is more; length says too much
+        left = Signal(range(1 - CRC_BYTES, MAX_PAYLOAD + 1))  # bytes of the payload; negative, of the CRC
+        complete, over = Signal(), Signal()  # payload and CRC are; there is more
+        wide, wide_low = Signal(), Signal(reset_less=True)  # length says more than MAX_PAYLOAD; its low byte does
+        most_high, most_low = divmod(MAX_PAYLOAD, 256)
         recent, undecodable = Signal(CRC_BYTES), Signal()  # the last bytes may yet turn out to be the CRC
         m.d.comb += [
             self.heads.eq(count == HEADER_BYTES - 1),
-            self.stored.eq(~item.end & ~complete & ~over & ~wide),
+            self.stored.eq(~item.end & (~inside | ~wide & (left > 0))),
             crc.valid.eq(self.taken & ~item.end),
             crc.start.eq(ended),
             crc.data.eq(item.data),
@@ -146,7 +151,7 @@ class Inspector(wiring.Component):
         with m.If(self.taken):
             m.d.sync += [
                 count.eq(count + (count != whole)),
-                complete.eq(inside & (left == 2 ** 16 + 1 - CRC_BYTES)),
+                complete.eq(inside & (left == 1 - CRC_BYTES)),
                 over.eq(over | complete),
                 recent.eq(Cat(~codes.valid & (count == CODES_AT), recent)),
                 undecodable.eq(undecodable | recent[-1]),
@@ -154,10 +159,10 @@ class Inspector(wiring.Component):
             with m.If(inside):
                 m.d.sync += left.eq(left - 1)
             with m.Elif(count == HEADER_BYTES - 2):
-                m.d.sync += left[:8].eq(item.data)
+                m.d.sync += [left[:8].eq(item.data), wide_low.eq(item.data > most_low)]
             with m.Elif(self.heads):
                 m.d.sync += [left[8:].eq(item.data), inside.eq(1),
-                             wide.eq(Cat(left[:8], item.data) > MAX_PAYLOAD)]
+                             wide.eq((item.data >= most_high + 1) | (item.data == most_high) & wide_low)]
             with m.If(item.end):
                 m.d.sync += [signal.eq(0) for signal in (count, inside, complete, over, wide, recent, undecodable)]
 
@@ -182,7 +187,7 @@ class FrameReceiver(wiring.Component):
 
     Every body that is not empty gives its header, which is kind, sequence and length (two bytes), a Status, and the
     payload. Of a frame that is not sound kind and sequence are as they came, or 0, and there is no payload: length is 0.
-    One byte a cycle in and out, and one more after each frame, up to five where it is not sound. The first byte comes
+    One byte a cycle in and out, and one more after each frame, up to seven where it is not sound. The first byte comes
     five cycles after the END of its frame is taken. The input stalls when almost RING_BYTES wait, and loses nothing.
 
     What is wrong with a frame is told in this order: CRC for a bad escape, LENGTH for a body too short for header and
@@ -206,8 +211,8 @@ class FrameReceiver(wiring.Component):
         wiring.connect(m, ring.o, wiring.flipped(self.o))
 
         item, sound = slip.o.payload, inspector.status.error == Error.NONE
-        # Behind the status of a frame that is not sound, its length is cleared, and what is missing of its header.
-        stalled, clears, place = Signal(), Signal(), Signal(range(PREFIX_BYTES), init=HEADER_BYTES)
+        # Before the status of a frame that is not sound, what is missing of its header is cleared, and its length.
+        stalled, clears, place = Signal(), Signal(), Signal(range(PREFIX_BYTES + 1), init=HEADER_BYTES)
         m.d.sync += [
             stalled.eq(ring.full),
             ring.i.valid.eq(inspector.taken & inspector.stored),
@@ -218,18 +223,18 @@ class FrameReceiver(wiring.Component):
             slip.o.ready.eq(~stalled & ~inspector.found & ~clears),
             inspector.item.eq(item),
             inspector.taken.eq(slip.o.valid & slip.o.ready),
-            ring.amend.eq(inspector.found | clears),
+            ring.amend.eq(inspector.found | clears & ~ring.curtail),
             ring.place.eq(place),
-            ring.value.eq(Mux(clears, 0, inspector.status)),
+            ring.value.eq(Mux(place == HEADER_BYTES, inspector.status, 0)),
             ring.commit.eq(inspector.found & sound),
-            ring.curtail.eq(clears & (place == inspector.named)),
+            ring.curtail.eq(place == PREFIX_BYTES),
         ]
         with m.If(inspector.found & ~sound):
-            m.d.sync += clears.eq(1)
+            m.d.sync += [clears.eq(1), place.eq(inspector.named)]
+        with m.If(clears):
+            m.d.sync += place.eq(place + 1)
         with m.If(ring.curtail):
             m.d.sync += [clears.eq(0), place.eq(HEADER_BYTES)]
-        with m.Elif(clears | inspector.found & ~sound):
-            m.d.sync += place.eq(place - 1)
         return m
 
 

@@ -257,21 +257,25 @@ def test_receiver_ring_wraps():
     assert rtl_receive(link) == reference(link)
 
 
-@pytest.mark.parametrize("lengths", [[0] * (RING_BYTES // PREFIX_BYTES + 2), [MAX_PAYLOAD, MAX_PAYLOAD, 40]])
-def test_receiver_back_pressure(lengths):
+@pytest.mark.parametrize("pieces", [
+    [encode(Kind.WEIGHTS, sequence % 256, b"") for sequence in range(RING_BYTES // PREFIX_BYTES + 2)],
+    [encode(Kind.WEIGHTS, length, bytes([length]) * length) for length in (5, 7, 11, 13, 17, 19, 23, 29) * 16],
+    [encode(Kind.WEIGHTS, 0, bytes(MAX_PAYLOAD)), encode(Kind.WEIGHTS, 1, bytes([1]) * MAX_PAYLOAD),
+     encode(Kind.WEIGHTS, 2, bytes([2]) * 40)],
+    [encode(Kind.WEIGHTS, 1, b"")] + [bytes([number % END]) * (number % 3 + 1) + bytes([END]) for number in range(450)],
+], ids=["empty", "short", "longest", "noise"])
+def test_receiver_back_pressure(pieces):
     """The input stops while nothing is taken; then all comes."""
-    receiver = FrameReceiver()
-    link = b"".join(encode(Kind.WEIGHTS, sequence % 256, bytes([sequence % 256]) * length)
-                    for sequence, length in enumerate(lengths))
+    receiver, link = FrameReceiver(), b"".join(pieces)
     frames, sent = [], []
 
     async def source(ctx):
         sent.extend(await put(ctx, receiver.i, link))
 
     async def sink(ctx):
-        await ctx.tick().repeat(len(link) + len(lengths) + 10)
+        await ctx.tick().repeat(len(link) + 7 * len(pieces) + 10)
         assert not sent and not ctx.get(receiver.i.ready)
-        frames.extend(await get_frames(ctx, receiver, len(lengths)))
+        frames.extend(await get_frames(ctx, receiver, len(pieces)))
 
     simulate(receiver, source, sink, cycles=60_000)
     assert [frame[:-1] for frame in frames] == reference(link)
