@@ -107,8 +107,8 @@ class Executor(wiring.Component):
             "i_results": In(stream.Signature(8)),
         })
 
-    def _fetch(self, m, running, advance):
-        """The step, flags of its action, and the memory of words."""
+    def _fetch(self, m, begins, running, advance):
+        """The step, which is nothing while none runs, flags of its action, and the memory of words."""
         program = Program(self.config)
         m.submodules.code = code = self.technology.memory(
             depth=len(program.code), width=StepLayout.size,
@@ -117,20 +117,22 @@ class Executor(wiring.Component):
         m.submodules.words = words = self.technology.memory(
             depth=WORDS, width=HIGH, lanes=2, init=[0] * CONSTANTS + constants)
         place, turned = Signal(range(len(program.code))), Signal()  # the places of VECTOR's words are exchanged
-        step, address = Signal(StepLayout, reset_less=True), Signal(range(WORDS))
+        step, address = Signal(StepLayout), Signal(range(WORDS))
         number = Signal(range(len(program.entries)))
         fetched = StepLayout(code.read_data)
-        is_action = {action: Signal(name=f"is_{action.name.lower()}", reset_less=True) for action in Action}
-        with m.If(advance | ~running):
+        is_action = {action: Signal(name=f"is_{action.name.lower()}") for action in Action}
+        with m.If(advance | begins):
             m.d.sync += [step.eq(fetched), *(flag.eq(fetched.action == action) for action, flag in is_action.items())]
+        with m.If(is_action[Action.END]):
+            m.d.sync += [signal.eq(0) for signal in (step.as_value(), *is_action.values())]
         m.d.comb += [
             code.read_address.eq(place),
             code.read_enable.eq(advance | ~running),
             code.output_enable.eq(advance | ~running),
             address.eq(step.word),
             words.read_address.eq(address),
-            words.read_enable.eq(advance & running),
-            words.output_enable.eq(advance & running),
+            words.read_enable.eq(advance),
+            words.output_enable.eq(advance),
             words.write_address.eq(address),
             words.write_data.eq(Cat(self.i.payload, C(0, 1), self.i.payload)),
             self.word.eq(Cat(words.read_data[:BYTE], words.read_data[HIGH:])),
@@ -147,26 +149,26 @@ class Executor(wiring.Component):
             m.d.sync += place.eq(0)
         with m.If(self.vector_start):
             m.d.sync += turned.eq(~turned)
-        return step, {action: running & flag for action, flag in is_action.items()}, words
+        return step, is_action, words
 
-    def _calculate(self, m, step, running, go):
+    def _calculate(self, m, step, go):
         """The total, and the carry of what is added to it."""
         total, operand = Signal(total_bits(self.config)), Signal(total_bits(self.config))
-        with m.Switch(Mux(running, step.operand.as_value(), Operand.ONES.value)):
-            with m.Case(Operand.WORD.value):
+        with m.Switch(step.operand):
+            with m.Case(Operand.WORD):
                 m.d.comb += operand.eq(self.word)
-            with m.Case(Operand.INVERSE.value):
+            with m.Case(Operand.INVERSE):
                 m.d.comb += operand.eq(~Cat(self.word, C(0, len(operand) - len(self.word))))
-            with m.Case(Operand.TOTAL.value):
+            with m.Case(Operand.TOTAL):
                 m.d.comb += operand.eq(total)
-            with m.Case(Operand.ONES.value):
+            with m.Case(Operand.ONES):
                 m.d.comb += operand.eq(-1)
-        one = running & step.one & (step.operand == Operand.INVERSE)
+        one = step.one & (step.operand == Operand.INVERSE)
         added = Signal(len(total) + 1)
         m.d.comb += added.eq(total + operand + one)
-        with m.If(go & (step.accumulate | ~running)):
+        with m.If(go):
             m.d.sync += total.eq(added)
-        with m.If(go & step.clear & running):
+        with m.If(step.clear):
             m.d.sync += total.eq(0)
         return total, added[-1]
 
@@ -245,7 +247,7 @@ class Executor(wiring.Component):
                 | is_action[Action.FETCH] & carry & ~self.i_registers.valid & ~refused)
 
     def _hand_on(self, m, is_action, more, refused):
-        """Takes bytes; those of data go on. Whether one is taken."""
+        """Takes bytes; those of data go on. Whether one of the payload is taken, where that is what the step does."""
         hands = is_action[Action.DATA] & more
         weights, vector = Signal(reset_less=True), Signal(reset_less=True)  # nothing refuses in the step before DATA
         m.d.sync += [weights.eq(~refused & (self.kind == Kind.WEIGHTS)),
@@ -259,7 +261,7 @@ class Executor(wiring.Component):
             self.o_vector.payload.eq(self.i.payload),
             self.o_vector.valid.eq(hands & self.i.valid & vector),
         ]
-        return self.i.valid & self.i.ready
+        return self.i.valid & more & (is_action[Action.ARGUMENT] | accepts)
 
     def _answer(self, m, is_action, paying, more, refused, error, total):
         """Offers header and payload of the answer, and an END. Whether a byte is taken, and whether the END is."""
@@ -288,10 +290,10 @@ class Executor(wiring.Component):
         taken = payload.valid & payload.ready
         return taken & ~ends, taken & ends
 
-    def _refuse(self, m, step, running, refuses, is_action):
+    def _refuse(self, m, step, refuses, is_action):
         """Whether the frame that is executed is refused, and the first reason."""
         refused, error = Signal(), Signal(Error, reset_less=True)
-        with m.If(running & refuses & ~refused):
+        with m.If(refuses & ~refused):
             m.d.sync += [refused.eq(1), error.eq(step.error)]
         with m.If(is_action[Action.STATUS] & self.i.valid):
             m.d.sync += [refused.eq(self.i.payload[:len(error)].any()), error.eq(self.i.payload)]
@@ -303,27 +305,26 @@ class Executor(wiring.Component):
         begins, running, answering, paying = (Signal(FETCH_LATENCY, init=1), Signal(), Signal(), Signal())
         advance, taken, paid, ended = Signal(), Signal(), Signal(), Signal()
         more = Signal()  # bytes of the payload are left, or of the answer's
-        step, is_action, words = self._fetch(m, running, advance)
-        counted = is_action[Action.ARGUMENT] | is_action[Action.DATA]
+        step, is_action, words = self._fetch(m, begins[-1], running, advance)
+        goes = ~(is_action[Action.ARGUMENT] | is_action[Action.DATA]) | taken  # no other step that waits adds
         executes = (~step.multiply | self.factor[digits(self.config) - 1]) & ~(
             step.scale & (self.flags & Flags.INT8).any())
         counts = answering & self.o_header.ready | paid
-        total, total_carry = self._calculate(
-            m, step, running, Mux(running, Mux(counted, taken, advance) & executes, counts))
+        total, total_carry = self._calculate(m, step, step.accumulate & goes & executes | counts)
         carry, refuses = self._judge(m, step, is_action, total_carry, more, executes, advance)
-        refused, error = self._refuse(m, step, running, refuses, is_action)
+        refused, error = self._refuse(m, step, refuses, is_action)
         m.d.comb += [
             advance.eq(running & ~self._waits(m, is_action, more, carry, refused)),
             taken.eq(self._hand_on(m, is_action, more, refused)),
             Cat(paid, ended).eq(Cat(self._answer(m, is_action, paying, more, refused, error, total))),
             words.write_enable.eq(Cat(~step.one, step.one) & (
-                taken & (is_action[Action.STORE] | is_action[Action.ARGUMENT])).replicate(2)),
+                self.i.valid & (is_action[Action.STORE] | is_action[Action.ARGUMENT] & more)).replicate(2)),
             self.o_header.valid.eq(answering),
         ]
         self._keep(m, is_action, step)
         self._start(m, is_action, total, carry, refused)
 
-        with m.If(running & step.accumulate & (step.operand == Operand.ONES) & Mux(counted, taken, 1)):
+        with m.If(step.accumulate & (step.operand == Operand.ONES) & goes):
             m.d.sync += more.eq(total_carry)
         with m.If(counts):
             m.d.sync += more.eq(total_carry & ~refused)

@@ -133,7 +133,7 @@ class Program:
 
     def _read(self):
         return [*self._beyond(Word.FIRST, Word.COUNT, len(Register)), act(Action.FACTOR, Word.COUNT), add(Word.COUNT),
-                double(), double(), Step(operand=Operand.ONES), act(Action.READ, Word.FIRST, operand=Operand.ONES),
+                double(), double(), Step(), act(Action.READ, Word.FIRST),
                 act(Action.FETCH, Word.FIRST)]
 
     def _weights(self):
@@ -156,7 +156,7 @@ class Program:
                 subtract(Word.OFFSET, Error.RANGE), double(scale=1), double(scale=1),
                 add(self._constant(VectorLayout.size // 8)), below(Word.SIZE, Error.RANGE, clear=1),
                 refuse(Error.LENGTH, Condition.MORE, unless=1), refuse(Error.LENGTH, Condition.RAGGED, word=Word.SIZE),
-                add(Word.OFFSET), Step(operand=Operand.ONES), act(Action.CONTINUES, clear=1),
+                add(Word.OFFSET), Step(), act(Action.CONTINUES, clear=1),
                 refuse(Error.ORDER, Condition.UNEXPECTED, word=Word.OFFSET),
                 *[step for word in (Word.SLOT, Word.FLAGS, Word.LENGTH, Word.LIVE) for step in (
                     add(word), above(word ^ OTHER, Error.ORDER), below(word ^ OTHER, Error.ORDER, clear=1))],

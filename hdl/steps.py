@@ -19,10 +19,10 @@ ADDRESSED = BLOCK_LATENCY  # cycles from the address of a word to the step that 
 
 class Operand(enum.Enum, shape=2):
     """What is added to the total."""
-    WORD = 0
-    INVERSE = 1  # of the word: the carry tells that the total is above it, or with ``one`` not below it
-    TOTAL = 2
-    ONES = 3  # -1: the carry tells that the total is not 0
+    ONES = 0  # -1: the carry tells that the total is not 0
+    WORD = 1
+    INVERSE = 2  # of the word: the carry tells that the total is above it, or with ``one`` not below it
+    TOTAL = 3
 
 
 class Condition(enum.Enum, shape=3):
@@ -75,7 +75,7 @@ StepLayout = data.StructLayout({
 class Step(NamedTuple):
     """A step of a program; ``word`` is the place of a word."""
     word: int | None = None
-    operand: Operand = Operand.WORD
+    operand: Operand = Operand.ONES
     one: int = 0
     accumulate: int = 0
     clear: int = 0
@@ -99,8 +99,8 @@ def act(action, word=None, **options):
     return Step(word, action=action, **options)
 
 
-def add(word, error=Error.NONE, **options):
-    return Step(word, accumulate=1, error=error, test=Condition.CARRY if error else Condition.NEVER, **options)
+def add(word, error=Error.NONE, *, operand=Operand.WORD, **options):
+    return Step(word, operand, accumulate=1, error=error, test=Condition.CARRY if error else Condition.NEVER, **options)
 
 
 def double(error=Error.NONE, **options):
@@ -114,7 +114,7 @@ def count(**options):
 
 def take(action, **options):
     """Bytes of the payload, of which the total is one less than there are."""
-    return Step(operand=Operand.ONES, accumulate=1, action=action, **options)
+    return Step(accumulate=1, action=action, **options)
 
 
 def above(word, error, **options):

@@ -105,14 +105,13 @@ class VectorUnit(wiring.Component):
 
         taken, took, came = self.i.valid & self.i.ready, Signal(), Signal()  # took, came: the cycle before, of the kind
         byte = Signal.like(self.i.payload, reset_less=True)
-        m.d.sync += [took.eq(taken & int8), came.eq(taken & ~int8), byte.eq(self.i.payload)]
+        m.d.sync += [took.eq(taken & int8), came.eq(taken & ~int8), byte.eq(self.i.payload),
+                     elements.start.eq(self.start), elements.opens.eq(opens & ~takes_int8)]
         m.d.comb += [
             self.busy.eq(took | came | self.listing),
             self.listing.eq(storing | reading | listing),
             self.i.ready.eq(~int8 | builder.i.ready),
             received.eq(took | elements.element),
-            elements.start.eq(self.start),
-            elements.opens.eq(opens & ~takes_int8),
             elements.i.valid.eq(came),
             elements.i.payload.eq(byte),
             elements.read.eq(reading),
