@@ -39,7 +39,7 @@ class Config:
         Tiles side by side: they share a memory, their words being one of its own, and get an activation in the same
         cycle. Divides ``tiles``.
     serial : bool
-        int32 vectors are quantised an element in 11 cycles, with less logic; else an element a cycle.
+        int32 vectors are quantised an element in 44 cycles, with less logic; else an element a cycle.
     single_port : bool
         Weights lie in memories with one port, in the byte code, and are only written while nothing runs.
     """

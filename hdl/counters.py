@@ -29,6 +29,7 @@ STATE = ("pending", "absmax", "beats", "offset")
 PLACES = 1 << ceil_log2(len(Register))  # of registers in the memory: they end with it, and counters are its upper half
 BEFORE = PLACES - len(Register)
 WORD_BYTES = 4
+WRITE_LATENCY = BLOCK_LATENCY + 1  # cycles from the address of a byte to the write of its sum
 ROUND = (len(Register) - Register.CYCLES) * WORD_BYTES  # cycles
 
 
@@ -57,7 +58,7 @@ class Counters(wiring.Component):
 
     Events are counted in small counters, and those added up in a memory, one after the other and byte by byte, every 64
     cycles. Nothing is counted while registers are read, from ``start`` to the cycle of the last byte, so that all
-    counters are read as of the same cycle, and their reading shows in none. The first byte comes 68 to 132 cycles after
+    counters are read as of the same cycle, and their reading shows in none. The first byte comes 69 to 133 cycles after
     ``start``, then one every third cycle.
 
     Members
@@ -154,13 +155,13 @@ class Counters(wiring.Component):
             depth=PLACES * WORD_BYTES, width=8, init=list(struct.pack(f"<{PLACES}I", *words)))
 
         # Its counter is visited in the cycle after the first byte of a sum was asked for, which is there a cycle later.
-        time, age = Signal(range(ROUND)), Signal(BLOCK_LATENCY)  # age: cycles since the address jumped, unary
+        time, age = Signal(range(ROUND)), Signal(WRITE_LATENCY)  # age: cycles since the address jumped, unary
         byte, place = time[:2], time[2:]
         frozen, draining, reading = Signal(), Signal(), Signal()
         clearing = Signal(init=1)  # for a reset leaves the memory as it is
         visits = Signal(ROUND // WORD_BYTES)
-        summed = Signal()  # a round, but for the cycles of the memory
-        m.d.comb += summed.eq((time == BLOCK_LATENCY - 1) & age[-1])
+        fetched, summed = age[BLOCK_LATENCY - 1], Signal()  # summed: a round, but for the cycles of the memory
+        m.d.comb += summed.eq((time == WRITE_LATENCY - 1) & age[-1])
         m.d.sync += [
             time.eq(time + 1),
             age.eq(Cat(1, age)),
@@ -169,12 +170,12 @@ class Counters(wiring.Component):
         visited = self._count(m, frozen | self.start | self.clear, visits)
         growth, carry, total = Signal(24, reset_less=True), Signal(reset_less=True), Signal(9)
         m.d.sync += [growth.eq(visited | growth >> 8), carry.eq(total[8] & (byte != 1))]
+        m.d.sync += storage.write_data.eq(total)
         with m.If(byte == 0):
             m.d.sync += growth.eq(0)
         m.d.comb += [
             total.eq(Mux(clearing, 0, storage.read_data) + growth[:8] + carry),
-            storage.write_data.eq(total),
-            storage.write_address.eq(Cat((time - BLOCK_LATENCY)[:len(time)], 1)),
+            storage.write_address.eq(Cat((time - WRITE_LATENCY)[:len(time)], 1)),
             storage.write_enable.eq(age[-1] & ~reading),
         ]
 
@@ -189,13 +190,15 @@ class Counters(wiring.Component):
         m.d.comb += [
             storage.read_enable.eq(1),
             storage.read_address.eq(Mux(reading, address, Cat(time, 1))),
-            self.o.valid.eq(reading & age[-1]),
+            self.o.valid.eq(reading & fetched),
             self.o.payload.eq(Mux(is_state, state, storage.read_data)),
         ]
         with m.If(reading):
             m.d.sync += time.eq(0)
+        with m.If((time == BLOCK_LATENCY - 1) & fetched):
+            m.d.sync += clearing.eq(0)
         with m.If(summed):
-            m.d.sync += [clearing.eq(0), draining.eq(frozen)]
+            m.d.sync += draining.eq(frozen)
             with m.If(draining):
                 m.d.sync += [reading.eq(1), draining.eq(0), time.eq(0), age.eq(0)]
         with m.If(self.o.valid & self.o.ready):

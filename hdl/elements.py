@@ -16,7 +16,7 @@ ELEMENT_BYTES = 4
 ELEMENT_LATENCY = BLOCK_LATENCY + QUANTISER_LATENCY
 ADDRESS_LATENCY = 1 + BLOCK_LATENCY  # a step
 SERIAL_STEPS = DIGITS + 4  # the magnitude, the digits, what they were too many, the half, the rounding
-SERIAL_CYCLES = 3 * SERIAL_STEPS  # an addend, the carry of the sum, what it chooses
+SERIAL_CYCLES = 4 * SERIAL_STEPS  # an addend, the carry of the sum, the addend or none, the sum
 
 
 class ElementsSignature(wiring.Signature):
@@ -112,8 +112,8 @@ class Elements(wiring.Component):
 class SerialElements(wiring.Component):
     """Elements over one adder, for small devices.
 
-    A byte a cycle in, an element in 33 cycles (``SERIAL_CYCLES``) out, 37 cycles from ``read`` to the first result
-    where the last byte came seven cycles before or earlier. ``absmax`` is undefined from ``read`` to three cycles after
+    A byte a cycle in, an element in 44 cycles (``SERIAL_CYCLES``) out, 49 cycles from ``read`` to the first result
+    where the last byte came seven cycles before or earlier. ``absmax`` is undefined from ``read`` to four cycles after
     the last result.
 
     Parameters
@@ -150,9 +150,9 @@ class SerialElements(wiring.Component):
         # Seven digits of 128 |y| / m come first; then |y| is taken from the remainder, which leaves s of -m to m, and
         # the quotient is the digits, plus or less one where 2 s is beyond m or -m.
         running, quantised = Signal(), Signal()
-        step, phase = Signal(SERIAL_STEPS), Signal(3)
+        step, phase = Signal(SERIAL_STEPS), Signal(4)
         load, excess, half, round_ = step[0], *step[DIGITS + 1:]
-        adds, _, moves = phase
+        _, looks, chooses, moves = phase
 
         # An element that arrives is compared, then added to nothing where it is larger.
         arrived, larger = Signal(ADDRESS_LATENCY + 3), Signal()
@@ -176,7 +176,9 @@ class SerialElements(wiring.Component):
             place.eq(address),
         ]
         with m.If(moves | larger):
-            m.d.sync += remainder.eq(Mux(reaches | load | excess | half | larger, total[1:len(doubled) + 1], doubled))
+            m.d.sync += remainder.eq(total[1:len(doubled) + 1])
+        with m.If(chooses & ~(reaches | load | excess | half)):
+            m.d.sync += [addend.eq(0), inverted.eq(0)]
         with m.If(exceeds):
             m.d.sync += largest.eq(place)
         with m.If(self.opens):
@@ -192,9 +194,10 @@ class SerialElements(wiring.Component):
             m.d.sync += negative.eq(~reaches)
         with m.If(moves & ~(load | excess | half | round_)):
             m.d.sync += digits.eq(Cat(reaches ^ sign, digits[:-1]))
+        with m.If(moves & half):
+            m.d.sync += beyond.eq(reaches)
         up, down, odd = Signal(reset_less=True), Signal(reset_less=True), digits[0] ^ sign
         m.d.sync += [
-            beyond.eq(reaches),
             tie.eq(remainder == 0),
             up.eq(~negative & beyond & (odd | ~tie)),
             down.eq(negative & (~beyond | odd & tie)),
@@ -211,8 +214,8 @@ class SerialElements(wiring.Component):
         ]
         m.d.comb += [self.o.payload.eq(o), self.o.valid.eq(o_valid), self.absmax.eq(remainder)]
 
-        m.d.comb += self.taken.eq(adds & step[DIGITS])
-        with m.If(self.element | adds):
+        m.d.comb += self.taken.eq(looks & step[DIGITS])
+        with m.If(self.element | looks):
             m.d.sync += address.eq(Mux(self.element | step[DIGITS] | round_ & self.read, self.position, largest))
         starts, stops = self.read & ~(running | arrived.any()), moves & load & ~self.read
         m.d.sync += [

@@ -270,25 +270,20 @@ class Executor(wiring.Component):
         header, payload, sequence = self.o_header.payload, answer.i, Signal(BYTE, reset_less=True)
         with m.If(is_action[Action.END]):
             m.d.sync += sequence.eq(self.word)
-        ends = ~refused & ~more
-        registers, results = Signal(), Signal()  # the answer is made of, which have as many bytes as it
-        with m.If(~paying):
-            m.d.sync += [registers.eq(~refused & (self.kind == Kind.READ)),
-                         results.eq(~refused & (self.kind == Kind.RESULTS))]
+        filled = self.i_registers.valid | self.i_results.valid  # those that were started, and not both
         m.d.comb += [
             header.kind.eq(Mux(refused, Kind.ERROR, self.kind | REPLY)),
             header.sequence.eq(sequence),
             header.length.eq(Mux(refused, 1, total)),
-            payload.valid.eq(paying & (refused | ~more | registers & self.i_registers.valid
-                                       | results & self.i_results.valid)),
-            payload.payload.data.eq(Mux(refused, error, Mux(registers, self.i_registers.payload,
+            payload.valid.eq(paying & (refused | ~more | filled)),
+            payload.payload.data.eq(Mux(refused, error, Mux(self.i_registers.valid, self.i_registers.payload,
                                                             self.i_results.payload))),
-            payload.payload.end.eq(ends),
-            self.i_registers.ready.eq(paying & registers & payload.ready),
-            self.i_results.ready.eq(paying & results & payload.ready),
+            payload.payload.end.eq(~refused & ~more),
+            self.i_registers.ready.eq(paying & payload.ready),
+            self.i_results.ready.eq(paying & payload.ready),
         ]
-        taken = payload.valid & payload.ready
-        return taken & ~ends, taken & ends
+        offers = paying & payload.ready
+        return offers & (refused | more & filled), offers & ~refused & ~more
 
     def _refuse(self, m, step, refuses, is_action):
         """Whether the frame that is executed is refused, and the first reason."""

@@ -265,6 +265,7 @@ class FrameTransmitter(wiring.Component):
         header, payload = self.i_header, self.i_payload
         head, body, check, end = state = Signal(4, init=1)  # one-hot
         index, taken, done = Signal(range(HEADER_BYTES)), Signal(), Signal()  # of header or CRC, as long
+        sent, checked = Signal.like(self.o.payload, reset_less=True), Signal()  # in the cycle before; and is to be checked
         byte, last = Signal(8), index == HEADER_BYTES - 1
         m.d.comb += [
             byte.eq(Mux(body, payload.payload.data, Value.cast(header.payload).word_select(index, 8))),
@@ -274,12 +275,13 @@ class FrameTransmitter(wiring.Component):
             taken.eq(slip.i.valid & slip.i.ready),
             payload.ready.eq(body & (slip.i.ready | payload.payload.end)),
             header.ready.eq(head & last & slip.i.ready),
-            crc.valid.eq(taken),
-            crc.data.eq(byte),
+            crc.valid.eq(checked | check & taken),
+            crc.data.eq(sent),
             crc.shift.eq(check),
             crc.start.eq(end),
             done.eq(Mux(body, payload.valid & payload.payload.end, taken & (last | end))),
         ]
+        m.d.sync += [sent.eq(byte), checked.eq(taken & (head | body))]
         with m.If(taken):
             m.d.sync += index.eq(index + 1)
         with m.If(done):

@@ -66,6 +66,9 @@ class Results(wiring.Component):
         # Unary: bytes that are left, cycles since the address changed.
         value, left, age = Signal(ACCUMULATOR_BITS, reset_less=True), Signal(ACCUMULATOR_BYTES), Signal(BLOCK_LATENCY)
         reading = Signal()  # blocks != 0
+        # An address is older than a cycle where a result is loaded.
+        row_ends, block_ends = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [row_ends.eq(row == TRITS - 1), block_ends.eq((row == TRITS - 1) & (tile == config.tiles - 1))]
         load = reading & age[-1] & (~left[0] | ~left[1] & self.o.ready)
         m.d.comb += [
             self.o.valid.eq(left[0]),
@@ -78,11 +81,11 @@ class Results(wiring.Component):
         with m.If(load):
             m.d.sync += [value.eq(read_data[tile]), left.eq(-1), age.eq(0),
                          row.eq(row + 1), address.eq(address + 1)]
-            with m.If(row == TRITS - 1):
+            with m.If(row_ends):
                 m.d.sync += [row.eq(0), tile.eq(tile + 1), address.eq(block_address)]
-                with m.If(tile == config.tiles - 1):
-                    m.d.sync += [tile.eq(0), blocks.eq(blocks - 1), address.eq(block_address + TRITS),
-                                 block_address.eq(block_address + TRITS), reading.eq(blocks != 1)]
+            with m.If(block_ends):
+                m.d.sync += [tile.eq(0), blocks.eq(blocks - 1), address.eq(block_address + TRITS),
+                             block_address.eq(block_address + TRITS), reading.eq(blocks != 1)]
         with m.If(self.start):
             m.d.sync += [blocks.eq(self.blocks), reading.eq(1), address.eq(self.address),
                          block_address.eq(self.address), tile.eq(0), row.eq(0), age.eq(0)]

@@ -77,7 +77,7 @@ class Sequencer(wiring.Component):
         flush = Signal(range(flush_cycles(self.config) + 1))
         following, waiting = Signal.like(run, reset_less=True), self.waiting
         last = Signal()  # the beat is; lists have five or more, and ``beats`` is here the number before the last
-        finish = last & (run.blocks == 1)
+        final = Signal(reset_less=True)  # the block is
 
         m.d.comb += [
             self.o_token.valid.eq(running),
@@ -98,6 +98,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += [
                     beat.eq(0),
                     run.blocks.eq(run.blocks - 1),
+                    final.eq(run.blocks == 2),
                     run.base.eq(run.base + run.stride),
                     run.destination.eq(run.destination + TRITS),
                 ]
@@ -105,8 +106,9 @@ class Sequencer(wiring.Component):
                 m.d.sync += beat.eq(beat + 1)
         with m.Elif(flush != 0):
             m.d.sync += flush.eq(flush - 1)
-        with m.If(~running | finish):
-            m.d.sync += [running.eq(waiting), run.eq(following), beat.eq(0), waiting.eq(0)]
+        with m.If(~running | last & final):
+            m.d.sync += [running.eq(waiting), run.eq(following), final.eq(following.blocks == 1), beat.eq(0),
+                         waiting.eq(0)]
         for name in ("base", "stride", "blocks"):
             with m.If(self.write[name]):
                 m.d.sync += following[name].eq(self.i[name])

@@ -19,11 +19,11 @@ class VectorUnit(wiring.Component):
     A vector comes in one or more pieces, each announced by ``start``; one with ``opens`` is the first, and abandons a
     vector that is open. One byte a cycle is taken, except that int8 elements wait while the list memories are cleared,
     which begins at opening. int32 elements are little-endian; once the last is there, one a cycle is quantised, or one
-    in 33 cycles where ``config.serial``.
+    in 44 cycles where ``config.serial``.
 
     The list is ready 5 cycles after the last byte of int8 elements is taken, and length + 19 after the last byte of
-    int32 elements, or 33 * length + 16. From ``start`` of a vector of one piece, with bytes always there, it is
-    max(ceil(live / banks), 5) + length + 5 and 5 * length + 19, or 37 * length + 16, cycles:
+    int32 elements, or 44 * length + 17. From ``start`` of a vector of one piece, with bytes always there, it is
+    max(ceil(live / banks), 5) + length + 5 and 5 * length + 19, or 48 * length + 17, cycles:
     sim.cycles.vector_cycles.
 
     The caller keeps to the following: a piece opens a vector or goes on at ``expected``, no piece goes beyond
@@ -99,7 +99,7 @@ class VectorUnit(wiring.Component):
         opens = self.start & self.opens
         takes_int8, skip = (self.flags & Flags.INT8).any(), (self.flags & Flags.SKIP).any()
         int8, last = Signal(reset_less=True), Signal()  # the element ends the vector
-        end = Signal.like(self.length, reset_less=True)
+        before = Signal.like(self.length, reset_less=True)  # the position before the last; -1 where the first is the last
         position = self.expected  # of the element that is received, and then again that is read
         storing, reading, listing, received = Signal(), Signal(), Signal(), Signal()
 
@@ -126,10 +126,9 @@ class VectorUnit(wiring.Component):
             builder.i.payload.eq(Mux(int8, byte, elements.o.payload)),
         ]
 
-        following = (position + 1)[:len(position)]
         m.d.sync += storing.eq(0)
         with m.If(received | elements.taken):
-            m.d.sync += [position.eq(Mux(last, 0, following)), last.eq(Mux(last, end == 0, following == end))]
+            m.d.sync += [position.eq(Mux(last, 0, position + 1)), last.eq(Mux(last, before.all(), position == before))]
         with m.If(received & last):
             m.d.sync += [storing.eq(~int8), listing.eq(int8)]
         with m.If(storing):  # the last element
@@ -139,7 +138,7 @@ class VectorUnit(wiring.Component):
         with m.If(builder.done):
             m.d.sync += [self.ready.bit_select(builder.o_write.slot, 1).eq(1), listing.eq(0)]
         with m.If(opens):
-            m.d.sync += [position.eq(0), last.eq(self.length == 1), end.eq(self.length - 1),
+            m.d.sync += [position.eq(0), last.eq(self.length == 1), before.eq(self.length - 2),
                          int8.eq(takes_int8)]
             m.d.sync += self.ready.bit_select(self.slot, 1).eq(0)
 

@@ -17,10 +17,10 @@ __all__ = ["ListSize", "array_cycles", "clear_cycles", "flush_cycles", "issue_la
 
 # The last byte is held for a cycle and its element stored in one, then the first element is read in two cycles and
 # quantised in eleven: its multiple of 127, seven digits and one more, the rounding, the sign. Over one adder each takes
-# 33, and 12 pass before the first.
+# 44, and 13 pass before the first.
 HELD = 1  # a byte
 QUANTISE = 1 + 1 + 2 + 11
-SERIAL, SERIAL_QUANTISE = 33, 12  # of each element; and once
+SERIAL, SERIAL_QUANTISE = 44, 13  # of each element; and once
 LISTING = 4  # an element is judged, counted, written and compared
 
 

@@ -82,7 +82,7 @@ def assert_counted(events, *, starts, clears=(), **options):
     frozen = set()
     for read, start, coming, taking in zip(reads, started, came, taken, strict=True):
         since = max([0, *[clear + 1 for clear in clears if clear < start]])
-        assert 68 <= coming[0] - start <= 132
+        assert 69 <= coming[0] - start <= 133
         assert coming[1:] == [cycle + 3 for cycle in taking[:-1]]
         counted = [cycle for cycle in range(since, start) if cycle not in frozen]
         assert {register: read[register] for register in COUNTERS} == reference(events, counted)

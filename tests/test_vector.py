@@ -108,7 +108,7 @@ def test_latency(flags, serial):
         for n in (1, 6, COLUMNS):
             await host.piece(ctx, np.ones(n, int), live=n, flags=flags, stall=0.7)
             cycles = 1 + await host.idle(ctx)
-            assert cycles == (5 if flags & Flags.INT8 else 33 * n + 16 if serial else n + 19)
+            assert cycles == (5 if flags & Flags.INT8 else 44 * n + 17 if serial else n + 19)
             assert ctx.get(host.unit.ready) == 1
     host.simulate(bench)
 

@@ -11,6 +11,6 @@ __all__ = ["BOARDS"]
 
 
 BOARDS = (
-    Board(name="icebreaker", clock=27_000_000, family=FAMILY, platform=ICEBreakerPlatform, baud=3_000_000,
+    Board(name="icebreaker", clock=40_500_000, family=FAMILY, platform=ICEBreakerPlatform, baud=3_000_000,
           loader="ice40_generic", config=PRESETS["4x10-spram"]),
 )
