@@ -107,7 +107,7 @@ class Executor(wiring.Component):
             "i_results": In(stream.Signature(8)),
         })
 
-    def _fetch(self, m, begins, running, advance):
+    def _fetch(self, m, running, advance):
         """The step, which is nothing while none runs, flags of its action, and the memory of words."""
         program = Program(self.config)
         m.submodules.code = code = self.technology.memory(
@@ -121,10 +121,8 @@ class Executor(wiring.Component):
         number = Signal(range(len(program.entries)))
         fetched = StepLayout(code.read_data)
         is_action = {action: Signal(name=f"is_{action.name.lower()}") for action in Action}
-        with m.If(advance | begins):
+        with m.If(advance):
             m.d.sync += [step.eq(fetched), *(flag.eq(fetched.action == action) for action, flag in is_action.items())]
-        with m.If(is_action[Action.END]):
-            m.d.sync += [signal.eq(0) for signal in (step.as_value(), *is_action.values())]
         m.d.comb += [
             code.read_address.eq(place),
             code.read_enable.eq(advance | ~running),
@@ -145,8 +143,8 @@ class Executor(wiring.Component):
             m.d.sync += place.eq(place + 1)
             with m.If(is_action[Action.COMMAND]):
                 m.d.sync += place.eq(Array(program.entries[kind] for kind in range(len(program.entries)))[number])
-        with m.If(~running):
-            m.d.sync += place.eq(0)
+        with m.If(is_action[Action.END]):
+            m.d.sync += [signal.eq(0) for signal in (step.as_value(), place, *is_action.values())]
         with m.If(self.vector_start):
             m.d.sync += turned.eq(~turned)
         return step, is_action, words
@@ -235,8 +233,8 @@ class Executor(wiring.Component):
 
     def _waits(self, m, is_action, more, carry, refused):
         """Whether the step goes on in the next cycle."""
-        settled, works = Signal(), Signal()  # works: the vector unit did in the cycle before
-        m.d.sync += [settled.eq(self.pending == 0), works.eq(self.vector_busy)]
+        settled, works, filled = Signal(), Signal(), Signal()  # in the cycle before
+        m.d.sync += [settled.eq(self.pending == 0), works.eq(self.vector_busy), filled.eq(self.i_registers.valid)]
         takes = is_action[Action.KIND] | is_action[Action.STATUS] | is_action[Action.STORE]
         return (takes & ~self.i.valid
                 | is_action[Action.ARGUMENT] & more & ~self.i.valid
@@ -244,7 +242,7 @@ class Executor(wiring.Component):
                 | is_action[Action.REST] & works
                 | is_action[Action.SETTLE] & ~settled & ~refused
                 | is_action[Action.QUEUE] & self.waiting & ~refused
-                | is_action[Action.FETCH] & carry & ~self.i_registers.valid & ~refused)
+                | is_action[Action.FETCH] & carry & ~filled & ~refused)
 
     def _hand_on(self, m, is_action, more, refused):
         """Takes bytes; those of data go on. Whether one of the payload is taken, where that is what the step does."""
@@ -300,7 +298,7 @@ class Executor(wiring.Component):
         begins, running, answering, paying = (Signal(FETCH_LATENCY, init=1), Signal(), Signal(), Signal())
         advance, taken, paid, ended = Signal(), Signal(), Signal(), Signal()
         more = Signal()  # bytes of the payload are left, or of the answer's
-        step, is_action, words = self._fetch(m, begins[-1], running, advance)
+        step, is_action, words = self._fetch(m, running, advance)
         goes = ~(is_action[Action.ARGUMENT] | is_action[Action.DATA]) | taken  # no other step that waits adds
         executes = (~step.multiply | self.factor[digits(self.config) - 1]) & ~(
             step.scale & (self.flags & Flags.INT8).any())
@@ -309,7 +307,7 @@ class Executor(wiring.Component):
         carry, refuses = self._judge(m, step, is_action, total_carry, more, executes, advance)
         refused, error = self._refuse(m, step, refuses, is_action)
         m.d.comb += [
-            advance.eq(running & ~self._waits(m, is_action, more, carry, refused)),
+            advance.eq(begins[-1] | running & ~self._waits(m, is_action, more, carry, refused)),
             taken.eq(self._hand_on(m, is_action, more, refused)),
             Cat(paid, ended).eq(Cat(self._answer(m, is_action, paying, more, refused, error, total))),
             words.write_enable.eq(Cat(~step.one, step.one) & (

@@ -247,7 +247,7 @@ class FrameTransmitter(wiring.Component):
     Members
     -------
     i_header : In(stream.Signature(LinkHeader))
-        Taken with the last of its bytes.
+        Taken a cycle after the last of its bytes.
     i_payload : In(stream.Signature(Framed))
         ``length`` bytes a header, and an END.
     o : Out(stream.Signature(8))
@@ -274,14 +274,14 @@ class FrameTransmitter(wiring.Component):
             slip.i.valid.eq(check | end | head & header.valid | body & payload.valid & ~payload.payload.end),
             taken.eq(slip.i.valid & slip.i.ready),
             payload.ready.eq(body & (slip.i.ready | payload.payload.end)),
-            header.ready.eq(head & last & slip.i.ready),
             crc.valid.eq(checked | check & taken),
             crc.data.eq(sent),
             crc.shift.eq(check),
             crc.start.eq(end),
             done.eq(Mux(body, payload.valid & payload.payload.end, taken & (last | end))),
         ]
-        m.d.sync += [sent.eq(byte), checked.eq(taken & (head | body))]
+        m.d.sync += [sent.eq(byte), checked.eq(taken & (head | body)),
+                     header.ready.eq(taken & head & last)]
         with m.If(taken):
             m.d.sync += index.eq(index + 1)
         with m.If(done):
