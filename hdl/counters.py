@@ -157,7 +157,7 @@ class Counters(wiring.Component):
         # Its counter is visited in the cycle after the first byte of a sum was asked for, which is there a cycle later.
         time, age = Signal(range(ROUND)), Signal(WRITE_LATENCY)  # age: cycles since the address jumped, unary
         byte, place = time[:2], time[2:]
-        frozen, draining, reading = Signal(), Signal(), Signal()
+        frozen, draining, drained, reading = Signal(), Signal(), Signal(), Signal()
         clearing = Signal(init=1)  # for a reset leaves the memory as it is
         visits = Signal(ROUND // WORD_BYTES)
         fetched, summed = age[BLOCK_LATENCY - 1], Signal()  # summed: a round, but for the cycles of the memory
@@ -196,11 +196,9 @@ class Counters(wiring.Component):
         with m.If(reading):
             m.d.sync += time.eq(0)
         with m.If((time == BLOCK_LATENCY - 1) & fetched):
-            m.d.sync += clearing.eq(0)
-        with m.If(summed):
-            m.d.sync += draining.eq(frozen)
-            with m.If(draining):
-                m.d.sync += [reading.eq(1), draining.eq(0), time.eq(0), age.eq(0)]
+            m.d.sync += [clearing.eq(0), draining.eq(frozen), drained.eq(draining)]
+        with m.If(summed & drained):
+            m.d.sync += [reading.eq(1), draining.eq(0), drained.eq(0), time.eq(0), age.eq(0)]
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += [address.eq(address + 1), left.eq(left - 1), age.eq(0)]
             with m.If(left == 1):

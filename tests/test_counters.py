@@ -4,7 +4,7 @@ from itertools import product
 import pytest
 
 from hdl.config import PRESETS, TRITS, Config
-from hdl.counters import NUMBERS, Counters
+from hdl.counters import NUMBERS, ROUND, Counters
 from hdl.memory import BlockMemory
 from hdl.product import PORTABLE
 from hdl.registers import MAGIC, MAP_HASH, VERSION, Register
@@ -129,6 +129,18 @@ def test_random(seed, stall):
     starts = sorted(rng.sample(range(3000), 8))
     for read in assert_counted(events, starts=starts, stall=stall):
         assert sum(read[cause] for cause in ALL_CAUSES) == read[Register.CYCLES]
+
+
+def test_every_phase():
+    """Readings that start in each cycle of a round lose no cycle and count none twice."""
+    starts = [251 * number + number // 17 for number in range(80)]
+    reads, started, _, taken = rtl_read(Counters(CONFIG), [], starts=starts, first=Register.CYCLES, count=1)
+    frozen, phases = 0, set()
+    for read, start, taking, ended in zip(reads, started, taken, [0, *(taking[-1] for taking in taken)]):
+        phases.add((start - ended) % ROUND)
+        assert read[Register.CYCLES] == start - frozen
+        frozen += taking[-1] + 1 - start
+    assert len(phases) == ROUND
 
 
 def test_causes_by_priority():
