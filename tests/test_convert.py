@@ -1,19 +1,16 @@
 """The commands convert, logits and run on models of every format that is written."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from checkpoints import InMemory, random_checkpoint
+from checkpoints import InMemory, Wide, random_checkpoint
 from firmware.cli import DEMO
 from firmware.convert import convert
 from firmware.measure import measure_logits
-from firmware.model_file import Architecture, ModelFile
 from firmware.tokenizer import LLAMA_3
-from golden.model import Ternary
+from large import command
 from test_cli import assert_refused, invoke
 from test_tokenizer import byte_level
 
@@ -108,40 +105,10 @@ def test_closeness_refuses_a_tokenizer(formats):
     assert_refused(invoke("closeness", paths["setun"]), "--text", "tokenizer")
 
 
-SCRIPT = """
-import resource, sys
-from firmware.cli import main
-try:
-    main(sys.argv[1:])
-finally:
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
-"""
-
-
-class Wide(ModelFile):
-    """Random layers of the width of bitnet-b1.58-2B-4T, and its vocabulary; the values repeat."""
-    architecture = Architecture(vocab=128256, context=4096, hidden=2560, inner=6912, layers=4, heads=20, kv_heads=5,
-                                rope_theta=5e5, eps=1e-5, tied=True, activation="relu2")
-    codes = np.random.default_rng(0).integers(-1, 2, 6912 * 2560 + 1000, np.int8)
-
-    def ternary(self, layer, name):
-        rows, columns = next(shape for other, matrix, shape in self.architecture.parts()
-                             if (other, matrix) == (layer, name))
-        return Ternary(self.codes[100 * layer:][:rows * columns].reshape(rows, columns), 1.0 + layer)
-
-    def norm(self, layer, name):
-        return np.ones(6912 if name == "feed_forward_sub_norm" and layer is not None else 2560, np.float32)
-
-    def rows(self, name, start, stop):
-        return np.full((stop - start, 2560), 0.5, np.float32)
-
-
 def test_memory(tmp_path):
     """Beside the pages of the file itself, which the system may drop, a conversion keeps a matrix at a time."""
-    convert(Wide(__file__), tmp_path / "model", "hf")
+    convert(Wide(4), tmp_path / "model", "hf")
     size = (tmp_path / "model" / "model.safetensors").stat().st_size
     assert size > 700_000_000
-    found = subprocess.run([sys.executable, "-c", SCRIPT, "convert", tmp_path / "model", tmp_path / "model.setun",
-                            "--format", "setun"], capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
-    assert 1024 * int(found.stderr.split()[-1]) < size + 400_000_000
+    _, most = command("convert", tmp_path / "model", tmp_path / "model.setun", "--format", "setun")
+    assert most < size + 400_000_000
