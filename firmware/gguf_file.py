@@ -22,7 +22,7 @@ from .floats import FLOATS, widen
 from .model_file import MATRICES, Architecture, ModelFile, refuse
 
 
-__all__ = ["ACTIVATIONS", "ALIGNMENT", "FLOAT_TYPES", "GGUF_MAGIC", "I2_S", "I2_S_BLOCK", "Gguf", "gguf_name"]
+__all__ = ["ACTIVATIONS", "ALIGNMENT", "ENDS", "FLOAT_TYPES", "GGUF_MAGIC", "I2_S", "I2_S_BLOCK", "Gguf", "gguf_name"]
 
 
 GGUF_MAGIC = b"GGUF"
@@ -56,6 +56,7 @@ GGUF_NAMES = {
     "feed_forward_norm": "ffn_norm",
     "feed_forward_sub_norm": "ffn_sub_norm",
 }
+ENDS = ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
 KEYS = {
     "context": "context_length",
     "hidden": "embedding_length",
@@ -142,6 +143,7 @@ class Gguf(ModelFile):
         self._parts = {gguf_name(layer, name): (name, shape) for layer, name, shape in self.architecture.parts()}
         self._check_tensors()
         self.format = FORMATS[self._infos[gguf_name(0, "q")][0]]
+        self.ends = self._read_ends()
 
     def _read_infos(self, cursor, count):
         infos = {}
@@ -187,6 +189,13 @@ class Gguf(ModelFile):
                 refuse(self.path, f"{family}.{key}", f"{self._fields[f'{family}.{key}']!r} instead of {only!r}",
                        "use a model with plain rotary embeddings of whole heads")
         return architecture
+
+    def _read_ends(self):
+        found = {key: self._fields[key] for key in ENDS if key in self._fields}
+        for key, token in found.items():
+            if type(token) is not int:
+                refuse(self.path, key, f"{token!r} is no token", AGAIN)
+        return tuple(token for token in found.values() if 0 <= token < self.architecture.vocab)
 
     def _info(self, name):
         if name not in self._infos:

@@ -97,9 +97,11 @@ class ModelFile:
     architecture : Architecture
     tokenizer : bytes, dict or None
         The content of a tokenizer.json, the fields ``tokenizer.ggml...`` of a GGUF, or None: tokens are bytes.
+    ends : tuple of int
+        Tokens behind which a text ends.
     """
 
-    tokenizer = None
+    tokenizer, ends = None, ()
 
     def __init__(self, path):
         self.path = pathlib.Path(path)

@@ -32,6 +32,7 @@ __all__ = ["CONFIG", "WEIGHTS", "Folder", "hf_name"]
 
 
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
+GENERATION = "generation_config.json"
 NO_FILE = f"a checkpoint is a folder with {CONFIG} and {WEIGHTS} or its shards, a GGUF or a container"
 DAMAGED = "the file is damaged: download it again"
 MOST_JSON, MOST_HEADER, MOST_TOKENIZER = 1 << 22, 1 << 24, 1 << 25  # bytes
@@ -178,6 +179,17 @@ def _read_architecture(path, config):
                         activation=config["hidden_act"], **sizes)
 
 
+def _read_ends(path, config, vocab):
+    """Those that generation_config.json names, or else config.json; what is beyond the vocabulary never comes."""
+    generation = path.with_name(GENERATION)
+    found = _read_json(generation).get("eos_token_id") if generation.exists() else None
+    file, found = (path, config.get("eos_token_id")) if found is None else (generation, found)
+    found = [] if found is None else found if isinstance(found, list) else [found]
+    if not all(type(token) is int for token in found):
+        refuse(file, "eos_token_id", "neither a token nor a list of tokens", "correct it as it was in training")
+    return tuple(token for token in found if 0 <= token < vocab)
+
+
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A tensor in the header of a safetensors file."""
     dtype: str
@@ -247,6 +259,7 @@ class Folder(ModelFile):
         config = _read_json(file)
         self.format = _format(file, config)
         self.architecture = _read_architecture(file, config)
+        self.ends = _read_ends(file, config, self.architecture.vocab)
         self._names = HF_NAMES | (NAMES_1BITLLM if self.format == "hf-1bitllm" else {})
         self._packed = self.format in ("hf-packed", "hf-inverse")
         self._entries = _read_folder(self.path)

@@ -1,11 +1,14 @@
 """Random checkpoints, some in memory as if they were files; models of torch, and how ours agree with them."""
 
+import copy
+
 import numpy as np
 import torch
 import torch._dynamo
 import torch.nn.functional as F
-from transformers import AutoModelForCausalLM
-from transformers.integrations.bitnet import BitLinear
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, BitNetConfig, BitNetForCausalLM
+from transformers.integrations.bitnet import BitLinear, pack_weights
 
 from firmware.cli import DEMO
 from firmware.measure import measure_logits
@@ -18,6 +21,7 @@ from golden.reference import float_linear, float_quantise
 
 
 TEXT = np.frombuffer((DEMO / "held_out.txt").read_bytes(), np.uint8).astype(np.int64)
+OFFLINE = {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "offline"}
 torch._dynamo.config.disable = True
 
 
@@ -55,9 +59,9 @@ def random_checkpoint(seed=0, *, vocab=300, context=32, hidden=64, inner=96, hea
 class InMemory(ModelFile):
     """A checkpoint as an open file."""
 
-    def __init__(self, checkpoint, tokenizer=None):
+    def __init__(self, checkpoint, tokenizer=None, ends=()):
         super().__init__(__file__)
-        self._checkpoint, self.tokenizer = checkpoint, tokenizer
+        self._checkpoint, self.tokenizer, self.ends = checkpoint, tokenizer, ends
         same = set(checkpoint._fields) & set(Architecture.__struct_fields__) - {"layers"}
         self.architecture = Architecture(layers=len(checkpoint.layers), tied=checkpoint.head is None,
                                          **{name: getattr(checkpoint, name) for name in same})
@@ -105,6 +109,33 @@ def assert_same(a, b):
                 assert first.scale == second.scale, name
                 first, second = first.codes, second.codes
             assert first.dtype == second.dtype and first.shape == second.shape and (first == second).all(), name
+
+
+def random_model(**changes):
+    """A BitNetForCausalLM of bytes, with float masters as transformers makes them."""
+    torch.manual_seed(1)
+    return BitNetForCausalLM(BitNetConfig(**{
+        "vocab_size": 256, "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "bos_token_id": 1,
+        "eos_token_id": [2, 3], "rope_parameters": {"rope_theta": 1e4, "rope_type": "default"}} | changes))
+
+
+def quantised(folder, model, quantization, scale_of):
+    """Write the folder of a model with its masters packed, and ``scale_of`` their absmean, as transformers reads it."""
+    tensors = {}
+    for name, value in model.state_dict().items():
+        if name.endswith("_proj.weight"):
+            scale = value.abs().mean()
+            value = pack_weights((value / scale).round().clamp(-1, 1))
+            tensors[name + "_scale"] = scale_of(scale).reshape(1)
+        if name != "lm_head.weight" or not model.config.tie_word_embeddings:
+            tensors[name] = value.contiguous()
+    folder.mkdir()
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    config = copy.deepcopy(model.config)
+    config.quantization_config = quantization
+    config.save_pretrained(folder)
+    return folder
 
 
 def load_in_transformers(folder):

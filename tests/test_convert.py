@@ -1,42 +1,65 @@
 """The commands convert, logits and run on models of every format that is written."""
 
+import hashlib
 import json
 
 import numpy as np
 import pytest
+from gguf import GGMLQuantizationType
 
-from checkpoints import InMemory, Wide, random_checkpoint
+from checkpoints import OFFLINE, InMemory, Wide, quantised, random_checkpoint, random_model
+from firmware.checkpoint import load
 from firmware.cli import DEMO
 from firmware.convert import convert
 from firmware.measure import measure_logits
-from firmware.tokenizer import LLAMA_3
+from firmware.model_file import MATRICES
+from firmware.tokenizer import LLAMA_3, gguf_vocabulary
 from large import command
 from test_cli import assert_refused, invoke
+from test_gguf_file import write_tq
 from test_tokenizer import byte_level
 
 
-FILES = {"hf": "folder", "gguf-i2s": "model.gguf", "setun": "model.setun"}
+FILES = {"hf": "folder", "tq2": "tq2.gguf", "gguf-i2s": "model.gguf", "setun": "model.setun"}
 
 
 @pytest.fixture(scope="module")
 def formats(tmp_path_factory):
-    """A model with a tokenizer in each format: one is converted from memory, the others by the command."""
+    """A model with a tokenizer in each format: as transformers reads it, of the package gguf, and by the command."""
     folder = tmp_path_factory.mktemp("formats")
     tokenizer = byte_level((DEMO / "held_out.txt").read_text().splitlines(), LLAMA_3)
-    checkpoint = random_checkpoint(11, vocab=512, activation="silu", context=40)
-    convert(InMemory(checkpoint, tokenizer.json), folder / FILES["hf"], "hf")
-    for source, form in (("hf", "gguf-i2s"), ("gguf-i2s", "setun")):
+    model = random_model(vocab_size=512, hidden_size=256, intermediate_size=256, num_hidden_layers=1, hidden_act="silu",
+                         max_position_embeddings=40, tie_word_embeddings=True)
+    quantised(folder / FILES["hf"], model, OFFLINE, lambda scale: scale.half().float())  # as of TQ2_0's scales
+    (folder / FILES["hf"] / "tokenizer.json").write_bytes(tokenizer.json)
+    checkpoint = load(folder / FILES["hf"])
+    write_tq(folder / FILES["tq2"], checkpoint, GGMLQuantizationType.TQ2_0,
+             fields=gguf_vocabulary(tokenizer, 512, folder) | {"tokenizer.ggml.eos_token_id": 2})
+    for source, form in (("tq2", "gguf-i2s"), ("gguf-i2s", "setun")):
         result = invoke("convert", folder / FILES[source], folder / FILES[form], "--format", form)
         assert result.exit_code == 0 and FILES[form] in result.output, result.output
     return checkpoint, tokenizer, {form: folder / name for form, name in FILES.items()}
 
 
+def test_same_codes(formats, tmp_path):
+    checkpoint, _, paths = formats
+    for path in paths.values():
+        result = invoke("inspect", path, "--json", tmp_path / "found.json")
+        assert result.exit_code == 0, result.output
+        tensors = json.loads((tmp_path / "found.json").read_text())["tensors"]
+        found = {entry["name"]: entry for entry in tensors.values()}
+        for name in MATRICES:
+            codes, scale = getattr(checkpoint.layers[0], name)
+            assert found[name]["codes_sha256"] == hashlib.sha256(codes.tobytes()).hexdigest()
+            assert found[name]["scale"] == scale
+
+
 def test_same_text(formats, tmp_path):
-    """The same weights in three formats give the same text on the RTL, through their own tokenizers."""
+    """The same weights in four formats give the same text on the RTL, through their own tokenizers."""
     checkpoint, tokenizer, paths = formats
     runs = {}
     for form, path in paths.items():
-        result = invoke("run", path, "--prompt", "And God said", "--tokens", 5, "--config", "4x10", "--json",
+        result = invoke("run", path, "--prompt", "And God said", "--tokens", 4, "--config", "4x10", "--json",
                         tmp_path / "run.json")
         assert result.exit_code == 0, result.output
         runs[form] = json.loads((tmp_path / "run.json").read_text())
@@ -46,6 +69,20 @@ def test_same_text(formats, tmp_path):
     for other in runs.values():
         assert [other[name] for name in ("text", "token_ids", "cycles_per_token")] == [
             run[name] for name in ("text", "token_ids", "cycles_per_token")]
+
+
+def test_run_ends(tmp_path):
+    """Text ends where the model ends it."""
+    checkpoint = random_checkpoint(12, vocab=4096, hidden=32, inner=32)
+    ends = ()
+    for count in (5, 2):
+        convert(InMemory(checkpoint, ends=ends), tmp_path / "model", "setun")
+        result = invoke("run", tmp_path / "model", "--prompt", "A", "--tokens", 5, "--config", "4x10", "--json",
+                        tmp_path / "run.json")
+        assert result.exit_code == 0, result.output
+        run = json.loads((tmp_path / "run.json").read_text())
+        assert run["tokens"] == len(run["token_ids"]) == len(run["cycles_per_token"]) == count
+        ends = (run["token_ids"][1],)
 
 
 @pytest.mark.parametrize("numerics", ["float", "integer"])

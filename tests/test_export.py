@@ -7,6 +7,7 @@ import struct
 import numpy as np
 import pytest
 import torch
+from transformers import AutoConfig
 
 from checkpoints import InMemory, assert_agrees, assert_same, load_in_transformers, logits_of, random_checkpoint
 from firmware.checkpoint import CheckpointError, load, open_checkpoint
@@ -37,11 +38,9 @@ def converted(checkpoint, folder, form):
 def test_round_trip(tmp_path, form, case):
     """Each format, and from it each other one, holds the same in every bit."""
     checkpoint = random_checkpoint(**CASES[case])
-    if form == "gguf-i2s" and checkpoint.head is not None:
-        pytest.skip("GGUF has no head of its own")
     path = converted(checkpoint, tmp_path, form)
     assert_same(load(path), checkpoint)
-    for other in FORMATS if checkpoint.head is None else ("hf", "setun"):
+    for other in FORMATS:
         again = tmp_path / f"again-{other}{'.gguf' if other == 'gguf-i2s' else ''}"
         with open_checkpoint(path) as model:
             convert(model, again, other)
@@ -167,7 +166,7 @@ def test_config_of_folder(tmp_path):
 
 def test_refuses(tmp_path):
     with pytest.raises(CheckpointError, match="output.weight: .* --format hf or setun"):
-        converted(random_checkpoint(tied=False), tmp_path, "gguf-i2s")
+        converted(random_checkpoint(tied=False, activation="silu"), tmp_path, "gguf-i2s")
     with pytest.raises(CheckpointError, match="feed_forward|ffn|mlp.*98 rows are no multiple of 4"):
         converted(random_checkpoint(inner=98), tmp_path, "hf")
     with pytest.raises(CheckpointError, match="weights are no multiple of 128"):
@@ -196,3 +195,19 @@ def test_interrupted(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         convert(InMemory(random_checkpoint(1)), path, "setun", interrupt)
     assert path.read_bytes() == before and [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("ends", [(), (7,), (7, 299), (7, 299, 0)])
+def test_ends(tmp_path, ends):
+    """The tokens that end a text go from format to format."""
+    model = InMemory(random_checkpoint(), ends=ends)
+    for form in (*FORMATS, "hf"):
+        convert(model, tmp_path / f"as-{form}", form)
+        model = open_checkpoint(tmp_path / f"as-{form}")
+        assert model.ends == ends
+    assert AutoConfig.from_pretrained(tmp_path / "as-hf").eos_token_id == {0: None, 1: 7}.get(len(ends), list(ends))
+
+
+def test_too_many_ends(tmp_path):
+    with pytest.raises(CheckpointError, match="eos_token_id: 4 tokens end a text, and there is a place for 3"):
+        convert(InMemory(random_checkpoint(), ends=(1, 2, 3, 4)), tmp_path / "model.gguf", "gguf-i2s")

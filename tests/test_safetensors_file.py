@@ -1,4 +1,4 @@
-"""Folders of all kinds as torch, safetensors and transformers write them, against what transformers computes; hostile."""
+"""Folders of all kinds, written by torch and transformers and compared with what these compute; and hostile ones."""
 
 import copy
 import json
@@ -9,20 +9,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BitNetConfig, BitNetForCausalLM
-from transformers.integrations.bitnet import BitLinear, WeightQuant, pack_weights, unpack_weights
+from transformers.integrations.bitnet import BitLinear, WeightQuant, unpack_weights
 
 import bitnet_1bitllm
-from checkpoints import InMemory, assert_agrees, assert_same, load_in_transformers, random_checkpoint, train
+from checkpoints import (OFFLINE, InMemory, assert_agrees, assert_same, load_in_transformers, quantised,
+                         random_checkpoint, random_model, train)
 from firmware.checkpoint import CheckpointError, load, open_checkpoint
 from firmware.convert import convert
 
 
-ONLINE, OFFLINE = ({"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": mode}
-                   for mode in ("online", "offline"))
+ONLINE = {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "online"}
 INVERSE = {"quant_method": "bitnet"}
 KINDS = [torch.float32, torch.bfloat16, torch.float16]
-LINEAR = ("_proj.weight",)  # ends of the names of masters
 
 
 def packed(folder, checkpoint):
@@ -47,11 +45,7 @@ def trained(tmp_path_factory):
     """Models of transformers', trained by torch through its quantisation of each step: tied or not, by activation."""
     found, folder = {}, tmp_path_factory.mktemp("trained") / "model"
     for activation, tied in (("relu2", True), ("silu", False)):
-        torch.manual_seed(1)
-        model = BitNetForCausalLM(BitNetConfig(
-            vocab_size=256, hidden_size=64, intermediate_size=160, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, max_position_embeddings=128, hidden_act=activation, tie_word_embeddings=tied,
-            rope_parameters={"rope_theta": 1e4, "rope_type": "default"}, bos_token_id=1, eos_token_id=[2, 3]))
+        model = random_model(hidden_act=activation, tie_word_embeddings=tied)
         model.config.quantization_config = ONLINE
         model.save_pretrained(folder)
         found[activation] = train(load_in_transformers(folder), 150)
@@ -64,25 +58,8 @@ def test_online(tmp_path, trained, kind, activation):
     """Masters, in the shards of save_pretrained."""
     copy.deepcopy(trained[activation]).to(kind).save_pretrained(tmp_path / "model", max_shard_size="80KB")
     assert (tmp_path / "model" / "model.safetensors.index.json").exists()
+    assert open_checkpoint(tmp_path / "model").ends == (2, 3)
     assert_agrees(loaded(tmp_path / "model", "hf-online"), load_in_transformers(tmp_path / "model"), by_mean, rel=3e-7)
-
-
-def quantised(folder, model, quantization, scale_of):
-    """The folder of a trained model with its matrices packed, as transformers expects them."""
-    tensors = {}
-    for name, value in model.state_dict().items():
-        if name.endswith(LINEAR):
-            scale = value.abs().mean()
-            value = pack_weights((value / scale).round().clamp(-1, 1))
-            tensors[name + "_scale"] = scale_of(scale).reshape(1)
-        if name != "lm_head.weight" or not model.config.tie_word_embeddings:
-            tensors[name] = value.contiguous()
-    folder.mkdir()
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    config = copy.deepcopy(model.config)
-    config.quantization_config = quantization
-    config.save_pretrained(folder)
-    return folder
 
 
 @pytest.mark.parametrize("activation", ["relu2", "silu"])
@@ -114,6 +91,32 @@ def test_1bitllm(tmp_path, kind, changes):
         return torch.sign(weight).numpy(), weight.max().item()
 
     assert_agrees(loaded(tmp_path / "model", "hf-1bitllm"), model.float(), ternary, rel=3e-7)
+
+
+@pytest.mark.parametrize("config, generation, ends", [
+    (None, None, ()), (5, None, (5,)), ([5, 6], None, (5, 6)), (5, {}, (5,)), (5, {"eos_token_id": None}, (5,)),
+    (5, {"eos_token_id": 6}, (6,)), (5, {"eos_token_id": [7, 8]}, (7, 8)), ([128001, 5], None, (5,)),
+])
+def test_ends(tmp_path, config, generation, ends):
+    """What generation_config.json says comes first; a token beyond the vocabulary never comes."""
+    folder = packed(tmp_path / "model", random_checkpoint())
+    edit_config(folder, eos_token_id=config)
+    if generation is not None:
+        (folder / "generation_config.json").write_text(json.dumps(generation))
+    assert open_checkpoint(folder).ends == ends
+
+
+@pytest.mark.parametrize("text", [
+    '{"eos_token_id": "2"}', '{"eos_token_id": [[2]]}', '{"eos_token_id": true}', "[", ""])
+def test_ends_defects(tmp_path, text):
+    folder = packed(tmp_path / "model", random_checkpoint())
+    (folder / "generation_config.json").write_text(text)
+    assert "generation_config.json: eos_token_id: neither" in refused(folder) or "config.json: JSON" in refused(folder)
+
+
+def edit_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 @pytest.fixture
