@@ -97,7 +97,7 @@ def write_safetensors(file, path, model, progress):
     for layer, name, (rows, columns) in matrices:
         codes, scale = model.ternary(layer, name)
         scales.append(scale)
-        file.write(plain_encode(np.moveaxis(codes.reshape(4, rows // 4, columns), 0, -1)))
+        file.write(plain_encode(codes.reshape(4, rows // 4, columns)))
         done += 1
         progress(done, len(parts))
     file.seek(start)
@@ -129,7 +129,7 @@ def _gguf_value(value):
 
 def i2_s(codes, scale):  # int8 [M, n], M n a multiple of 128 -> bytes
     """A matrix as I2_S."""
-    fields = codes.reshape(-1, 4, 32)[:, ::-1].swapaxes(1, 2)  # plain_encode takes the low bits first
+    fields = codes.reshape(-1, 4, 32)[:, ::-1].swapaxes(0, 1)  # plain_encode takes the low bits first
     return plain_encode(fields).tobytes() + struct.pack("<f28x", scale)
 
 

@@ -277,7 +277,7 @@ def _stored_bytes(kind, weights):
 
 
 def _i2_s(data):  # uint8 [n / 4 + 32] -> int8 [n], float
-    codes = plain_decode(data[:-32]).reshape(-1, 32, 4)[:, :, ::-1].swapaxes(1, 2)
+    codes = plain_decode(data[:-32].reshape(-1, 32))[::-1].swapaxes(0, 1)
     return np.ascontiguousarray(codes).reshape(-1), struct.unpack("<f", data[-32:-28].tobytes())[0]
 
 
@@ -293,7 +293,7 @@ def _common_scale(codes, scales):  # int8 [blocks, 256], float16 [blocks] -> flo
 
 def _tq2_0(data):
     blocks = data.reshape(-1, 66)
-    codes = plain_decode(blocks[:, :64].reshape(-1, 2, 32)).reshape(-1, 2, 32, 4).swapaxes(2, 3).reshape(-1, TQ_BLOCK)
+    codes = np.moveaxis(plain_decode(blocks[:, :64].reshape(-1, 2, 32)), 0, 2).reshape(-1, TQ_BLOCK)
     return codes, _common_scale(codes, np.ascontiguousarray(blocks[:, 64:]).view("<f2")[:, 0])
 
 

@@ -34,8 +34,10 @@ def boards_of(architecture):
 
 def _inspect_matrix(ternary):
     codes = ternary.codes
+    minus, plus = (int(np.count_nonzero(codes == code)) for code in (-1, 1))
     return {"shape": list(codes.shape), "codes_sha256": hashlib.sha256(np.ascontiguousarray(codes)).hexdigest(),
-            "scale": ternary.scale, "shares": [float(np.mean(codes == code)) for code in (-1, 0, 1)],
+            "scale": ternary.scale,
+            "shares": [count / codes.size for count in (minus, codes.size - minus - plus, plus)],
             "dead_rows": int((~codes.any(1)).sum()), "dead_columns": int((~codes.any(0)).sum())}
 
 

@@ -315,9 +315,9 @@ class Folder(ModelFile):
         if not self._packed:
             codes, scale = absmean_ternary(self._floats(full))
             return Ternary(codes, float(scale))
-        quarter, columns = entry.shape
+        _, columns = entry.shape
         try:
-            trits = plain_decode(data[:, None])  # [rows / 4 * columns, 4]
+            codes = plain_decode(data)  # [4, rows / 4 * columns]
         except ValueError as error:
             refuse(path, full, str(error), "the export is damaged: export or download it again")
         scale = self._floats(full + "_scale")[0]
@@ -325,8 +325,7 @@ class Folder(ModelFile):
             scale = float(scale if self.format == "hf-packed" else np.float32(1) / scale)
         if not 0 < scale < np.inf:
             refuse(path, full + "_scale", f"{scale} is not positive and finite", "export the checkpoint again")
-        return Ternary(np.ascontiguousarray(trits.reshape(quarter, columns, 4).transpose(2, 0, 1)).reshape(-1, columns),
-                       scale)
+        return Ternary(codes.reshape(-1, columns), scale)
 
     def norm(self, layer, name):
         return self._floats(hf_name(layer, "norm" if layer is None else name, self._names))
