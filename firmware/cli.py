@@ -148,7 +148,7 @@ def run(model, prompt, tokens, config_name, port, baud, json_path, temperature, 
 def report_run(text, accelerated, fields):
     config, total = accelerated.device.config, accelerated.total
     out = Console()
-    out.print(text, markup=False, highlight=False)
+    click.echo(text)
     table = Table(title=f"{config.name}: {config.products} products a cycle, weights "
                         + ("resident" if fields["resident"] else "streamed for every token"))
     for heading in ("layers", "values", "differ", "cycles", "predicted", "utilisation", "skipped"):

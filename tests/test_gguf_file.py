@@ -204,3 +204,12 @@ def test_truncated_and_flipped(tmp_path, sound):
             load(path)
         except CheckpointError:
             pass
+
+
+@pytest.mark.parametrize("name, shown", [
+    ("a\n\x1b[2J", "a\\n\\x1b[2J: 9 dimensions"), ("x" * 9_000, "x" * 300 + ": 9 dimensions")])
+def test_names_of_any_kind(tmp_path, sound, name, shown):
+    """What a file calls its tensors does not reach the terminal as it is."""
+    path, at = tmp_path / "model.gguf", sound.index(text("token_embd.weight"))
+    path.write_bytes(sound[:at] + text(name) + struct.pack("<I", 9) + sound[at:])
+    assert f"{path}: {shown}" in refused(path)
