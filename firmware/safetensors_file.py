@@ -35,6 +35,7 @@ CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors
 GENERATION = "generation_config.json"
 NO_FILE = f"a checkpoint is a folder with {CONFIG} and {WEIGHTS} or its shards, a GGUF or a container"
 DAMAGED = "the file is damaged: download it again"
+BUFFER = "rotary_emb.inv_freq"  # in files of before 2024, and what rope_theta says
 MOST_JSON, MOST_HEADER, MOST_TOKENIZER = 1 << 22, 1 << 24, 1 << 25  # bytes
 LIMIT = 2 ** 31  # of any number in config.json
 # Sums of squares, sums of products and tables stay exact and within memory up to these.
@@ -285,6 +286,8 @@ class Folder(ModelFile):
             else:
                 self._check(name, shape, {kind: dtype.itemsize for kind, dtype in FLOATS.items()})
         for name in sorted(self._entries.keys() - {*self._parts, *scales}):
+            if name.endswith(BUFFER):
+                continue
             refuse(self._entries[name][0], name, "not part of this model",
                    f"use the {CONFIG} that belongs to these weights")
 

@@ -23,6 +23,7 @@ from golden.reference import float_linear, float_quantise
 TEXT = np.frombuffer((DEMO / "held_out.txt").read_bytes(), np.uint8).astype(np.int64)
 OFFLINE = {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "offline"}
 torch._dynamo.config.disable = True
+torch.set_num_threads(1)  # several wait for each other where tests share the cores
 
 
 def float_values(rng, kind, *shape, mean=0.0):

@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from firmware.convert import convert
 from firmware.measure import measure_logits
 from firmware.model_file import MATRICES
 from firmware.tokenizer import LLAMA_3, gguf_vocabulary
-from large import command
+from large import MAIN, command
 from test_cli import assert_refused, invoke
 from test_gguf_file import write_tq
 from test_tokenizer import byte_level
@@ -140,6 +143,18 @@ def test_prompt_beyond_vocabulary(formats, tmp_path):
 def test_closeness_refuses_a_tokenizer(formats):
     _, _, paths = formats
     assert_refused(invoke("closeness", paths["setun"]), "--text", "tokenizer")
+
+
+def test_progress(formats, tmp_path):
+    """A terminal sees a bar."""
+    _, _, paths = formats
+    seen, terminal = os.openpty()
+    subprocess.run([sys.executable, "-c", MAIN, "convert", paths["hf"], tmp_path / "model", "--format", "setun"],
+                   check=True, stdout=subprocess.DEVNULL, stderr=terminal, env=os.environ | {"TERM": "xterm"})
+    os.close(terminal)
+    with open(seen, "rb") as file:
+        shown = file.read1().decode()
+    assert "writing setun" in shown and "14/14" in shown, shown
 
 
 def test_memory(tmp_path):

@@ -93,6 +93,14 @@ def test_1bitllm(tmp_path, kind, changes):
     assert_agrees(loaded(tmp_path / "model", "hf-1bitllm"), model.float(), ternary, rel=3e-7)
 
 
+def test_old_buffers(tmp_path):
+    """Frequencies that LLaMA's files once held are passed over, as transformers does."""
+    folder = packed(tmp_path / "model", random_checkpoint())
+    tensors = load_file(folder / "model.safetensors")
+    save_file(tensors | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8)}, folder / "model.safetensors")
+    assert_same(load(folder), random_checkpoint())
+
+
 @pytest.mark.parametrize("config, generation, ends", [
     (None, None, ()), (5, None, (5,)), ([5, 6], None, (5, 6)), (5, {}, (5,)), (5, {"eos_token_id": None}, (5,)),
     (5, {"eos_token_id": 6}, (6,)), (5, {"eos_token_id": [7, 8]}, (7, 8)), ([128001, 5], None, (5,)),
