@@ -13,7 +13,7 @@ from sim.transport import SimulatedTransport, simulate
 
 settings.register_profile("tests", max_examples=300, derandomize=True, database=None,
                           suppress_health_check=list(HealthCheck))
-settings.register_profile("fuzz", settings.get_profile("tests"), max_examples=20_000, derandomize=False)
+settings.register_profile("fuzz", settings.get_profile("tests"), max_examples=10_000, derandomize=False)
 settings.load_profile("tests")
 
 
