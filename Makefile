@@ -4,7 +4,7 @@ PYTHON ?= python3
 SETUN := .venv/bin/setun
 STAMP := .venv/installed
 
-.PHONY: setup demo test bitstream results closeness formal mutants soak clean
+.PHONY: setup demo test bitstream results closeness formal mutants soak fuzz large clean
 
 BOARD ?= icepi-zero
 
@@ -44,6 +44,12 @@ mutants: setup
 
 soak: setup
 	.venv/bin/python $(CURDIR)/tests/soak.py
+
+fuzz: setup
+	.venv/bin/python -m pytest tests/test_hostile.py --hypothesis-profile fuzz
+
+large: setup
+	.venv/bin/python $(CURDIR)/tests/large.py
 
 clean:
 	rm -rf .venv build

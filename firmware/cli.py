@@ -105,7 +105,8 @@ def configs():
 @main.command()
 @click.argument("model", type=click.Path(path_type=pathlib.Path), default=DEMO)
 @click.option("--prompt", default="In the beginning", show_default=True, help="Text to continue.")
-@click.option("--tokens", type=click.IntRange(min=1), default=32, show_default=True, help="Tokens to generate.")
+@click.option("--tokens", type=click.IntRange(min=1), default=32, show_default=True,
+              help="Tokens to generate, if the model does not end the text before.")
 @port_options("16x40")
 @json_option
 @click.option("--temperature", type=click.FloatRange(min=0), default=0, show_default=True,
@@ -122,7 +123,7 @@ def run(model, prompt, tokens, config_name, port, baud, json_path, temperature, 
     """
     check_folders(json_path, waveform)
     with checkpoint.open_checkpoint(model) as opened:
-        tokenizer, loaded = tokenizer_of(opened), opened.checkpoint()
+        tokenizer, ends, loaded = tokenizer_of(opened), opened.ends, opened.checkpoint()
     if not math.isfinite(temperature):
         raise UserError(f"--temperature is {temperature}: give a number from 0 on")
     prompt_ids = tokenizer.encode(prompt)
@@ -136,8 +137,8 @@ def run(model, prompt, tokens, config_name, port, baud, json_path, temperature, 
     choose = sampler(temperature, seed) if temperature else greedy
     config, transport = accelerator(config_name, port, baud, waveform)
     with progress() as report:
-        accelerated, fields = measure_run(config, loaded, prompt_ids, tokens, choose, transport=transport,
-                                          waveform=waveform, progress=report)
+        accelerated, fields = measure_run(config, loaded, prompt_ids, tokens, choose, ends=ends,
+                                          transport=transport, waveform=waveform, progress=report)
     write_json(json_path, {"model": model.name, "prompt": tokenizer.decode(prompt_ids),
                            "text": tokenizer.decode(fields["token_ids"]), **fields})
     report_run(tokenizer.decode(prompt_ids + fields["token_ids"]), accelerated, fields)
@@ -147,7 +148,7 @@ def run(model, prompt, tokens, config_name, port, baud, json_path, temperature, 
 def report_run(text, accelerated, fields):
     config, total = accelerated.device.config, accelerated.total
     out = Console()
-    out.print(text, markup=False, highlight=False)
+    click.echo(text)
     table = Table(title=f"{config.name}: {config.products} products a cycle, weights "
                         + ("resident" if fields["resident"] else "streamed for every token"))
     for heading in ("layers", "values", "differ", "cycles", "predicted", "utilisation", "skipped"):

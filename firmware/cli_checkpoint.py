@@ -27,7 +27,7 @@ def inspect_command(model, json_path):
     with progress() as report, open_checkpoint(model) as opened:
         fields = inspect(opened, report)
     write_json(json_path, fields)
-    out = Console()
+    out = Console(markup=False)
     table = Table(title=f"{model.name}: {fields['format']}", show_header=False)
     for name, value in fields["architecture"].items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
@@ -60,7 +60,7 @@ def convert_command(model, output, form):
     with progress() as report, open_checkpoint(model) as opened:
         convert(opened, output, form, report)
     files = sorted(output.iterdir()) if output.is_dir() else [output]
-    Console().print(f"{output}: {form}, {sum(file.stat().st_size for file in files):,} bytes", highlight=False)
+    Console(markup=False).print(f"{output}: {form}, {sum(file.stat().st_size for file in files):,} bytes", highlight=False)
 
 
 def parse_ids(text):
@@ -94,4 +94,4 @@ def logits(model, token_ids, numerics, output):
         found = measure_logits(loaded, np.array(tokens)[None], numerics, progress=report)[0].astype(np.float32)
     with writing(output), open(output, "wb") as file:
         np.save(file, found)
-    Console().print(f"{output}: float32 {list(found.shape)}, {numerics} numerics", highlight=False)
+    Console(markup=False).print(f"{output}: float32 {list(found.shape)}, {numerics} numerics", highlight=False)

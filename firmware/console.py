@@ -42,9 +42,10 @@ def user_errors(command):
 
 @contextlib.contextmanager
 def progress():
-    """A bar on standard error, and the function that moves it: description, done, total (None: not known)."""
+    """A bar on standard error, if that is a terminal, and the function that moves it: description, done, total (None: not known)."""
+    console = Console(stderr=True)
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                  TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
+                  TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task("starting", total=None)
         yield lambda description, done, total: bars.update(task, description=description, completed=done, total=total)
 

@@ -14,9 +14,10 @@ offset  bytes  preamble
 32      ...    tensors, each at a multiple of 32, in any order; zeros between them
 ======  =====  =========================================================================================
 
-The header is a JSON object of two fields. ``architecture`` is an object of vocab, context, hidden, inner, layers,
+The header is a JSON object of three fields. ``architecture`` is an object of vocab, context, hidden, inner, layers,
 heads, kv_heads (integers), rope_theta, eps (numbers), tied (the head is the embedding) and activation ("relu2" or
-"silu"). ``tensors`` is an array of objects:
+"silu"). ``ends`` is an array of the tokens behind which a text ends, and may be left out where there are none.
+``tensors`` is an array of objects:
 
 ==========  ===========================================================================================
 name        embedding, norm, head unless tied; of layer i, counted from 0: ``layers.i.`` and q, k, v, o, gate, up,
@@ -90,6 +91,11 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that is not a tensor."""
     architecture: Architecture
     tensors: list[Tensor]
+    ends: tuple[Annotated[int, msgspec.Meta(ge=0)], ...] = ()
+
+    def __post_init__(self):
+        if max(self.ends, default=0) >= self.architecture.vocab:
+            raise ValueError(f"ends: {max(self.ends)} is beyond the vocabulary")
 
 
 def _tensor_name(layer, name):
@@ -113,7 +119,7 @@ class Container(ModelFile):
         super().__init__(path)
         self._data = data
         header = self._header()
-        self.architecture = header.architecture
+        self.architecture, self.ends = header.architecture, header.ends
         self._tensors = {tensor.name: tensor for tensor in header.tensors}
         self._check_tensors(header)
         self._sound = set()
@@ -249,7 +255,7 @@ def write_container(file, model, tokenizer, progress):
             put(full, kind.lower(), shape, (narrow(values, kind) for values in model.pieces(layer, name)))
     if tokenizer is not None:
         put(TOKENIZER, "bytes", (len(tokenizer),), [tokenizer])
-    header = msgspec.json.encode(Header(model.architecture, tensors))
+    header = msgspec.json.encode(Header(model.architecture, tensors, model.ends))
     offset = file.tell()
     file.write(header)
     file.seek(0)

@@ -38,7 +38,7 @@ def _to_hf(model, tokenizer, path, progress):
     with _replacing(path / WEIGHTS) as file:
         kinds = write_safetensors(file, path / WEIGHTS, model, progress)
     with _replacing(path / CONFIG) as file:
-        file.write(json.dumps(hf_config(model.architecture, kinds), indent=2).encode() + b"\n")
+        file.write(json.dumps(hf_config(model, kinds), indent=2).encode() + b"\n")
     if tokenizer.json is None:
         (path / TOKENIZER).unlink(missing_ok=True)
     else:

@@ -17,7 +17,7 @@ import numpy as np
 from golden.codes import plain_encode
 
 from .floats import FLOATS, narrow, narrowest
-from .gguf_file import ALIGNMENT, FLOAT_TYPES, I2_S, I2_S_BLOCK, gguf_name
+from .gguf_file import ALIGNMENT, ENDS, FLOAT_TYPES, I2_S, I2_S_BLOCK, gguf_name
 from .model_file import MATRICES, refuse
 from .safetensors_file import hf_name
 from .tokenizer import gguf_vocabulary
@@ -30,8 +30,9 @@ TYPES = FLOAT_TYPES | {"I2_S": I2_S}
 I2_S_FILE = 40  # what bitnet.cpp calls a file of mostly I2_S
 
 
-def hf_config(architecture, kinds):
+def hf_config(model, kinds):
     """Content of config.json; of ``kinds``, which write_safetensors returns, transformers takes one that holds all."""
+    architecture = model.architecture
     return {
         "architectures": ["BitNetForCausalLM"],
         "model_type": "bitnet",
@@ -48,7 +49,7 @@ def hf_config(architecture, kinds):
         "tie_word_embeddings": architecture.tied,
         "attention_bias": False,
         "bos_token_id": None,
-        "eos_token_id": None,
+        "eos_token_id": {0: None, 1: next(iter(model.ends), None)}.get(len(model.ends), list(model.ends)),
         "pad_token_id": None,
         "torch_dtype": "bfloat16" if kinds == {"BF16"} else "float32",
         "quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear",
@@ -96,7 +97,7 @@ def write_safetensors(file, path, model, progress):
     for layer, name, (rows, columns) in matrices:
         codes, scale = model.ternary(layer, name)
         scales.append(scale)
-        file.write(plain_encode(np.moveaxis(codes.reshape(4, rows // 4, columns), 0, -1)))
+        file.write(plain_encode(codes.reshape(4, rows // 4, columns)))
         done += 1
         progress(done, len(parts))
     file.seek(start)
@@ -128,15 +129,18 @@ def _gguf_value(value):
 
 def i2_s(codes, scale):  # int8 [M, n], M n a multiple of 128 -> bytes
     """A matrix as I2_S."""
-    fields = codes.reshape(-1, 4, 32)[:, ::-1].swapaxes(1, 2)  # plain_encode takes the low bits first
+    fields = codes.reshape(-1, 4, 32)[:, ::-1].swapaxes(0, 1)  # plain_encode takes the low bits first
     return plain_encode(fields).tobytes() + struct.pack("<f28x", scale)
 
 
 def write_gguf(file, path, model, tokenizer, progress):
     """Write a GGUF to a file that is open for writing and is to be called ``path``."""
     architecture = model.architecture
-    if not architecture.tied:
-        refuse(path, "output.weight", "bitnet.cpp takes the embedding for the head, and this model has another",
+    if not architecture.tied and architecture.activation == "silu":
+        refuse(path, "output.weight", "behind silu bitnet.cpp takes the embedding for the head",
+               "choose --format hf or setun")
+    if len(model.ends) > len(ENDS):
+        refuse(path, ENDS[0], f"{len(model.ends)} tokens end a text, and there is a place for {len(ENDS)}",
                "choose --format hf or setun")
     family = {"relu2": "bitnet-b1.58", "silu": "bitnet"}[architecture.activation]
     head_dim = architecture.hidden // architecture.heads
@@ -155,6 +159,7 @@ def write_gguf(file, path, model, tokenizer, progress):
         f"{family}.attention.head_count_kv": architecture.kv_heads,
         f"{family}.attention.layer_norm_rms_epsilon": float(architecture.eps),
         **gguf_vocabulary(tokenizer, architecture.vocab, path),
+        **dict(zip(ENDS, model.ends)),
     }
     parts = [(layer, name, shape, _gguf_kind(model, layer, name)) for layer, name, shape in architecture.parts()]
     infos, offset = [], 0
@@ -181,7 +186,7 @@ def write_gguf(file, path, model, tokenizer, progress):
 
 
 def _gguf_kind(model, layer, name):
-    """Matrices are I2_S and norms float32, which bitnet.cpp wants; the embedding is as narrow as is exact."""
+    """Matrices are I2_S and norms float32, which bitnet.cpp wants; embedding and head are as narrow as is exact."""
     if name in MATRICES:
         return "I2_S"
-    return "F32" if name != "embedding" else narrowest(model.pieces(layer, name), ("F16", "BF16", "F32"))
+    return "F32" if name not in ("embedding", "head") else narrowest(model.pieces(layer, name), ("F16", "BF16", "F32"))

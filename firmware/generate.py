@@ -116,8 +116,8 @@ def sampler(temperature, seed):
     return choose
 
 
-def generate(model, accelerated, prompt, count, choose=greedy):
-    """Yield (token, cycles, predicted cycles) ``count`` times, of the step that gave the token.
+def generate(model, accelerated, prompt, count, choose=greedy, ends=()):
+    """Yield (token, cycles, predicted cycles) ``count`` times, or until a token of ``ends``, of the step that gave it.
 
     The steps of the prompt before its last token are in ``accelerated.total`` and belong to no token.
     """
@@ -131,3 +131,5 @@ def generate(model, accelerated, prompt, count, choose=greedy):
             token = choose(logits, scale)
             after = accelerated.total
             yield token, after.cycles - before.cycles, after.predicted - before.predicted
+            if token in ends:
+                return

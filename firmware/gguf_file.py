@@ -22,7 +22,7 @@ from .floats import FLOATS, widen
 from .model_file import MATRICES, Architecture, ModelFile, refuse
 
 
-__all__ = ["ACTIVATIONS", "ALIGNMENT", "FLOAT_TYPES", "GGUF_MAGIC", "I2_S", "I2_S_BLOCK", "Gguf", "gguf_name"]
+__all__ = ["ACTIVATIONS", "ALIGNMENT", "ENDS", "FLOAT_TYPES", "GGUF_MAGIC", "I2_S", "I2_S_BLOCK", "Gguf", "gguf_name"]
 
 
 GGUF_MAGIC = b"GGUF"
@@ -56,6 +56,7 @@ GGUF_NAMES = {
     "feed_forward_norm": "ffn_norm",
     "feed_forward_sub_norm": "ffn_sub_norm",
 }
+ENDS = ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
 KEYS = {
     "context": "context_length",
     "hidden": "embedding_length",
@@ -142,6 +143,7 @@ class Gguf(ModelFile):
         self._parts = {gguf_name(layer, name): (name, shape) for layer, name, shape in self.architecture.parts()}
         self._check_tensors()
         self.format = FORMATS[self._infos[gguf_name(0, "q")][0]]
+        self.ends = self._read_ends()
 
     def _read_infos(self, cursor, count):
         infos = {}
@@ -187,6 +189,13 @@ class Gguf(ModelFile):
                 refuse(self.path, f"{family}.{key}", f"{self._fields[f'{family}.{key}']!r} instead of {only!r}",
                        "use a model with plain rotary embeddings of whole heads")
         return architecture
+
+    def _read_ends(self):
+        found = {key: self._fields[key] for key in ENDS if key in self._fields}
+        for key, token in found.items():
+            if type(token) is not int:
+                refuse(self.path, key, f"{token!r} is no token", AGAIN)
+        return tuple(token for token in found.values() if 0 <= token < self.architecture.vocab)
 
     def _info(self, name):
         if name not in self._infos:
@@ -268,7 +277,7 @@ def _stored_bytes(kind, weights):
 
 
 def _i2_s(data):  # uint8 [n / 4 + 32] -> int8 [n], float
-    codes = plain_decode(data[:-32]).reshape(-1, 32, 4)[:, :, ::-1].swapaxes(1, 2)
+    codes = plain_decode(data[:-32].reshape(-1, 32))[::-1].swapaxes(0, 1)
     return np.ascontiguousarray(codes).reshape(-1), struct.unpack("<f", data[-32:-28].tobytes())[0]
 
 
@@ -284,7 +293,7 @@ def _common_scale(codes, scales):  # int8 [blocks, 256], float16 [blocks] -> flo
 
 def _tq2_0(data):
     blocks = data.reshape(-1, 66)
-    codes = plain_decode(blocks[:, :64].reshape(-1, 2, 32)).reshape(-1, 2, 32, 4).swapaxes(2, 3).reshape(-1, TQ_BLOCK)
+    codes = np.moveaxis(plain_decode(blocks[:, :64].reshape(-1, 2, 32)), 0, 2).reshape(-1, TQ_BLOCK)
     return codes, _common_scale(codes, np.ascontiguousarray(blocks[:, 64:]).view("<f2")[:, 0])
 
 

@@ -34,8 +34,10 @@ def boards_of(architecture):
 
 def _inspect_matrix(ternary):
     codes = ternary.codes
+    minus, plus = (int(np.count_nonzero(codes == code)) for code in (-1, 1))
     return {"shape": list(codes.shape), "codes_sha256": hashlib.sha256(np.ascontiguousarray(codes)).hexdigest(),
-            "scale": ternary.scale, "shares": [float(np.mean(codes == code)) for code in (-1, 0, 1)],
+            "scale": ternary.scale,
+            "shares": [count / codes.size for count in (minus, codes.size - minus - plus, plus)],
             "dead_rows": int((~codes.any(1)).sum()), "dead_columns": int((~codes.any(0)).sum())}
 
 
@@ -51,7 +53,8 @@ def inspect(model, progress=lambda description, done, total: None):
     """Fields of ``setun inspect --json``, from reading all matrices of an open model file one by one.
 
     ``shares`` are of -1, 0 and +1. Dead are rows and columns without any weight but 0, of a matrix and, in ``layers``,
-    of all matrices of a layer together. ``tokenizer`` is true, false, or why it is not read.
+    of all matrices of a layer together. ``tokenizer`` is true, false, or why it is not read; ``ends`` are the tokens
+    behind which a text ends.
     """
     parts, tensors = list(model.tensors()), {}
     shapes = {(layer, name): shape for layer, name, shape in model.architecture.parts()}
@@ -62,5 +65,5 @@ def inspect(model, progress=lambda description, done, total: None):
     layers = [{kind: sum(entry[kind] for entry in tensors.values() if entry["layer"] == layer and kind in entry)
                for kind in ("dead_rows", "dead_columns")} for layer in range(model.architecture.layers)]
     return {"format": model.format, "architecture": msgspec.to_builtins(model.architecture),
-            "tokenizer": _tokenizer_of(model), "boards": boards_of(model.architecture), "tensors": tensors,
-            "layers": layers}
+            "tokenizer": _tokenizer_of(model), "ends": list(model.ends), "boards": boards_of(model.architecture),
+            "tensors": tensors, "layers": layers}

@@ -64,9 +64,9 @@ def measure_matvec(config, w, x, *, transport=None, waveform=None, progress=lamb
     }
 
 
-def measure_run(config, checkpoint, prompt, count, choose=greedy, *, transport=None, waveform=None,
+def measure_run(config, checkpoint, prompt, count, choose=greedy, *, ends=(), transport=None, waveform=None,
                 progress=lambda description, done, total: None):
-    """``count`` tokens after the tokens ``prompt``, with every BitLinear on an accelerator.
+    """``count`` tokens after the tokens ``prompt``, or to one of ``ends``, with every BitLinear on an accelerator.
 
     On the simulated one, or on what ``transport`` leads to, which is closed afterwards; ``config`` None is then what it
     is. Returns what was accelerated, with its tallies, and the fields of ``setun run --json`` that are measured. Raises
@@ -82,7 +82,7 @@ def measure_run(config, checkpoint, prompt, count, choose=greedy, *, transport=N
             device.load(placed.values(), functools.partial(progress, "loading weights"))
         accelerated = Accelerated(device, placed)
         start = time.perf_counter()
-        for token, measured, expected in generate(model, accelerated, prompt, count, choose):
+        for token, measured, expected in generate(model, accelerated, prompt, count, choose, ends):
             ids.append(token)
             cycles.append(measured)
             predicted.append(expected)
@@ -103,7 +103,7 @@ def measure_run(config, checkpoint, prompt, count, choose=greedy, *, transport=N
         "cycles_predicted": predicted,
         "utilisation": total.utilisation,
         "skipped_fraction": total.skipped,
-        "seconds_per_step": seconds / (len(prompt) + count - 1),
+        "seconds_per_step": seconds / (len(prompt) + len(ids) - 1),
         **simulated,
     }
 

@@ -33,11 +33,13 @@ NORMS = {  # of a layer: size
     "feed_forward_sub_norm": "inner",
 }
 LIMIT = 1 << 31  # of any number
+MOST_SAID = 300  # characters
 
 
 def refuse(file, field, defect, remedy):
-    """Raise CheckpointError."""
-    raise CheckpointError(f"{file}: {field}: {defect}; {remedy}")
+    """Raise CheckpointError; names and values that a file holds are cut, and what is unprintable in them escaped."""
+    text = f"{file}: {str(field)[:MOST_SAID]}: {str(defect)[:MOST_SAID]}; {remedy}"
+    raise CheckpointError("".join(char if char.isprintable() else ascii(char)[1:-1] for char in text))
 
 
 def _count(limit):
@@ -97,9 +99,11 @@ class ModelFile:
     architecture : Architecture
     tokenizer : bytes, dict or None
         The content of a tokenizer.json, the fields ``tokenizer.ggml...`` of a GGUF, or None: tokens are bytes.
+    ends : tuple of int
+        Tokens behind which a text ends.
     """
 
-    tokenizer = None
+    tokenizer, ends = None, ()
 
     def __init__(self, path):
         self.path = pathlib.Path(path)

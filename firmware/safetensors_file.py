@@ -32,8 +32,10 @@ __all__ = ["CONFIG", "WEIGHTS", "Folder", "hf_name"]
 
 
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
+GENERATION = "generation_config.json"
 NO_FILE = f"a checkpoint is a folder with {CONFIG} and {WEIGHTS} or its shards, a GGUF or a container"
 DAMAGED = "the file is damaged: download it again"
+BUFFER = "rotary_emb.inv_freq"  # in files of before 2024, and what rope_theta says
 MOST_JSON, MOST_HEADER, MOST_TOKENIZER = 1 << 22, 1 << 24, 1 << 25  # bytes
 LIMIT = 2 ** 31  # of any number in config.json
 # Sums of squares, sums of products and tables stay exact and within memory up to these.
@@ -178,6 +180,17 @@ def _read_architecture(path, config):
                         activation=config["hidden_act"], **sizes)
 
 
+def _read_ends(path, config, vocab):
+    """Those that generation_config.json names, or else config.json; what is beyond the vocabulary never comes."""
+    generation = path.with_name(GENERATION)
+    found = _read_json(generation).get("eos_token_id") if generation.exists() else None
+    file, found = (path, config.get("eos_token_id")) if found is None else (generation, found)
+    found = [] if found is None else found if isinstance(found, list) else [found]
+    if not all(type(token) is int for token in found):
+        refuse(file, "eos_token_id", "neither a token nor a list of tokens", "correct it as it was in training")
+    return tuple(token for token in found if 0 <= token < vocab)
+
+
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A tensor in the header of a safetensors file."""
     dtype: str
@@ -247,6 +260,7 @@ class Folder(ModelFile):
         config = _read_json(file)
         self.format = _format(file, config)
         self.architecture = _read_architecture(file, config)
+        self.ends = _read_ends(file, config, self.architecture.vocab)
         self._names = HF_NAMES | (NAMES_1BITLLM if self.format == "hf-1bitllm" else {})
         self._packed = self.format in ("hf-packed", "hf-inverse")
         self._entries = _read_folder(self.path)
@@ -272,6 +286,8 @@ class Folder(ModelFile):
             else:
                 self._check(name, shape, {kind: dtype.itemsize for kind, dtype in FLOATS.items()})
         for name in sorted(self._entries.keys() - {*self._parts, *scales}):
+            if name.endswith(BUFFER):
+                continue
             refuse(self._entries[name][0], name, "not part of this model",
                    f"use the {CONFIG} that belongs to these weights")
 
@@ -302,9 +318,9 @@ class Folder(ModelFile):
         if not self._packed:
             codes, scale = absmean_ternary(self._floats(full))
             return Ternary(codes, float(scale))
-        quarter, columns = entry.shape
+        _, columns = entry.shape
         try:
-            trits = plain_decode(data[:, None])  # [rows / 4 * columns, 4]
+            codes = plain_decode(data)  # [4, rows / 4 * columns]
         except ValueError as error:
             refuse(path, full, str(error), "the export is damaged: export or download it again")
         scale = self._floats(full + "_scale")[0]
@@ -312,8 +328,7 @@ class Folder(ModelFile):
             scale = float(scale if self.format == "hf-packed" else np.float32(1) / scale)
         if not 0 < scale < np.inf:
             refuse(path, full + "_scale", f"{scale} is not positive and finite", "export the checkpoint again")
-        return Ternary(np.ascontiguousarray(trits.reshape(quarter, columns, 4).transpose(2, 0, 1)).reshape(-1, columns),
-                       scale)
+        return Ternary(codes.reshape(-1, columns), scale)
 
     def norm(self, layer, name):
         return self._floats(hf_name(layer, "norm" if layer is None else name, self._names))

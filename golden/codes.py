@@ -1,6 +1,6 @@
 """Codes of ternary weights: the spelling of {-1, 0, +1} in files, on links and in memories.
 
-A trit is int8 in {-1, 0, +1}. Everything is vectorised over leading axes.
+A trit is int8 in {-1, 0, +1}. Everything is vectorised: over leading axes, the plain code over the others.
 
 ======  ==================  ==========  ================================================================
 code    bits                bits/trit   used for
@@ -37,18 +37,20 @@ import numpy as np
 __all__ = ["BYTE_INVALID", "byte_decode", "byte_encode", "plain_decode", "plain_encode", "word_decode", "word_encode"]
 
 
-def plain_encode(trits):  # int8 [..., 4 n] -> uint8 [..., n], first trit in the low bits
-    """Two bits a trit, 0, 1, 2 for -1, 0, +1, as in transformers' packed BitNet checkpoints (there along rows)."""
-    fields = (np.asarray(trits, np.int8) + 1).astype(np.uint8).reshape(*np.shape(trits)[:-1], -1, 4)
-    return np.bitwise_or.reduce(fields << np.array([0, 2, 4, 6], np.uint8), axis=-1)
+def plain_encode(trits):  # int8 [4, ...] -> uint8 [...], first trit in the low bits
+    """Two bits a trit, 0, 1, 2 for -1, 0, +1, as in transformers' packed BitNet checkpoints."""
+    fields = (np.asarray(trits, np.int8) + 1).view(np.uint8)
+    return fields[0] | fields[1] << 2 | fields[2] << 4 | fields[3] << 6
 
 
-def plain_decode(codes):  # uint8 [..., n] -> int8 [..., 4 n]
+def plain_decode(codes):  # uint8 [...] -> int8 [4, ...]
     """Inverse of plain_encode. Raises ValueError for the invalid field 3."""
-    fields = np.asarray(codes, np.uint8)[..., None] >> np.array([0, 2, 4, 6], np.uint8) & 3
-    if (fields == 3).any():
+    codes = np.asarray(codes, np.uint8)
+    if (codes & codes >> 1 & 0b01_01_01_01).any():
         raise ValueError("2-bit weight code 3 stands for no trit")
-    return (fields.astype(np.int8) - 1).reshape(*np.shape(codes)[:-1], -1)
+    trits = np.stack([codes >> 2 * field & 3 for field in range(4)]).view(np.int8)
+    trits -= 1
+    return trits
 
 
 def _byte_of(trits):
@@ -106,10 +108,10 @@ def byte_encode(trits):  # int8 [..., 5] -> uint8 [...]
 
 def byte_decode(codes):  # uint8 [...] -> int8 [..., 5]
     """Inverse of byte_encode. Raises ValueError for a byte of BYTE_INVALID."""
-    rank = _BYTE_RANKS[codes]
+    rank = _BYTE_RANKS.take(codes)  # several times faster than an index
     if (rank == 255).any():
         raise ValueError("a byte of the weights stands for no trits")
-    return _TRITS[rank]
+    return _TRITS.take(rank, axis=0)
 
 
 def word_encode(trits):  # int8 [..., 5] -> uint16 [...], 9 bits

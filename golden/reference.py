@@ -6,10 +6,15 @@ import numpy as np
 __all__ = ["forward"]
 
 
+def float_quantise(x):  # float32 [..., n] -> float32 [..., n] of int8, float32 [..., 1]
+    """int8 codes of absmax (arXiv 2402.17764), and the scale that x was multiplied by."""
+    scale = 1 / np.maximum(np.abs(x).max(-1, keepdims=True), np.float32(1e-5)) * np.float32(127)  # torch's 127 / max
+    return np.clip(np.rint(x * scale), -128, 127), scale
+
+
 def float_linear(x, ternary):  # float32 [..., n] -> float32 [..., M]
     """BitLinear (arXiv 2402.17764) as transformers computes it: int8 codes, back to float, product, weight scale."""
-    scale = np.float32(127) / np.maximum(np.abs(x).max(-1, keepdims=True), np.float32(1e-5))
-    activations = np.clip(np.rint(x * scale), -128, 127)
+    activations, scale = float_quantise(x)
     return activations @ ternary.codes.T.astype(np.float32) / scale * np.float32(ternary.scale)
 
 

@@ -1,6 +1,7 @@
 import contextlib
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from firmware.device import Device
 from firmware.port import SerialTransport
@@ -8,6 +9,12 @@ from hdl.config import PRESETS
 from links import serving
 from sim.board import Terminal
 from sim.transport import SimulatedTransport, simulate
+
+
+settings.register_profile("tests", max_examples=300, derandomize=True, database=None,
+                          suppress_health_check=list(HealthCheck))
+settings.register_profile("fuzz", settings.get_profile("tests"), max_examples=10_000, derandomize=False)
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="module", params=["simulated", "port"])

@@ -41,7 +41,7 @@ def test_codes_are_bijections(encode, decode, codes):
 
 
 def test_plain_code():
-    assert (plain_decode(plain_encode(TRITS[:, :4])) == TRITS[:, :4]).all()
+    assert (plain_decode(plain_encode(TRITS[:, :4].T)).T == TRITS[:, :4]).all()
     assert plain_encode(np.array([-1, 0, 1, 1])) == 0b10_10_01_00
     with pytest.raises(ValueError, match="code 3"):
         plain_decode(np.array([0b00_11_00_00], np.uint8))

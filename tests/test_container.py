@@ -18,7 +18,7 @@ def path(tmp_path):
 
 def write(path, checkpoint, tokenizer=None):
     with open(path, "wb") as file:
-        write_container(file, InMemory(checkpoint), tokenizer, lambda done, total: None)
+        write_container(file, InMemory(checkpoint, ends=(2, 0)), tokenizer, lambda done, total: None)
 
 
 def stranger_trits(byte):
@@ -63,14 +63,15 @@ def stranger_read(data):
                     values = [struct.unpack("<f", struct.pack("<I", item << 16))[0] for item in values]
                 values = np.array(values, np.float32).reshape(entry["shape"])
         tensors[entry["name"]] = values
-    return header["architecture"], tensors
+    return header["architecture"], header["ends"], tensors
 
 
 @pytest.mark.parametrize("changes", [{}, {"tied": False, "kind": "F16", "activation": "silu"}, {"kind": "F32"}])
 def test_stranger_reads(path, changes):
     checkpoint = random_checkpoint(1, hidden=32, inner=48, vocab=40, **changes)
     write(path, checkpoint, b"{}")
-    architecture, tensors = stranger_read(path.read_bytes())
+    architecture, ends, tensors = stranger_read(path.read_bytes())
+    assert ends == [2, 0]
     assert architecture == {name: getattr(InMemory(checkpoint).architecture, name) for name in architecture}
     assert tensors.pop("tokenizer.json") == b"{}"
     assert (tensors.pop("embedding") == checkpoint.embedding).all() and (tensors.pop("norm") == checkpoint.norm).all()
@@ -94,7 +95,7 @@ def test_round_trip(path, changes):
     write(path, checkpoint)
     assert_same(load(path), checkpoint)
     with open_checkpoint(path) as model:
-        assert model.format == "setun" and model.tokenizer is None
+        assert model.format == "setun" and model.tokenizer is None and model.ends == (2, 0)
         assert (model.rows("embedding", 7, 11) == checkpoint.embedding[7:11]).all()
 
 
@@ -147,6 +148,8 @@ def setting(name, **fields):
     (lambda header: header["architecture"].update(context=2 ** 40), ["context"]),
     (lambda header: header["architecture"].update(activation="gelu"), ["activation"]),
     (lambda header: header["architecture"].update(tied=False), ["head: missing"]),
+    (lambda header: header.update(ends=[300]), ["ends: 300 is beyond the vocabulary"]),
+    (lambda header: header.update(ends=[-1]), ["header", "ends"]),
     (lambda header: header["tensors"].pop(3), ["missing"]),
     (lambda header: header["tensors"].append(header["tensors"][3]), ["two have one name"]),
     (lambda header: header["tensors"].append(tensor(header, "norm") | {"name": "bias"}), ["bias: not part"]),

@@ -1,45 +1,68 @@
 """The commands convert, logits and run on models of every format that is written."""
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from gguf import GGMLQuantizationType
 
-from checkpoints import InMemory, random_checkpoint
+from checkpoints import OFFLINE, InMemory, Wide, quantised, random_checkpoint, random_model
+from firmware.checkpoint import load
 from firmware.cli import DEMO
 from firmware.convert import convert
 from firmware.measure import measure_logits
-from firmware.model_file import Architecture, ModelFile
-from firmware.tokenizer import LLAMA_3
-from golden.model import Ternary
+from firmware.model_file import MATRICES
+from firmware.tokenizer import LLAMA_3, gguf_vocabulary
+from large import MAIN, command
 from test_cli import assert_refused, invoke
+from test_gguf_file import write_tq
 from test_tokenizer import byte_level
 
 
-FILES = {"hf": "folder", "gguf-i2s": "model.gguf", "setun": "model.setun"}
+FILES = {"hf": "folder", "tq2": "tq2.gguf", "gguf-i2s": "model.gguf", "setun": "model.setun"}
 
 
 @pytest.fixture(scope="module")
 def formats(tmp_path_factory):
-    """A model with a tokenizer in each format: one is converted from memory, the others by the command."""
+    """A model with a tokenizer in each format: as transformers reads it, of the package gguf, and by the command."""
     folder = tmp_path_factory.mktemp("formats")
     tokenizer = byte_level((DEMO / "held_out.txt").read_text().splitlines(), LLAMA_3)
-    checkpoint = random_checkpoint(11, vocab=512, activation="silu", context=40)
-    convert(InMemory(checkpoint, tokenizer.json), folder / FILES["hf"], "hf")
-    for source, form in (("hf", "gguf-i2s"), ("gguf-i2s", "setun")):
+    model = random_model(vocab_size=512, hidden_size=256, intermediate_size=256, num_hidden_layers=1, hidden_act="silu",
+                         max_position_embeddings=40, tie_word_embeddings=True)
+    quantised(folder / FILES["hf"], model, OFFLINE, lambda scale: scale.half().float())  # as of TQ2_0's scales
+    (folder / FILES["hf"] / "tokenizer.json").write_bytes(tokenizer.json)
+    checkpoint = load(folder / FILES["hf"])
+    write_tq(folder / FILES["tq2"], checkpoint, GGMLQuantizationType.TQ2_0,
+             fields=gguf_vocabulary(tokenizer, 512, folder) | {"tokenizer.ggml.eos_token_id": 2})
+    for source, form in (("tq2", "gguf-i2s"), ("gguf-i2s", "setun")):
         result = invoke("convert", folder / FILES[source], folder / FILES[form], "--format", form)
         assert result.exit_code == 0 and FILES[form] in result.output, result.output
     return checkpoint, tokenizer, {form: folder / name for form, name in FILES.items()}
 
 
+def test_same_codes(formats, tmp_path):
+    checkpoint, _, paths = formats
+    for path in paths.values():
+        result = invoke("inspect", path, "--json", tmp_path / "found.json")
+        assert result.exit_code == 0, result.output
+        tensors = json.loads((tmp_path / "found.json").read_text())["tensors"]
+        found = {entry["name"]: entry for entry in tensors.values()}
+        for name in MATRICES:
+            codes, scale = getattr(checkpoint.layers[0], name)
+            assert found[name]["codes_sha256"] == hashlib.sha256(codes.tobytes()).hexdigest()
+            assert found[name]["scale"] == scale
+
+
 def test_same_text(formats, tmp_path):
-    """The same weights in three formats give the same text on the RTL, through their own tokenizers."""
+    """The same weights in four formats give the same text on the RTL, through their own tokenizers."""
     checkpoint, tokenizer, paths = formats
     runs = {}
     for form, path in paths.items():
-        result = invoke("run", path, "--prompt", "And God said", "--tokens", 5, "--config", "4x10", "--json",
+        result = invoke("run", path, "--prompt", "And God said", "--tokens", 4, "--config", "4x10", "--json",
                         tmp_path / "run.json")
         assert result.exit_code == 0, result.output
         runs[form] = json.loads((tmp_path / "run.json").read_text())
@@ -49,6 +72,20 @@ def test_same_text(formats, tmp_path):
     for other in runs.values():
         assert [other[name] for name in ("text", "token_ids", "cycles_per_token")] == [
             run[name] for name in ("text", "token_ids", "cycles_per_token")]
+
+
+def test_run_ends(tmp_path):
+    """Text ends where the model ends it."""
+    checkpoint = random_checkpoint(12, vocab=4096, hidden=32, inner=32)
+    ends = ()
+    for count in (5, 2):
+        convert(InMemory(checkpoint, ends=ends), tmp_path / "model", "setun")
+        result = invoke("run", tmp_path / "model", "--prompt", "A", "--tokens", 5, "--config", "4x10", "--json",
+                        tmp_path / "run.json")
+        assert result.exit_code == 0, result.output
+        run = json.loads((tmp_path / "run.json").read_text())
+        assert run["tokens"] == len(run["token_ids"]) == len(run["cycles_per_token"]) == count
+        ends = (run["token_ids"][1],)
 
 
 @pytest.mark.parametrize("numerics", ["float", "integer"])
@@ -108,40 +145,22 @@ def test_closeness_refuses_a_tokenizer(formats):
     assert_refused(invoke("closeness", paths["setun"]), "--text", "tokenizer")
 
 
-SCRIPT = """
-import resource, sys
-from firmware.cli import main
-try:
-    main(sys.argv[1:])
-finally:
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
-"""
-
-
-class Wide(ModelFile):
-    """Random layers of the width of bitnet-b1.58-2B-4T, and its vocabulary; the values repeat."""
-    architecture = Architecture(vocab=128256, context=4096, hidden=2560, inner=6912, layers=4, heads=20, kv_heads=5,
-                                rope_theta=5e5, eps=1e-5, tied=True, activation="relu2")
-    codes = np.random.default_rng(0).integers(-1, 2, 6912 * 2560 + 1000, np.int8)
-
-    def ternary(self, layer, name):
-        rows, columns = next(shape for other, matrix, shape in self.architecture.parts()
-                             if (other, matrix) == (layer, name))
-        return Ternary(self.codes[100 * layer:][:rows * columns].reshape(rows, columns), 1.0 + layer)
-
-    def norm(self, layer, name):
-        return np.ones(6912 if name == "feed_forward_sub_norm" and layer is not None else 2560, np.float32)
-
-    def rows(self, name, start, stop):
-        return np.full((stop - start, 2560), 0.5, np.float32)
+def test_progress(formats, tmp_path):
+    """A terminal sees a bar."""
+    _, _, paths = formats
+    seen, terminal = os.openpty()
+    subprocess.run([sys.executable, "-c", MAIN, "convert", paths["hf"], tmp_path / "model", "--format", "setun"],
+                   check=True, stdout=subprocess.DEVNULL, stderr=terminal, env=os.environ | {"TERM": "xterm"})
+    os.close(terminal)
+    with open(seen, "rb") as file:
+        shown = file.read1().decode()
+    assert "writing setun" in shown and "14/14" in shown, shown
 
 
 def test_memory(tmp_path):
     """Beside the pages of the file itself, which the system may drop, a conversion keeps a matrix at a time."""
-    convert(Wide(__file__), tmp_path / "model", "hf")
+    convert(Wide(4), tmp_path / "model", "hf")
     size = (tmp_path / "model" / "model.safetensors").stat().st_size
     assert size > 700_000_000
-    found = subprocess.run([sys.executable, "-c", SCRIPT, "convert", tmp_path / "model", tmp_path / "model.setun",
-                            "--format", "setun"], capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
-    assert 1024 * int(found.stderr.split()[-1]) < size + 400_000_000
+    _, most = command("convert", tmp_path / "model", tmp_path / "model.setun", "--format", "setun")
+    assert most < size + 400_000_000

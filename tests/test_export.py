@@ -1,20 +1,21 @@
 """What is written is what transformers loads, and what this reads again."""
 
 import json
+import pathlib
 import struct
 
 import numpy as np
 import pytest
 import torch
+from transformers import AutoConfig
 
-from checkpoints import InMemory, assert_same, random_checkpoint, transformers_logits
+from checkpoints import InMemory, assert_agrees, assert_same, load_in_transformers, logits_of, random_checkpoint
 from firmware.checkpoint import CheckpointError, load, open_checkpoint
 from firmware.cli import DEMO
 from firmware.convert import FORMATS, convert
-from firmware.measure import measure_logits
 from golden.closeness import closeness
-from golden.matvec import matvec
-from golden.reference import float_linear, forward
+from golden.model import Ternary
+from golden.reference import forward
 
 
 CASES = {
@@ -37,11 +38,9 @@ def converted(checkpoint, folder, form):
 def test_round_trip(tmp_path, form, case):
     """Each format, and from it each other one, holds the same in every bit."""
     checkpoint = random_checkpoint(**CASES[case])
-    if form == "gguf-i2s" and checkpoint.head is not None:
-        pytest.skip("GGUF has no head of its own")
     path = converted(checkpoint, tmp_path, form)
     assert_same(load(path), checkpoint)
-    for other in FORMATS if checkpoint.head is None else ("hf", "setun"):
+    for other in FORMATS:
         again = tmp_path / f"again-{other}{'.gguf' if other == 'gguf-i2s' else ''}"
         with open_checkpoint(path) as model:
             convert(model, again, other)
@@ -53,7 +52,9 @@ def test_transformers_loads(tmp_path, case):
     checkpoint = random_checkpoint(**CASES[case])
     folder = converted(checkpoint, tmp_path, "hf")
     tokens = np.random.default_rng(9).integers(0, checkpoint.vocab, (4, 32))
-    logits, model = transformers_logits(folder, tokens)
+    model = load_in_transformers(folder)
+    with torch.no_grad():
+        logits = logits_of(model, torch.tensor(tokens)).numpy()
     ours = forward(checkpoint, tokens)
     result = closeness(ours, logits, np.roll(tokens, -1, 1))
     assert np.median(np.abs(ours - logits) / np.abs(logits).max()) < 1e-5
@@ -67,45 +68,14 @@ def test_transformers_loads(tmp_path, case):
             assert (module.weight.detach().numpy() == ternary.codes).all()
 
 
-def test_teacher_forced(tmp_path):
-    """For the inputs of transformers' own matrices, int8 activations and int32 accumulators are equal."""
-    checkpoint, seen = random_checkpoint(kind="F32", hidden=128, inner=320, seed=8), []
-    folder = converted(checkpoint, tmp_path, "hf")
-    tokens = np.random.default_rng(9).integers(0, checkpoint.vocab, (2, 32))
-    _, model = transformers_logits(folder, tokens)
-    names = {module: (index, name) for index, block in enumerate(model.model.layers) for name, module in {
-        "q": block.self_attn.q_proj, "k": block.self_attn.k_proj, "v": block.self_attn.v_proj,
-        "o": block.self_attn.o_proj, "gate": block.mlp.gate_proj, "up": block.mlp.up_proj,
-        "down": block.mlp.down_proj}.items()}
-    for module in names:
-        module.register_forward_hook(lambda module, given, result: seen.append(
-            (names[module], given[0].numpy(), result.numpy())))
-    with torch.no_grad():
-        model(torch.tensor(tokens))
-    assert len(seen) == 14
-    for (index, name), x, y in seen:
-        ternary = getattr(checkpoint.layers[index], name)
-        scale = np.float32(127) / np.maximum(np.abs(x).max(-1, keepdims=True), np.float32(1e-5))
-        accumulators = matvec(ternary.codes, np.clip(np.rint(x * scale), -128, 127).astype(np.int8))
-        exact = y.astype(np.float64) * scale / ternary.scale
-        assert np.abs(exact - accumulators).max() < 0.01
-        assert np.abs(float_linear(x, ternary) - y).max() <= 1e-6 * np.abs(y).max()
-
-
 def test_demo_agrees(tmp_path):
-    """The trained demo: float32 within 1e-5 of transformers in the median, integers within 5e-4 nats."""
+    """The trained demo, through the container."""
     with open_checkpoint(DEMO) as model:
         convert(model, tmp_path / "demo.setun", "setun")
     with open_checkpoint(tmp_path / "demo.setun") as model:
         convert(model, tmp_path / "hf", "hf")
-    text = np.frombuffer((DEMO / "held_out.txt").read_bytes(), np.uint8).astype(np.int64)
-    tokens, targets = text[:384].reshape(8, 48), text[1:385].reshape(8, 48)
-    logits, _ = transformers_logits(tmp_path / "hf", tokens)
-    checkpoint = load(tmp_path / "demo.setun")
-    ours = {numerics: measure_logits(checkpoint, tokens, numerics) for numerics in ("float", "integer")}
-    assert np.median(np.abs(ours["float"] - logits) / np.abs(logits)) < 1e-5
-    result = closeness(ours["integer"], logits, targets)
-    assert result.divergence < 5e-4 and result.agreement > 0.98 and abs(result.loss - result.reference_loss) < 0.005
+    assert_agrees(load(tmp_path / "demo.setun"), load_in_transformers(tmp_path / "hf"),
+                  lambda module: (module.weight.detach().numpy(), module.weight_scale.item()))
 
 
 def gguf_tensors(data):
@@ -148,6 +118,20 @@ def gguf_tensors(data):
     return found, {name: (kind, dimensions, start + offset) for name, (kind, dimensions, offset) in infos.items()}
 
 
+FROZEN = np.load(pathlib.Path(__file__).parent / "data" / "bitnet_cpp_i2_s.npz")
+
+
+def test_i2_s_of_bitnet_cpp(tmp_path):
+    """A matrix is stored as bitnet.cpp's own quantiser stores it."""
+    checkpoint = random_checkpoint(hidden=320, inner=48, layers=1)
+    up = Ternary(FROZEN["codes"], FROZEN["scale"].item())
+    checkpoint = checkpoint._replace(layers=(checkpoint.layers[0]._replace(up=up),))
+    path = converted(checkpoint, tmp_path, "gguf-i2s")
+    _, _, offset = gguf_tensors(path.read_bytes())[1]["blk.0.ffn_up.weight"]
+    assert path.read_bytes()[offset:][:len(FROZEN["stored"])] == FROZEN["stored"].tobytes()
+    assert_same(load(path), checkpoint)
+
+
 def test_i2_s(tmp_path):
     """The file of bitnet.cpp, read by its description."""
     checkpoint = random_checkpoint(vocab=40)
@@ -182,7 +166,7 @@ def test_config_of_folder(tmp_path):
 
 def test_refuses(tmp_path):
     with pytest.raises(CheckpointError, match="output.weight: .* --format hf or setun"):
-        converted(random_checkpoint(tied=False), tmp_path, "gguf-i2s")
+        converted(random_checkpoint(tied=False, activation="silu"), tmp_path, "gguf-i2s")
     with pytest.raises(CheckpointError, match="feed_forward|ffn|mlp.*98 rows are no multiple of 4"):
         converted(random_checkpoint(inner=98), tmp_path, "hf")
     with pytest.raises(CheckpointError, match="weights are no multiple of 128"):
@@ -211,3 +195,19 @@ def test_interrupted(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         convert(InMemory(random_checkpoint(1)), path, "setun", interrupt)
     assert path.read_bytes() == before and [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("ends", [(), (7,), (7, 299), (7, 299, 0)])
+def test_ends(tmp_path, ends):
+    """The tokens that end a text go from format to format."""
+    model = InMemory(random_checkpoint(), ends=ends)
+    for form in (*FORMATS, "hf"):
+        convert(model, tmp_path / f"as-{form}", form)
+        model = open_checkpoint(tmp_path / f"as-{form}")
+        assert model.ends == ends
+    assert AutoConfig.from_pretrained(tmp_path / "as-hf").eos_token_id == {0: None, 1: 7}.get(len(ends), list(ends))
+
+
+def test_too_many_ends(tmp_path):
+    with pytest.raises(CheckpointError, match="eos_token_id: 4 tokens end a text, and there is a place for 3"):
+        convert(InMemory(random_checkpoint(), ends=(1, 2, 3, 4)), tmp_path / "model.gguf", "gguf-i2s")

@@ -55,6 +55,14 @@ def test_demo_equals_golden(model, name, resident):
     assert accelerated.tallies["down"].skipped > .5  # ReLU^2 leaves many zeros
 
 
+def test_ends(model):
+    """Nothing comes behind a token that ends the text."""
+    expected = golden_tokens(model, PROMPT, COUNT)
+    end = expected[5]
+    steps = list(generate(model, accelerate(model, "16x40", True), PROMPT, COUNT, ends=(end, 255)))
+    assert [token for token, _, _ in steps] == expected[:expected.index(end) + 1]
+
+
 class Wrong:
     """A device of which one accumulator in a thousand is wrong by one."""
 

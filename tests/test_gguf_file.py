@@ -6,7 +6,7 @@ import gguf
 import numpy as np
 import pytest
 
-from checkpoints import InMemory, assert_same, random_checkpoint
+from checkpoints import InMemory, assert_same, float_values, random_checkpoint
 from firmware.checkpoint import CheckpointError, load, open_checkpoint
 from firmware.convert import convert
 from firmware.gguf_file import gguf_name
@@ -20,8 +20,8 @@ def scaled(checkpoint):
         for layer in checkpoint.layers))
 
 
-def write_tq(path, checkpoint, kind, spoil=lambda name, data: data, **fields):
-    """A file of the package's writer and quantisers."""
+def write_tq(path, checkpoint, kind, spoil=lambda name, data: data, fields={}):
+    """A file of the package's writer and quantisers; ``fields`` are more of its metadata."""
     writer = gguf.GGUFWriter(path, "bitnet")
     writer.add_context_length(checkpoint.context)
     writer.add_embedding_length(checkpoint.hidden)
@@ -31,8 +31,9 @@ def write_tq(path, checkpoint, kind, spoil=lambda name, data: data, **fields):
     writer.add_head_count_kv(checkpoint.kv_heads)
     writer.add_layer_norm_rms_eps(checkpoint.eps)
     writer.add_rope_freq_base(checkpoint.rope_theta)
-    for name, value in fields.items():
-        writer.add_string(f"bitnet.{name}", value)
+    for key, value in fields.items():
+        {str: writer.add_string, bool: writer.add_bool, int: writer.add_uint32, list: writer.add_array}[type(value)](
+            key, value)
     for layer, name, _ in InMemory(checkpoint).architecture.parts():
         full = gguf_name(layer, name)
         value = getattr(checkpoint if layer is None else checkpoint.layers[layer], name)
@@ -65,6 +66,17 @@ def test_tq(tmp_path, checkpoint, form):
     with open_checkpoint(path) as model:
         assert model.format == form and model.tokenizer is None
         assert len({name for name, _, _ in model.tensors()}) == 24
+
+
+def test_head_and_ends(tmp_path, checkpoint):
+    """A head of its own, and the tokens that end a text, as llama.cpp names them."""
+    path, head = tmp_path / "model.gguf", float_values(np.random.default_rng(1), "F32", 50, 256)
+    write_tq(path, checkpoint._replace(head=head), KINDS["gguf-tq2"], fields={
+        gguf.Keys.Tokenizer.EOS_ID: 49, gguf.Keys.Tokenizer.EOT_ID: 4, gguf.Keys.Tokenizer.EOM_ID: 50})
+    assert_same(load(path), checkpoint._replace(head=head))
+    assert open_checkpoint(path).ends == (49, 4)
+    write_tq(path, checkpoint, KINDS["gguf-tq2"], fields={gguf.Keys.Tokenizer.EOS_ID: "49"})
+    assert "tokenizer.ggml.eos_token_id: '49' is no token" in refused(path)
 
 
 def spoiling(wanted, change):
@@ -192,3 +204,12 @@ def test_truncated_and_flipped(tmp_path, sound):
             load(path)
         except CheckpointError:
             pass
+
+
+@pytest.mark.parametrize("name, shown", [
+    ("a\n\x1b[2J", "a\\n\\x1b[2J: 9 dimensions"), ("x" * 9_000, "x" * 300 + ": 9 dimensions")])
+def test_names_of_any_kind(tmp_path, sound, name, shown):
+    """What a file calls its tensors does not reach the terminal as it is."""
+    path, at = tmp_path / "model.gguf", sound.index(text("token_embd.weight"))
+    path.write_bytes(sound[:at] + text(name) + struct.pack("<I", 9) + sound[at:])
+    assert f"{path}: {shown}" in refused(path)

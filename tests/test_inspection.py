@@ -2,11 +2,13 @@ import hashlib
 import json
 
 import numpy as np
+from gguf import GGMLQuantizationType
 
 from checkpoints import InMemory, random_checkpoint
 from firmware.convert import FORMATS, convert
 from firmware.inspection import boards_of
 from test_cli import invoke
+from test_gguf_file import write_tq
 
 
 def test_inspect(tmp_path):
@@ -41,6 +43,15 @@ def test_tokenizer_that_is_not_read(tmp_path):
     result = invoke("inspect", tmp_path / "folder", "--json", tmp_path / "found.json")
     assert result.exit_code == 0, result.output
     assert "tokenizer.model: tokenizer: SentencePiece" in json.loads((tmp_path / "found.json").read_text())["tokenizer"]
+
+
+def test_brackets(tmp_path):
+    """What is markup to the library that prints is text in names and messages."""
+    path = tmp_path / "model[bold].gguf"
+    write_tq(path, random_checkpoint(1, hidden=256, inner=256, layers=1), GGMLQuantizationType.TQ2_0,
+             fields={"tokenizer.ggml.model": "[/bold]"})
+    result = invoke("inspect", path)
+    assert result.exit_code == 0 and "model[bold].gguf" in result.output, result.output
 
 
 def test_boards():

@@ -1,5 +1,6 @@
-"""Folders of all kinds: masters, inverse scales, shards; against transformers, and hostile."""
+"""Folders of all kinds, written by torch and transformers and compared with what these compute; and hostile ones."""
 
+import copy
 import json
 import shutil
 import struct
@@ -7,21 +8,19 @@ import struct
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import save_file
+from safetensors.torch import load_file, save_file
+from transformers.integrations.bitnet import BitLinear, WeightQuant, unpack_weights
 
-from checkpoints import InMemory, assert_same, float_values, random_checkpoint, transformers_logits
+import bitnet_1bitllm
+from checkpoints import (OFFLINE, InMemory, assert_agrees, assert_same, load_in_transformers, quantised,
+                         random_checkpoint, random_model, train)
 from firmware.checkpoint import CheckpointError, load, open_checkpoint
 from firmware.convert import convert
-from firmware.safetensors_file import NAMES_1BITLLM, hf_name
-from golden.closeness import closeness
-from golden.matvec import absmean_ternary
-from golden.model import Ternary
-from golden.reference import forward
 
 
-def edit_config(folder, **changes):
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+ONLINE = {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "online"}
+INVERSE = {"quant_method": "bitnet"}
+KINDS = [torch.float32, torch.bfloat16, torch.float16]
 
 
 def packed(folder, checkpoint):
@@ -29,100 +28,110 @@ def packed(folder, checkpoint):
     return folder
 
 
-def masters(folder, seed, kind, names={}, **changes):
-    """A folder of float masters, and the checkpoint that they stand for."""
-    checkpoint, rng = random_checkpoint(seed, kind=kind, **changes), np.random.default_rng(seed)
-    tensors, layers = widened(packed(folder, checkpoint)), []
-    for index, layer in enumerate(checkpoint.layers):
-        found = {}
-        for name, value in layer._asdict().items():
-            full = hf_name(index, name)
-            if isinstance(value, tuple):
-                weight = float_values(rng, kind, *value.codes.shape)
-                tensors.pop(full + "_scale")
-                tensors[full] = weight.astype(np.float16) if kind == "F16" else weight
-                codes, scale = absmean_ternary(weight)
-                found[name] = Ternary(codes, float(scale))
-            elif name in names:
-                tensors[full.replace(hf_name(0, name).split(".", 3)[3], names[name] + ".weight")] = tensors.pop(full)
-        layers.append(layer._replace(**found))
-    save_file(tensors, folder / "model.safetensors")
-    return checkpoint._replace(layers=tuple(layers))
-
-
-ONLINE = {"quant_method": "bitnet", "linear_class": "autobitlinear", "quantization_mode": "online"}
-
-
-@pytest.mark.parametrize("kind", ["F32", "F16"])
-def test_online(tmp_path, kind):
-    checkpoint = masters(tmp_path / "model", 1, kind, activation="silu")
-    edit_config(tmp_path / "model", quantization_config=ONLINE)
-    assert_same(load(tmp_path / "model"), checkpoint)
-    with open_checkpoint(tmp_path / "model") as model:
-        assert model.format == "hf-online"
-    agrees(tmp_path / "model", checkpoint)
-    weight = torch.tensor(widened(tmp_path / "model")[hf_name(1, "down")]).float()
-    scale = weight.abs().mean().clamp(min=1e-5)  # torch adds up in another order: one unit in the last place
-    assert checkpoint.layers[1].down.scale == pytest.approx(scale.item(), rel=2e-7)
-    assert (checkpoint.layers[1].down.codes == (weight / scale).round().clamp(-1, 1).numpy()).all()
-
-
-def agrees(folder, checkpoint):
-    tokens = np.random.default_rng(9).integers(0, checkpoint.vocab, (4, 32))
-    logits, _ = transformers_logits(folder, tokens)
-    ours = forward(checkpoint, tokens)
-    result = closeness(ours, logits, np.roll(tokens, -1, 1))
-    assert np.median(np.abs(ours - logits) / np.abs(logits).max()) < 1e-5
-    assert result.divergence < 1e-3 and result.agreement > 0.98
-
-
-def test_1bitllm(tmp_path):
-    checkpoint = masters(tmp_path / "model", 2, "F32", NAMES_1BITLLM, activation="silu", tied=False)
-    config = json.loads((tmp_path / "model" / "config.json").read_text())
-    del config["quantization_config"]
-    config |= {"architectures": ["BitnetForCausalLM"], "model_type": "llama"}
-    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
-    assert_same(load(tmp_path / "model"), checkpoint)
-    with open_checkpoint(tmp_path / "model") as model:
-        assert model.format == "hf-1bitllm"
-
-
-def test_inverse(tmp_path):
-    """Scales to divide by: powers of two, whose inverse is exact."""
-    checkpoint = random_checkpoint(3, kind="F32")
-    checkpoint = checkpoint._replace(layers=tuple(
-        layer._replace(**{name: value._replace(scale=0.125) for name, value in layer._asdict().items()
-                          if isinstance(value, tuple)}) for layer in checkpoint.layers))
-    folder = packed(tmp_path / "model", checkpoint)
-    tensors = {name: 1 / value if name.endswith("_scale") else value for name, value in widened(folder).items()}
-    save_file(tensors, folder / "model.safetensors")
-    edit_config(folder, quantization_config={"quant_method": "bitnet"})
-    assert_same(load(folder), checkpoint)
+def loaded(folder, form):
     with open_checkpoint(folder) as model:
-        assert model.format == "hf-inverse"
-    agrees(folder, checkpoint)
+        assert model.format == form
+        return model.checkpoint()
 
 
-def widened(folder):
-    """All tensors, norms and embedding in float32: safetensors.numpy reads no bfloat16."""
-    data = (folder / "model.safetensors").read_bytes()
-    size = struct.unpack_from("<Q", data)[0]
-    header, found = json.loads(data[8:8 + size]), {}
-    for name, entry in header.items():
-        if name != "__metadata__":
-            first, last = entry["data_offsets"]
-            stored = data[8 + size + first:8 + size + last]
-            dtype = {"U8": np.uint8, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}[entry["dtype"]]
-            values = np.frombuffer(stored, dtype).reshape(entry["shape"])
-            found[name] = (values.astype(np.uint32) << 16).view(np.float32) if entry["dtype"] == "BF16" else values
+def by_mean(module):
+    """Codes and scale of a linear layer of float masters."""
+    weight = WeightQuant.apply(module.weight.detach())
+    return torch.sign(weight).numpy(), weight.max().item()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Models of transformers', trained by torch through its quantisation of each step: tied or not, by activation."""
+    found, folder = {}, tmp_path_factory.mktemp("trained") / "model"
+    for activation, tied in (("relu2", True), ("silu", False)):
+        model = random_model(hidden_act=activation, tie_word_embeddings=tied)
+        model.config.quantization_config = ONLINE
+        model.save_pretrained(folder)
+        found[activation] = train(load_in_transformers(folder), 150)
     return found
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("activation", ["relu2", "silu"])
+def test_online(tmp_path, trained, kind, activation):
+    """Masters, in the shards of save_pretrained."""
+    copy.deepcopy(trained[activation]).to(kind).save_pretrained(tmp_path / "model", max_shard_size="80KB")
+    assert (tmp_path / "model" / "model.safetensors.index.json").exists()
+    assert open_checkpoint(tmp_path / "model").ends == (2, 3)
+    assert_agrees(loaded(tmp_path / "model", "hf-online"), load_in_transformers(tmp_path / "model"), by_mean, rel=3e-7)
+
+
+@pytest.mark.parametrize("activation", ["relu2", "silu"])
+def test_offline(tmp_path, trained, activation):
+    folder = quantised(tmp_path / "model", trained[activation], OFFLINE, lambda scale: scale)
+    assert_agrees(loaded(folder, "hf-packed"), load_in_transformers(folder),
+                  lambda module: (module.weight.detach().numpy(), module.weight_scale.item()))
+
+
+@pytest.mark.parametrize("activation", ["relu2", "silu"])
+def test_inverse(tmp_path, trained, activation):
+    """Scales to divide by, whose inverse float32 only comes near to."""
+    folder = quantised(tmp_path / "model", trained[activation], INVERSE, lambda scale: 1 / scale)
+    model = load_in_transformers(folder)
+    assert isinstance(model.model.layers[0].mlp.down_proj, BitLinear)
+    assert_agrees(loaded(folder, "hf-inverse"), model, lambda module: (
+        unpack_weights(module.weight, torch.float32).numpy(), (1 / module.weight_scale).item()))
+
+
+@pytest.mark.parametrize("changes", [{}, {"tie_word_embeddings": False, "num_key_value_heads": 2}])
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_1bitllm(tmp_path, kind, changes):
+    torch.manual_seed(2)
+    model = train(bitnet_1bitllm.BitnetForCausalLM(**changes), 150).to(kind)
+    bitnet_1bitllm.save(model, tmp_path / "model")
+
+    def ternary(module):
+        weight = bitnet_1bitllm.weight_quant(module.weight.detach())
+        return torch.sign(weight).numpy(), weight.max().item()
+
+    assert_agrees(loaded(tmp_path / "model", "hf-1bitllm"), model.float(), ternary, rel=3e-7)
+
+
+def test_old_buffers(tmp_path):
+    """Frequencies that LLaMA's files once held are passed over, as transformers does."""
+    folder = packed(tmp_path / "model", random_checkpoint())
+    tensors = load_file(folder / "model.safetensors")
+    save_file(tensors | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8)}, folder / "model.safetensors")
+    assert_same(load(folder), random_checkpoint())
+
+
+@pytest.mark.parametrize("config, generation, ends", [
+    (None, None, ()), (5, None, (5,)), ([5, 6], None, (5, 6)), (5, {}, (5,)), (5, {"eos_token_id": None}, (5,)),
+    (5, {"eos_token_id": 6}, (6,)), (5, {"eos_token_id": [7, 8]}, (7, 8)), ([128001, 5], None, (5,)),
+])
+def test_ends(tmp_path, config, generation, ends):
+    """What generation_config.json says comes first; a token beyond the vocabulary never comes."""
+    folder = packed(tmp_path / "model", random_checkpoint())
+    edit_config(folder, eos_token_id=config)
+    if generation is not None:
+        (folder / "generation_config.json").write_text(json.dumps(generation))
+    assert open_checkpoint(folder).ends == ends
+
+
+@pytest.mark.parametrize("text", [
+    '{"eos_token_id": "2"}', '{"eos_token_id": [[2]]}', '{"eos_token_id": true}', "[", ""])
+def test_ends_defects(tmp_path, text):
+    folder = packed(tmp_path / "model", random_checkpoint())
+    (folder / "generation_config.json").write_text(text)
+    assert "generation_config.json: eos_token_id: neither" in refused(folder) or "config.json: JSON" in refused(folder)
+
+
+def edit_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 @pytest.fixture
 def sharded(tmp_path):
     checkpoint = random_checkpoint(4)
     folder = packed(tmp_path / "model", checkpoint)
-    tensors = widened(folder)
+    tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     shards = {name: f"model-{index % 3 + 1:05}-of-00003.safetensors" for index, name in enumerate(sorted(tensors))}
     for shard in set(shards.values()):
