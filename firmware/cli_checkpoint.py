@@ -60,7 +60,8 @@ def convert_command(model, output, form):
     with progress() as report, open_checkpoint(model) as opened:
         convert(opened, output, form, report)
     files = sorted(output.iterdir()) if output.is_dir() else [output]
-    Console(markup=False).print(f"{output}: {form}, {sum(file.stat().st_size for file in files):,} bytes", highlight=False)
+    size = sum(file.stat().st_size for file in files)
+    Console(markup=False).print(f"{output}: {form}, {size:,} bytes", highlight=False)
 
 
 def parse_ids(text):

@@ -42,7 +42,10 @@ def user_errors(command):
 
 @contextlib.contextmanager
 def progress():
-    """A bar on standard error, if that is a terminal, and the function that moves it: description, done, total (None: not known)."""
+    """A bar on standard error, if that is a terminal.
+
+    What moves it is a function of description, done and total (None where that is not known).
+    """
     console = Console(stderr=True)
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                   TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal) as bars:

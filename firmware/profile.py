@@ -94,6 +94,7 @@ class Profile:
     """Of one token of a model on a configuration. Cycles are of array, vector unit and waiting for weights."""
     model: str
     source: str
+    activation: str  # relu2 or silu
     config: str
     products: int
     clock: float
@@ -252,9 +253,10 @@ def profile_dimensions(dimensions, config, *, clock, memory=Memory(), table="7nm
         profiles.append(layers)
     totals = sorted(sum(layer.layers * layer.total for layer in layers) for layers in profiles)
     result = Profile(
-        model=dimensions.name, source=dimensions.source, config=config.name, products=config.products, clock=clock,
-        memory=memory, fits=fits, stimulus="assumed zeros, drawn with a fixed seed", tier=_tier(memory, assumed=True),
-        tokens=1, layers=profiles[1], cycles_range=tuple(totals))
+        model=dimensions.name, source=dimensions.source, activation=dimensions.activation, config=config.name,
+        products=config.products, clock=clock, memory=memory, fits=fits,
+        stimulus="assumed zeros, drawn with a fixed seed", tier=_tier(memory, assumed=True), tokens=1,
+        layers=profiles[1], cycles_range=tuple(totals))
     return dataclasses.replace(result, energy=energy_ledgers(result, dimensions, config, table=table, device=device,
                                                              context=context, calibration=calibration))
 
@@ -286,9 +288,9 @@ def profile_checkpoint(checkpoint, name, activations, config, *, clock, memory=M
               for (layer, kind), item in zip(keys, placed, strict=True)]
     cycles, tokens = sum(layer.total for layer in layers), len(activations[keys[0]])
     result = Profile(
-        model=name, source="", config=config.name, products=config.products, clock=clock, memory=memory, fits=fits,
-        stimulus=f"activations of {tokens} tokens", tier=_tier(memory, assumed=False), tokens=tokens,
-        layers=layers, cycles_range=(cycles,) * 3)
+        model=name, source="", activation=dimensions.activation, config=config.name, products=config.products,
+        clock=clock, memory=memory, fits=fits, stimulus=f"activations of {tokens} tokens",
+        tier=_tier(memory, assumed=False), tokens=tokens, layers=layers, cycles_range=(cycles,) * 3)
     return dataclasses.replace(result, energy=energy_ledgers(result, dimensions, config, table=table, device=device,
                                                              context=context, calibration=calibration))
 

@@ -51,8 +51,10 @@ def savings(profile: Profile, config):
                activation_cycles, total(lambda layer: layer.live_products - layer.listed)),
         saving("dead rows and columns of weights", True, dead, dead_cycles,
                total(lambda layer: layer.products - layer.live_products)),
-        saving("rows of up where relu(gate) is 0", False, np.mean(list(gated.values())), up_cycles, up_products),
     ]
+    if profile.activation == "relu2":
+        found.append(saving("rows of up where relu(gate) is 0", False, np.mean(list(gated.values())), up_cycles,
+                            up_products))
     known = [layer for layer in layers if layer.weight_zeros is not None]
     if known:
         share = sum(layer.products * layer.weight_zeros for layer in known) / sum(layer.products for layer in known)

@@ -265,7 +265,7 @@ class FrameTransmitter(wiring.Component):
         header, payload = self.i_header, self.i_payload
         head, body, check, end = state = Signal(4, init=1)  # one-hot
         index, taken, done = Signal(range(HEADER_BYTES)), Signal(), Signal()  # of header or CRC, as long
-        sent, checked = Signal.like(self.o.payload, reset_less=True), Signal()  # in the cycle before; and is to be checked
+        sent, checked = Signal.like(self.o.payload, reset_less=True), Signal()  # in the cycle before; and the CRC's
         byte, last = Signal(8), index == HEADER_BYTES - 1
         m.d.comb += [
             byte.eq(Mux(body, payload.payload.data, Value.cast(header.payload).word_select(index, 8))),

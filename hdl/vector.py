@@ -99,7 +99,7 @@ class VectorUnit(wiring.Component):
         opens = self.start & self.opens
         takes_int8, skip = (self.flags & Flags.INT8).any(), (self.flags & Flags.SKIP).any()
         int8, last = Signal(reset_less=True), Signal()  # the element ends the vector
-        before = Signal.like(self.length, reset_less=True)  # the position before the last; -1 where the first is the last
+        before = Signal.like(self.length, reset_less=True)  # the last; -1 where that is the first
         position = self.expected  # of the element that is received, and then again that is read
         storing, reading, listing, received = Signal(), Signal(), Signal(), Signal()
 

@@ -147,3 +147,11 @@ def test_savings(profiled):
     for saving in found.values():
         assert saving.energy.mid * made == pytest.approx(profile.energy["arithmetic"]["mid"] * saving.products,
                                                          rel=1e-6, abs=0)
+
+
+@pytest.mark.parametrize("name, saved", [("bitnet-700m", False), ("2b4t", True)])
+def test_savings_of_rows(name, saved):
+    """Only relu makes rows of up superfluous."""
+    config = PRESETS["16x20"]
+    profile = profile_dimensions(named_models()[name], config, clock=125e6, memory=Memory("sdram", 332e6, .8))
+    assert any("relu" in saving.zero for saving in savings(profile, config)) == saved
