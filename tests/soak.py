@@ -1,9 +1,15 @@
-"""Long runs on the fast simulator: many tokens of the demo, and random descriptors. ``make soak``."""
+"""Long runs on the fast simulator: many tokens of the demo, random descriptors, frames over a link that damages them.
+``make soak``.
+"""
 
 import contextlib
 import itertools
+import json
+import random
 import struct
 import sys
+import time
+from pathlib import Path
 
 import click
 import numpy as np
@@ -12,21 +18,28 @@ from rich.console import Console
 from firmware import checkpoint
 from firmware.cli import DEMO
 from firmware.console import progress
+from firmware.device import Device
 from firmware.link import Link
 from firmware.measure import measure_run
+from firmware.packing import pack, place
 from golden.codes import byte_encode
+from golden.matvec import matvec
 from golden.quantiser import absmax_quantise
 from hdl.config import PRESETS, TRITS
 from hdl.registers import MAX_PAYLOAD, Flags, Kind, Register
+from links import Noisy
 from sim.machine import Machine
-from sim.transport import SimulatedTransport
+from sim.transport import LinkError, SimulatedTransport, sources
+from sim.verilog import digest
 
 
-__all__ = ["soak_descriptors", "soak_tokens"]
+__all__ = ["soak_descriptors", "soak_link", "soak_tokens"]
 
 
 PROMPT = 16  # tokens
 RUNS = 8  # descriptors between looks at the results
+PRODUCTS = 200  # on a link that stays as bad as it is
+NOISE = -4, -2  # logarithms of the share of bytes at which something happens
 
 
 def soak_tokens(name, count, report=lambda description, done, total: None):
@@ -119,18 +132,71 @@ def soak_descriptors(name, count, seed, report=lambda description, done, total: 
     return done, wrong
 
 
+class Counting(Noisy):
+    """Counts the frames that are sent."""
+    frames = 0
+
+    def exchange(self, request, replies, limit):
+        self.frames += replies if request else 0
+        return super().exchange(request, replies, limit)
+
+
+def soak_link(name, count, seed, report=lambda description, done, total: None):
+    """Frames over a link that loses, changes, doubles and reorders bytes: how many, and how many products and weights
+    are wrong.
+
+    A session that gives up, which it may, is followed by another. Behind each session is one on a sound link, in which
+    all weights must be there if all of them were.
+    """
+    config, rng = PRESETS[name], np.random.default_rng(seed)
+    random.seed(seed)  # sequences of frames
+    wrong = 0
+    with contextlib.closing(SimulatedTransport(config)) as transport:
+        noisy = Counting(transport, 0, seed)
+        while noisy.frames < count:
+            w = [rng.integers(-1, 2, rng.integers(1, 20, 2), np.int8) for _ in range(3)]
+            placed, loaded = place([pack(matrix, config) for matrix in w], config, resident=True)[0], False
+            noisy.rate = 10 ** rng.uniform(*NOISE)
+            with contextlib.suppress(LinkError):
+                device = Device(noisy, config)
+                device.load(placed)
+                loaded = True
+                for index in rng.integers(0, len(w), PRODUCTS):
+                    x = rng.integers(-128, 128, w[index].shape[1]).astype(np.int8)
+                    product = device.multiply(placed[index], x, quantise=False)
+                    wrong += int((product.accumulators != matvec(w[index], x)).any())
+                    report("frames", min(noisy.frames, count), count)
+            noisy.rate = 0
+            sound = Device(noisy, config)
+            wrong += len(sound.scrub(placed)) if loaded else 0
+    return noisy.frames, wrong
+
+
 @click.command()
 @click.option("--tokens", default=1000, show_default=True, type=click.IntRange(1))
 @click.option("--descriptors", default=10_000, show_default=True, type=click.IntRange(1))
-@click.option("--seed", default=1, show_default=True, help="Of the descriptors.")
-def main(tokens, descriptors, seed):
-    """Many tokens and descriptors on the simulated RTL; exit 1 where anything differs from the models."""
+@click.option("--frames", default=1_000_000, show_default=True, type=click.IntRange(1))
+@click.option("--seed", default=1, show_default=True, help="Of the descriptors and the frames.")
+@click.option("--json", "json_path", default=Path("build/soak.json"), show_default=True,
+              type=click.Path(path_type=Path, dir_okay=False))
+def main(tokens, descriptors, frames, seed, json_path):
+    """Tokens, descriptors and damaged frames on the simulated RTL; exit 1 where anything differs from the models."""
+    outcomes, of = [], digest(sources())
     with progress() as report:
-        outcomes = [("tokens of the demo on 16x40", *soak_tokens("16x40", tokens, report)),
-                    ("random descriptors on 8x10", *soak_descriptors("8x10", descriptors, seed, report))]
-    for what, done, wrong in outcomes:
-        Console().print(f"{done:,} {what}: {wrong} differences", highlight=False)
-    sys.exit(any(wrong for _, _, wrong in outcomes))
+        for what, soak, arguments in (
+                ("tokens of the demo on 16x40", soak_tokens, ("16x40", tokens)),
+                ("random descriptors on 8x10", soak_descriptors, ("8x10", descriptors, seed)),
+                ("frames to 1x5 over a link that loses, changes, doubles and reorders bytes", soak_link,
+                 ("1x5", frames, seed))):
+            start = time.perf_counter()
+            done, wrong = soak(*arguments, report)
+            outcomes.append({"what": what, "done": done, "differences": wrong, "seconds": time.perf_counter() - start})
+    json_path.parent.mkdir(parents=True, exist_ok=True)
+    json_path.write_text(json.dumps({"sources": of, "outcomes": outcomes}, indent=2) + "\n")
+    for outcome in outcomes:
+        Console().print(f"{outcome['done']:,} {outcome['what']}: {outcome['differences']} differences, "
+                        f"{outcome['seconds']:.0f} s", highlight=False)
+    sys.exit(any(outcome["differences"] for outcome in outcomes))
 
 
 if __name__ == "__main__":
