@@ -4,7 +4,9 @@ import contextlib
 import random
 import threading
 
+from hdl.codes import WORD_BITS
 from sim.board import serve
+from sim.transport import SimulatedTransport
 
 
 @contextlib.contextmanager
@@ -69,3 +71,14 @@ class Lazy:
 
     def close(self):
         self.transport.close()
+
+
+class Struck(SimulatedTransport):
+    """Flips whether some weights are zero, of ``addresses`` in the first tile, before the exchange after ``left``."""
+    addresses, left = (0,), 40
+
+    def exchange(self, request, replies, limit):
+        self.left -= 1
+        for address in self.addresses if self.left == 0 else ():
+            self._simulator.flip("top.array.bank_0.tile_0.weights", address, WORD_BITS - 1)
+        return super().exchange(request, replies, limit)

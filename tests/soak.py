@@ -9,7 +9,6 @@ import random
 import struct
 import sys
 import time
-from pathlib import Path
 
 import click
 import numpy as np
@@ -29,6 +28,7 @@ from hdl.config import PRESETS, TRITS
 from hdl.registers import MAX_PAYLOAD, Flags, Kind, Register
 from links import Noisy
 from sim.machine import Machine
+from sim.toolchain import build_folder
 from sim.transport import LinkError, SimulatedTransport, sources
 from sim.verilog import digest
 
@@ -43,12 +43,11 @@ PRODUCTS = 200  # on a link that stays as bad as it is
 NOISE = -4, -2  # logarithms of the share of bytes at which something happens
 
 
-def soak_tokens(config, count, report=lambda description, done, total: None):
-    """Tokens of the demo, and how many of its accumulators and counts of cycles differ from the models.
+def soak_tokens(config, loaded, text, count, report=lambda description, done, total: None):
+    """Tokens of a model of bytes, and how many of its accumulators and counts of cycles differ from the models.
 
-    Each run of text fills the model's context, after some held-out text.
+    Each run of text fills the model's context, after some of ``text``.
     """
-    loaded, text = checkpoint.load(DEMO), (DEMO / "held_out.txt").read_bytes()
     done = wrong = 0
     for start in itertools.count(0, loaded.context):
         if done == count:
@@ -192,22 +191,23 @@ def soak_link(config, count, seed, report=lambda description, done, total: None)
 @click.option("--descriptors", default=10_000, show_default=True, type=click.IntRange(1))
 @click.option("--frames", default=1_000_000, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=1, show_default=True, help="Of the descriptors and the frames.")
-@click.option("--json", "json_path", default=Path("build/soak.json"), show_default=True,
-              type=click.Path(path_type=Path, dir_okay=False))
-def main(tokens, descriptors, frames, seed, json_path):
-    """Tokens, descriptors and damaged frames on the simulated RTL; exit 1 where anything differs from the models."""
+def main(tokens, descriptors, frames, seed):
+    """Tokens, descriptors and damaged frames on the simulated RTL; exit 1 where anything differs from the models.
+
+    The figures go to build/soak.json, where setun results finds them.
+    """
     outcomes, of = [], digest(sources())
     with progress() as report:
         for what, soak, arguments in (
-                ("tokens of the demo on 16x40", soak_tokens, (PRESETS["16x40"], tokens)),
+                ("tokens of the demo on 16x40", soak_tokens,
+                 (PRESETS["16x40"], checkpoint.load(DEMO), (DEMO / "held_out.txt").read_bytes(), tokens)),
                 ("random descriptors on 8x10", soak_descriptors, (PRESETS["8x10"], descriptors, seed)),
                 ("frames to 1x5 over a link that loses, changes, doubles and reorders bytes", soak_link,
                  (PRESETS["1x5"], frames, seed))):
             start = time.perf_counter()
             done, wrong = soak(*arguments, report)
             outcomes.append({"what": what, "done": done, "differences": wrong, "seconds": time.perf_counter() - start})
-    json_path.parent.mkdir(parents=True, exist_ok=True)
-    json_path.write_text(json.dumps({"sources": of, "outcomes": outcomes}, indent=2) + "\n")
+    (build_folder() / "soak.json").write_text(json.dumps({"sources": of, "outcomes": outcomes}, indent=2) + "\n")
     for outcome in outcomes:
         Console().print(f"{outcome['done']:,} {outcome['what']}: {outcome['differences']} differences, "
                         f"{outcome['seconds']:.0f} s", highlight=False)
