@@ -79,13 +79,14 @@ def test_simulator_is_fast():
 
 
 def test_scrub(monkeypatch):
-    """A weight that is hit while text is generated is wrong for a token at most, and told where it was."""
+    """Weights that are hit while text is generated are wrong for a token, and told where they are."""
     monkeypatch.setattr("firmware.measure.SimulatedTransport", Struck)
-    monkeypatch.setattr(Struck, "left", 60)
+    monkeypatch.setattr(Struck, "left", 130)
+    monkeypatch.setattr(Struck, "addresses", range(0, 1024, 64))
     run = PRESETS["4x10"], random_checkpoint(), [1, 2], 6
     damaged, _ = measure_run(*run)
     scrubbed, fields = measure_run(*run, scrub=True)
-    assert fields["damages"] == [{"bank": 0, "tile": 0, "address": 0}]
+    assert fields["damages"] == [{"bank": 0, "tile": 0, "address": address} for address in Struck.addresses]
     assert 0 < scrubbed.total.mismatches < damaged.total.mismatches and not scrubbed.total.cycle_errors
     with pytest.raises(CapacityError, match="do not fit config 1x5, and none stay to be scrubbed: choose a larger one"):
         measure_run(PRESETS["1x5"], *run[1:], scrub=True)

@@ -21,7 +21,7 @@ TEXT = bytes(range(100))
 
 MODELS = {  # that are wrong
     "load": lambda load, machine, address, trits: load(machine, address, -trits),
-    "list": lambda list_, machine, slot, q, live, skip: list_(machine, slot, q, live, not skip),
+    "list": lambda list_, machine, slot, q, live, skip: list_(machine, slot, -q, live, skip),
     "multiply": lambda multiply, machine, slot, base, stride, blocks, destination: multiply(
         machine, slot, base, stride, blocks, 0),
 }
