@@ -112,9 +112,10 @@ def configs():
 @click.option("--temperature", type=click.FloatRange(min=0), default=0, show_default=True,
               help="Sample on the host; 0 takes the most likely token.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the sampling.")
+@click.option("--scrub", is_flag=True, help="After each token, find damaged weights in the memories and repair them.")
 @waveform_option
 @user_errors
-def run(model, prompt, tokens, config_name, port, baud, json_path, temperature, seed, waveform):
+def run(model, prompt, tokens, config_name, port, baud, json_path, temperature, seed, scrub, waveform):
     """Generate text with MODEL, a BitNet b1.58; every BitLinear goes through the RTL, or through a board.
 
     MODEL is a Hugging Face folder, a GGUF or a container (setun convert), and the shipped one unless given. Every
@@ -137,7 +138,7 @@ def run(model, prompt, tokens, config_name, port, baud, json_path, temperature, 
     choose = sampler(temperature, seed) if temperature else greedy
     config, transport = accelerator(config_name, port, baud, waveform)
     with progress() as report:
-        accelerated, fields = measure_run(config, loaded, prompt_ids, tokens, choose, ends=ends,
+        accelerated, fields = measure_run(config, loaded, prompt_ids, tokens, choose, ends=ends, scrub=scrub,
                                           transport=transport, waveform=waveform, progress=report)
     write_json(json_path, {"model": model.name, "prompt": tokenizer.decode(prompt_ids),
                            "text": tokenizer.decode(fields["token_ids"]), **fields})
@@ -165,6 +166,9 @@ def report_run(text, accelerated, fields):
     speed = fields.get("simulated_cycles_per_second")
     simulated = f", {speed:,.0f} cycles a second simulated" if speed else ""
     out.print(f"{np.mean(fields['cycles_per_token']):,.0f} cycles a token{simulated}: {verdict}.", highlight=False)
+    for damage in fields.get("damages", ()):
+        place = ", ".join(f"{name} {value}" for name, value in damage.items())
+        out.print(f"damaged weights were found and repaired: {place}", highlight=False)
 
 
 @main.command()

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from golden.codes import byte_decode
 from hdl.config import PRESETS, TRITS, Config
 from hdl.registers import (ACCUMULATOR_BYTES, MAGIC, MAP_HASH, MAX_PAYLOAD, VERSION, WINDOW_FRAMES, Error, Flags, Kind,
                            Register, RunLayout, SpanLayout, VectorLayout, WeightsLayout)
@@ -12,11 +13,12 @@ from sim.transport import LinkError
 from .link import ATTEMPTS, DeviceError, Link
 
 
-__all__ = ["Device", "DeviceError", "MismatchError", "Product"]
+__all__ = ["Damage", "Device", "DeviceError", "MismatchError", "Product"]
 
 
 GEOMETRY = {"banks": Register.BANKS, "tiles": Register.TILES, "depth": Register.DEPTH, "columns": Register.COLUMNS,
             "blocks": Register.BLOCKS, "slots": Register.SLOTS, "stack": Register.STACK}
+POWERS = 3 ** np.arange(TRITS)
 
 
 class MismatchError(Exception):
@@ -29,6 +31,13 @@ class Product(NamedTuple):
     absmax: int  # of the vector, where it was quantised
     counters: dict  # growth of each counter by Register name
     repeated: bool  # a frame was sent again, and what it does may be counted twice
+
+
+class Damage(NamedTuple):
+    """Where in the weight memories five trits were not what had been written."""
+    bank: int
+    tile: int
+    address: int
 
 
 class Device:
@@ -51,7 +60,7 @@ class Device:
 
     def __init__(self, transport, config=None):
         self.transport, self.config = transport, config
-        self._link, self._counters = Link(transport), None
+        self._link, self._counters, self._rng = Link(transport), None, np.random.default_rng(0)
         self.reset()
         self.identify()
 
@@ -117,6 +126,74 @@ class Device:
                              // len(commands), total)
                 written += chunk.blocks * packed.words
 
+    def scrub(self, placed):
+        """Compare the weights of resident matrices in the memories with those that were loaded, and write damaged words
+        again: a list of Damage.
+
+        Any damage to one word is noticed that changes one of its trits; of several in one row of the array within
+        a span of words, a pass in some hundred misses some, and the next one is another. It takes little more than a
+        cycle for each address where all is sound. Spare bits, which decode to no other trit, are not looked at.
+        """
+        damages = []
+        for packed, chunks in placed:
+            for chunk in chunks:
+                words = packed.weights[chunk.first:chunk.first + chunk.blocks].reshape(-1, *packed.weights.shape[2:])
+                for start, length, blocks in self._spans(len(words)):
+                    span = words[start:start + length * blocks].reshape(blocks, length, *words.shape[1:])
+                    for block in np.flatnonzero(self._differs(chunk.base + start, span)):
+                        damages += self._repair(chunk.base + start + block * length, span[block])
+        self.counters()
+        return damages
+
+    def _spans(self, count):
+        """First word, words a block, and blocks, of runs that read ``count`` words once: as few bytes of vectors and
+        results as there can be."""
+        longest = max(min(self.config.columns // self.config.banks, round(
+            (count * self.config.rows * ACCUMULATOR_BYTES / self.config.banks) ** .5)), 1)
+        start = 0
+        while start < count:
+            length = min(longest, count - start)
+            blocks = min((count - start) // length, self.config.blocks)
+            yield start, length, blocks
+            start += length * blocks
+
+    def _differs(self, base, words):  # uint8 [blocks, words, banks, tiles] -> bool [blocks]
+        """Blocks whose product with a vector without zeros is not what their words say."""
+        length = min(words.shape[1] * self.config.banks, self.config.columns)
+        x = self._rng.integers(1, 128, length).astype(np.int8) * self._rng.choice(np.array([-1, 1], np.int8), length)
+        return (self._read(base, words.shape[1], len(words), x) != _products(words, x)).any(1)
+
+    def _repair(self, base, words):  # uint8 [words, banks, tiles]
+        """Read words of a memory one by one, write the damaged ones again, and return their Damage.
+
+        Five banks of a word are read at once: with 1, 3, 9, 27, 81 as activations their trits are the digits of each
+        row's accumulator.
+        """
+        width = min(self.config.banks, self.config.columns)
+        found = np.zeros((len(words), self.config.rows, width), np.int8)
+        for bank in range(0, width, TRITS):
+            x = np.zeros(width, np.int8)
+            x[bank:bank + TRITS] = POWERS[:width - bank]
+            for start in range(0, len(words), self.config.blocks):
+                blocks = min(self.config.blocks, len(words) - start)
+                values = self._read(base + start, 1, blocks, x)[..., None] + POWERS.sum()
+                found[start:start + blocks, :, bank:bank + TRITS] = (values // POWERS % 3 - 1)[..., :width - bank]
+        trits = byte_decode(words[:, :width])  # [words, banks, tiles, 5]
+        differs = (found.transpose(0, 2, 1).reshape(trits.shape) != trits).any(3)
+        for word in np.flatnonzero(differs.any((1, 2))):
+            self._transact([(Kind.WEIGHTS, _arguments(WeightsLayout, address=base + word, count=1)
+                             + words[word].tobytes())])
+        return [Damage(bank, tile, int(base) + word) for word, bank, tile in np.argwhere(differs).tolist()]
+
+    def _read(self, base, length, blocks, x):  # int8 [n] -> int32 [blocks, rows]
+        """Products of row blocks of ``length`` words with ``x``."""
+        self._send_vector(x, len(x), Flags.INT8)
+        run = _arguments(RunLayout, slot=0, base=base, stride=length, blocks=blocks, destination=0)
+        cycles = (blocks + 1) * max(length, TRITS)
+        self._transact([(Kind.RUN, run)], cycles)
+        answers = self._transact(self._results(blocks), cycles)
+        return _signed24(np.frombuffer(b"".join(answers), np.uint8).reshape(-1, ACCUMULATOR_BYTES)).reshape(blocks, -1)
+
     def _weights(self, packed, chunk):
         words = packed.weights[chunk.first:chunk.first + chunk.blocks].reshape(-1, self.config.banks
                                                                                * self.config.tiles)
@@ -177,16 +254,16 @@ class Device:
                      if following.load and following.base != chunk.base]
             cycles = (chunk.blocks + 1) * beats + len(x)  # which may still be quantised
             self._transact([run, *sum(ahead, [])], cycles)
-            answers += self._transact(self._results(chunk), cycles)
+            answers += self._transact(self._results(chunk.blocks), cycles)
         values = np.frombuffer(b"".join(answers), np.uint8).reshape(-1, ACCUMULATOR_BYTES)
         accumulators = np.zeros(packed.shape[0], np.int32)
         accumulators[packed.rows] = _signed24(values)[:len(packed.rows)]
         counters = self.counters()
         return Product(accumulators, self._counters[Register.ABSMAX], counters, self._link.repeated > repeated)
 
-    def _results(self, chunk):
+    def _results(self, blocks):
         most = MAX_PAYLOAD // (self.config.rows * ACCUMULATOR_BYTES)
-        spans = [(first, min(most, chunk.blocks - first)) for first in range(0, chunk.blocks, most)]
+        spans = [(first, min(most, blocks - first)) for first in range(0, blocks, most)]
         return [(Kind.RESULTS, _arguments(SpanLayout, first=first, count=count)) for first, count in spans]
 
 
@@ -197,6 +274,11 @@ def _arguments(layout, **fields):
             raise ValueError(f"{name} = {value} is beyond the {layout[name].width} bits of its field")
     return layout.const({name: int(value) for name, value in fields.items()}).as_value().value.to_bytes(
         layout.size // 8, "little")
+
+
+def _products(words, x):  # uint8 [blocks, words, banks, tiles], int8 [n] -> int32 [blocks, rows]
+    trits = byte_decode(words).reshape(len(words), -1, words.shape[3] * TRITS)  # [blocks, columns, rows]
+    return (trits[:, :len(x)] * x.astype(np.int32)[:, None]).sum(1, dtype=np.int32)
 
 
 def _signed24(values):  # uint8 [n, 3] -> int32 [n]

@@ -19,7 +19,7 @@ from sim.transport import SimulatedTransport
 
 from .device import Device
 from .generate import Accelerated, generate, greedy, place_model
-from .packing import pack, place
+from .packing import CapacityError, pack, place
 
 
 __all__ = ["measure_closeness", "measure_logits", "measure_matvec", "measure_run", "measure_simulators"]
@@ -64,19 +64,23 @@ def measure_matvec(config, w, x, *, transport=None, waveform=None, progress=lamb
     }
 
 
-def measure_run(config, checkpoint, prompt, count, choose=greedy, *, ends=(), transport=None, waveform=None,
-                progress=lambda description, done, total: None):
+def measure_run(config, checkpoint, prompt, count, choose=greedy, *, ends=(), scrub=False, transport=None,
+                waveform=None, progress=lambda description, done, total: None):
     """``count`` tokens after the tokens ``prompt``, or to one of ``ends``, with every BitLinear on an accelerator.
 
     On the simulated one, or on what ``transport`` leads to, which is closed afterwards; ``config`` None is then what it
-    is. Returns what was accelerated, with its tallies, and the fields of ``setun run --json`` that are measured. Raises
-    CapacityError, and what firmware.device raises.
+    is. With ``scrub`` the weights in the memories are compared with those that were loaded after each token, and put
+    right. Returns what was accelerated, with its tallies, and the fields of ``setun run --json`` that are measured.
+    Raises CapacityError, also where there is nothing to scrub, and what firmware.device raises.
     """
     model = to_fixed(checkpoint)
-    ids, cycles, predicted = [], [], []
+    ids, cycles, predicted, damages = [], [], [], []
     with contextlib.closing(transport or SimulatedTransport(config, waveform=waveform)) as transport:
         config = _found(transport, config)
         placed, resident = place_model(model, config)
+        if scrub and not resident:
+            raise CapacityError(f"the weights do not fit config {config.name}, and none stay to be scrubbed: choose "
+                                "a larger one (setun configs), or leave out --scrub")
         device = Device(transport, config)
         if resident:
             device.load(placed.values(), functools.partial(progress, "loading weights"))
@@ -86,6 +90,7 @@ def measure_run(config, checkpoint, prompt, count, choose=greedy, *, ends=(), tr
             ids.append(token)
             cycles.append(measured)
             predicted.append(expected)
+            damages += device.scrub(placed.values()) if scrub else []
             progress("generating", len(ids), count)
         seconds = time.perf_counter() - start
         simulated = ({"simulated_cycles_per_second": transport.cycles_per_second}
@@ -104,6 +109,7 @@ def measure_run(config, checkpoint, prompt, count, choose=greedy, *, ends=(), tr
         "utilisation": total.utilisation,
         "skipped_fraction": total.skipped,
         "seconds_per_step": seconds / (len(prompt) + len(ids) - 1),
+        **({"damages": [damage._asdict() for damage in damages]} if scrub else {}),
         **simulated,
     }
 

@@ -1,5 +1,7 @@
 """The results table of the README: everything in it is measured when it is made."""
 
+import json
+
 import numpy as np
 
 from hdl.boards.ecp5 import ECP5, FAMILY
@@ -8,6 +10,9 @@ from hdl.product import PORTABLE
 from sim.bitstream import LOGIC, ROUTERS
 from sim.liberty import DEFAULT_LIBERTY, read_library
 from sim.synthesis import array_area
+from sim.toolchain import build_folder
+from sim.transport import sources
+from sim.verilog import digest
 
 from .cases import all_cases, run_cases
 from .mac import mac_runs, ratio
@@ -105,6 +110,13 @@ def switching_rows(checkpoint, progress):
            f"within a factor of {off:.2f}", f"at most {FACTOR}, stated before")
 
 
+def soak_rows(path):
+    """What ``make soak`` wrote there, where it was about this RTL."""
+    found = json.loads(path.read_text()) if path.exists() else {"outcomes": []}
+    for outcome in found["outcomes"] if found.get("sources") == digest(sources()) else ():
+        yield (f"`make soak`: {outcome['done']:,} {outcome['what']}", f"{outcome['differences']} differences", "")
+
+
 def results_table(checkpoint, held_out, *, progress):
     """Markdown. ``held_out`` is text that the model was not trained on, bytes."""
     data = np.frombuffer(held_out, np.uint8).astype(np.int64)
@@ -116,7 +128,8 @@ def results_table(checkpoint, held_out, *, progress):
          f"loss {close['loss']:.4f} against {close['loss_float']:.4f} nats a byte, KL {close['kl']:.1e}, argmax "
          f"{close['argmax_agreement']:.1%} equal", "bf16: KL 2.6e-3, argmax 95.3%"),
     ]
-    rows += [*cycle_rows(progress), *paper_summary(), *switching_rows(checkpoint, progress)]
+    rows += [*cycle_rows(progress), *paper_summary(), *switching_rows(checkpoint, progress),
+             *soak_rows(build_folder() / "soak.json")]
     progress("synthesising", 0, None)
     rows += area_rows()
     return "\n".join(["| what | measured | to compare |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])

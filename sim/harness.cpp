@@ -8,6 +8,8 @@
 
 #include "Vtop.h"
 #include "verilated.h"
+#include "verilated_sym_props.h"
+#include "verilated_syms.h"
 #if VM_TRACE
 #include "verilated_vcd_c.h"
 #endif
@@ -153,6 +155,15 @@ EXPORT int simulator_run(Simulator* simulator, uint64_t limit) {
     simulator->waveform.flush();
 #endif
     return simulator->done();
+}
+
+// Flips a bit of the memory of a scope; says whether there is such a bit.
+EXPORT int simulator_flip(Simulator* simulator, const char* path, size_t address, size_t bit) {
+    const VerilatedScope* const scope = simulator->context.scopeFind(path);
+    const VerilatedVar* const memory = scope ? scope->varFind("storage") : nullptr;
+    if (!memory || bit >= memory->entBits() || address >= memory->totalSize() / memory->entSize()) return false;
+    static_cast<uint8_t*>(memory->datap())[address * memory->entSize() + bit / 8] ^= 1 << bit % 8;
+    return true;
 }
 
 #if LINE

@@ -23,6 +23,9 @@ VERILATOR = ("--cc", "--exe", "--build", "-j", "2", "--prefix", "Vtop", "-O3", "
              "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-lint", "-Wno-style", "-Wno-fatal",
              "--timescale", "1ns/1ns",
              "-CFLAGS", "-fPIC -fvisibility=hidden -fno-gnu-unique", "-LDFLAGS", "-shared")
+MEMORIES = """`verilator_config
+public_flat_rw -module "*weights*" -var "storage"
+"""  # that ``flip`` can reach
 MODULES = ("-fno-inline",)  # they stay modules: a tile is compiled once and not once for each instance
 CELLS = ("-MAKEFLAGS", "OPT_FAST=-O0")  # what is made of thousands of them takes longer to compile than to run
 BUILD_SECONDS = 1800
@@ -36,6 +39,7 @@ _FUNCTIONS = {
     "request": (None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint64, ctypes.c_uint64,
                 ctypes.c_uint8),
     "run": (ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64),
+    "flip": (ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_size_t),
     "sent": (ctypes.c_uint64, ctypes.c_void_p),
     "replied": (ctypes.c_uint64, ctypes.c_void_p),
     "reply": (ctypes.c_void_p, ctypes.c_void_p),
@@ -57,7 +61,7 @@ def _build(component, name, key, sources, trace, toggles):
         sources = {f"{name}.v": generate(component, name)}
 
     def build(folder):
-        files = sources or {f"{name}.v": generate(component, name)}
+        files = {**(sources or {f"{name}.v": generate(component, name)}), "memories.vlt": MEMORIES}
         for file, text in files.items():
             (folder / file).write_text(text)
         for needed in ("g++", "make", "perl"):
@@ -67,7 +71,7 @@ def _build(component, name, key, sources, trace, toggles):
                       folder=folder, timeout=BUILD_SECONDS)
         shutil.rmtree(folder / "objects")
 
-    key = digest(key or repr(sources), name, HARNESS.read_text(), *flags)
+    key = digest(key or repr(sources), name, HARNESS.read_text(), MEMORIES, *flags)
     return cached(toolchain.build_folder() / "simulator", key, build) / "simulator.so"
 
 
@@ -205,6 +209,15 @@ class Simulator:
             left -= min(left, SLICE)
         rx = ctypes.string_at(library.simulator_reply(handle), library.simulator_replied(handle))
         return library.simulator_sent(handle), rx, complete
+
+    def flip(self, memory, address, bit):
+        """Flip a bit of a word in a memory of weights, as radiation does. ``memory`` is its path from the top, as
+        "top.array.bank_0.tile_0.weights".
+
+        Raises ValueError where there is none such.
+        """
+        if not self._library.simulator_flip(self._handle, f"TOP.{memory}".encode(), address, bit):
+            raise ValueError(f"the simulated design has no bit {bit} of word {address} in a memory {memory}")
 
     def toggles(self):
         """The numbers at the output ``toggles``."""

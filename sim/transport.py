@@ -15,7 +15,7 @@ from hdl.top import Top
 from .simulator import Simulator
 
 
-__all__ = ["LinkError", "LinkTimeout", "SimulatedTransport", "Transport", "simulate", "simulate_line"]
+__all__ = ["LinkError", "LinkTimeout", "SimulatedTransport", "Transport", "simulate", "simulate_line", "sources"]
 
 
 QUIET_SECONDS = 2  # a build that takes longer is announced
@@ -49,7 +49,7 @@ class Transport(Protocol):
         ...
 
 
-def _sources():
+def sources():
     """Text of all that a design is made from: elaborating a large array to look it up takes longer than its answer."""
     root = Path(__file__).parents[1]
     paths = [Path(__file__).with_name("verilog.py"), *(path for package in ("golden", "hdl")
@@ -77,7 +77,7 @@ def _simulator(component, what, waveform):
     timer.daemon = True
     timer.start()
     try:
-        simulator = Simulator(component, "top", key=f"{what!r}\0{_sources()}", waveform=waveform)
+        simulator = Simulator(component, "top", key=f"{what!r}\0{sources()}", waveform=waveform)
     finally:
         timer.cancel()
         timer.join()

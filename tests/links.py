@@ -4,7 +4,9 @@ import contextlib
 import random
 import threading
 
+from hdl.codes import WORD_BITS
 from sim.board import serve
+from sim.transport import SimulatedTransport
 
 
 @contextlib.contextmanager
@@ -22,20 +24,26 @@ def serving(simulator, line):
 
 
 class Noisy:
-    """A transport on which one byte in ``1 / rate`` is changed, lost, or comes with another, both ways."""
+    """A transport on which at one byte in ``1 / rate`` some bytes are lost, changed, doubled, or change places with
+    those behind them, or another comes, both ways."""
 
     def __init__(self, transport, rate, seed):
         self.transport, self.rate, self.rng = transport, rate, random.Random(seed)
 
     def damage(self, data):
-        damaged = bytearray()
-        for byte in data:
-            if self.rng.random() < self.rate:
-                other = self.rng.randrange(256)
-                damaged += self.rng.choice([b"", bytes([other]), bytes([byte, other]), bytes([byte ^ 1 << other % 8])])
-            else:
-                damaged.append(byte)
-        return bytes(damaged)
+        damaged, done = b"", 0
+        while self.rate:
+            start = done + int(self.rng.expovariate(self.rate))
+            if start >= len(data):
+                break
+            middle = start + self.rng.choice([1, 1, 2, 8])
+            end = middle + self.rng.choice([1, 1, 2, 8])
+            piece, behind, other = data[start:middle], data[middle:end], self.rng.randrange(256)
+            damaged += data[done:start] + self.rng.choice([
+                behind, bytes([other]) + behind, bytes([other]) + piece + behind,
+                bytes([piece[0] ^ 1 << other % 8]) + piece[1:] + behind, piece + piece + behind, behind + piece])
+            done = end
+        return damaged + data[done:]
 
     def exchange(self, request, replies, limit):
         return self.damage(self.transport.exchange(self.damage(request), replies, limit))
@@ -63,3 +71,14 @@ class Lazy:
 
     def close(self):
         self.transport.close()
+
+
+class Struck(SimulatedTransport):
+    """Flips whether some weights are zero, of ``addresses`` in the first tile, before the exchange after ``left``."""
+    addresses, left = (0,), 40
+
+    def exchange(self, request, replies, limit):
+        self.left -= 1
+        for address in self.addresses if self.left == 0 else ():
+            self._simulator.flip("top.array.bank_0.tile_0.weights", address, WORD_BITS - 1)
+        return super().exchange(request, replies, limit)

@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
+import random
 import re
 import signal
 import subprocess
@@ -300,6 +302,41 @@ def test_command(options, tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
     assert not list(tmp_path.iterdir())
+
+
+def endless(port, ready, count):
+    """A driver that goes on until it is killed, in the middle of a frame after ``count`` bytes, or by another."""
+    def wrap(transport):
+        return Aborting(transport, count) if count else transport
+
+    try:
+        with driver(port, wrap=wrap) as device:
+            while True:
+                device.load([placed_on(device)])
+                check(device, placed_on(device))
+                ready.set()
+    except Aborted:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("options", [["--tcp", "0"], ["--link", "port"]])
+def test_killed(options, tmp_path):
+    """Drivers die at once, in loading, in a product, at any time; the next one works on the board that is left."""
+    spawn, rng = multiprocessing.get_context("spawn"), random.Random(1)
+    with board_process(tmp_path, *options) as (_, port):
+        for count in (30, 5000, 12_900, 13_640, 14_000, None, None, None):
+            ready = spawn.Event()
+            process = spawn.Process(target=endless, args=(port, ready, count))
+            process.start()
+            if count is None:
+                assert ready.wait(60)
+                time.sleep(rng.random() / 4)
+                process.kill()
+            process.join(60)
+            assert process.exitcode == -signal.SIGKILL
+            with driver(port) as device:
+                device.load([placed_on(device)])
+                check(device, placed_on(device))
 
 
 @pytest.mark.parametrize("options", [["--tcp", "0"], []])

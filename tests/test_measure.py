@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
-from firmware.measure import measure_matvec, measure_simulators
+from checkpoints import random_checkpoint
+from firmware.measure import measure_matvec, measure_run, measure_simulators
+from firmware.packing import CapacityError
 from golden.matvec import matvec
 from hdl.config import PRESETS
+from links import Struck
 
 
 DEEP = PRESETS["16x20-deep"]
@@ -73,3 +76,17 @@ def test_simulator_is_fast():
     rng = np.random.default_rng(4)
     speed = measure_simulators(PRESETS["16x20"], full(rng, 1280, 512), rng.integers(-128, 128, 512).astype(np.int8))
     assert speed["ratio"] >= 200
+
+
+def test_scrub(monkeypatch):
+    """Weights that are hit while text is generated are wrong for a token, and told where they are."""
+    monkeypatch.setattr("firmware.measure.SimulatedTransport", Struck)
+    monkeypatch.setattr(Struck, "left", 130)
+    monkeypatch.setattr(Struck, "addresses", range(0, 1024, 64))
+    run = PRESETS["4x10"], random_checkpoint(), [1, 2], 6
+    damaged, _ = measure_run(*run)
+    scrubbed, fields = measure_run(*run, scrub=True)
+    assert fields["damages"] == [{"bank": 0, "tile": 0, "address": address} for address in Struck.addresses]
+    assert 0 < scrubbed.total.mismatches < damaged.total.mismatches and not scrubbed.total.cycle_errors
+    with pytest.raises(CapacityError, match="do not fit config 1x5, and none stay to be scrubbed: choose a larger one"):
+        measure_run(PRESETS["1x5"], *run[1:], scrub=True)
