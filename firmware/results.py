@@ -1,5 +1,7 @@
 """The results table of the README: everything in it is measured when it is made."""
 
+import json
+
 import numpy as np
 
 from hdl.boards.ecp5 import ECP5, FAMILY
@@ -8,6 +10,7 @@ from hdl.product import PORTABLE
 from sim.bitstream import LOGIC, ROUTERS
 from sim.liberty import DEFAULT_LIBERTY, read_library
 from sim.synthesis import array_area
+from sim.toolchain import build_folder
 
 from .cases import all_cases, run_cases
 from .mac import mac_runs, ratio
@@ -105,6 +108,16 @@ def switching_rows(checkpoint, progress):
            f"within a factor of {off:.2f}", f"at most {FACTOR}, stated before")
 
 
+def coverage_rows():
+    """What ``make coverage`` measured last; nothing where it did not."""
+    path = build_folder() / "coverage" / "coverage.json"
+    if path.exists():
+        found = json.loads(path.read_text())
+        parts = ["{:,} of {:,} {}".format(*found["totals"][name], name) for name in ("bins", "lines", "toggles")]
+        yield (f"random stimulus until a functional model of the machine is closed, {found['config']['name']}",
+               f"{', '.join(parts)} in {found['cycles']:,} cycles", "")
+
+
 def results_table(checkpoint, held_out, *, progress):
     """Markdown. ``held_out`` is text that the model was not trained on, bytes."""
     data = np.frombuffer(held_out, np.uint8).astype(np.int64)
@@ -116,7 +129,7 @@ def results_table(checkpoint, held_out, *, progress):
          f"loss {close['loss']:.4f} against {close['loss_float']:.4f} nats a byte, KL {close['kl']:.1e}, argmax "
          f"{close['argmax_agreement']:.1%} equal", "bf16: KL 2.6e-3, argmax 95.3%"),
     ]
-    rows += [*cycle_rows(progress), *paper_summary(), *switching_rows(checkpoint, progress)]
+    rows += [*cycle_rows(progress), *paper_summary(), *switching_rows(checkpoint, progress), *coverage_rows()]
     progress("synthesising", 0, None)
     rows += area_rows()
     return "\n".join(["| what | measured | to compare |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])
