@@ -332,3 +332,23 @@ def test_transmitter_timing():
     link, cycles = rtl_transmit(frames)
     runs = [(2, 25), (28, 10), (39, 18)]
     assert cycles == [first + index for first, count in runs for index in range(count)] and len(cycles) == len(link)
+
+
+@pytest.mark.parametrize("length, bad", [(26, 2), (21, 3), (20, 3), (26, 1)])
+def test_full_and_bad(length, bad):
+    """Bodies with a bad escape, one after the other, overwrite nothing of the frames that wait when the ring is full."""
+    sizes = MAX_PAYLOAD, MAX_PAYLOAD, length
+    link = b"".join(encode(Kind.RUN, number, bytes(size)) for number, size in enumerate(sizes))
+    link += bytes([ESCAPE, 0, END]) * bad
+    receiver, frames = FrameReceiver(), []
+
+    async def source(ctx):
+        await put(ctx, receiver.i, link)
+
+    async def sink(ctx):
+        for _ in range(len(link) + 100):
+            await ctx.tick()
+        frames.extend(tuple(frame[:-1]) for frame in await get_frames(ctx, receiver, len(reference(link))))
+
+    simulate(receiver, source, sink, cycles=10_000)
+    assert frames == reference(link)
