@@ -1,0 +1,126 @@
+"""The parts of the link keep within their states and memories, for all that may come in."""
+
+import pytest
+from amaranth import *
+from amaranth.hdl import Assert, Assume
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+from hdl import frame
+from hdl.frame import PREFIX_BYTES, FrameTransmitter, Ring
+from hdl.product import PORTABLE
+from sim.formal import Disproved, Opened, prove
+
+
+class Transmitter(wiring.Component):
+    """Its state is one of four."""
+
+    def __init__(self):
+        self.transmitter = FrameTransmitter()
+        super().__init__(self.transmitter.signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        opened = Opened(self.transmitter)
+        m.submodules.transmitter = opened.fragment
+        wiring.connect(m, wiring.flipped(self), self.transmitter)
+        state = opened.inside().state
+        m.d.comb += Assert((state != 0) & (state & (state - 1) == 0))
+        return m
+
+
+def test_transmitter():
+    prove(Transmitter(), "one_hot", depth=2)
+
+
+RING_BYTES = 32  # instead of 2048: the proof takes longer with every place
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(frame, "RING_BYTES", RING_BYTES)
+
+
+def ends_of(ring, inside):
+    """Places from the first not taken to the last used and to the one amended, after this cycle."""
+    filled = (inside.written - inside.taken)[:len(inside.written)]
+    amended = (inside.placed - inside.taken)[:len(inside.written)]
+    return Mux(ring.curtail, amended, filled + Mux(ring.i.valid, Mux(ring.leap, 2, 1), 0)), amended
+
+
+class Followed(wiring.Component):
+    """Any one place of a Ring, counted to twice its size, while its user does not overfill it.
+
+    Places leave one by one, in their order, and each with what was written there last; no write hits a place that is
+    committed and has not left, nor one beyond the RING_BYTES from the first that is not taken.
+
+    Parameters
+    ----------
+    most : int
+        Places that the user may fill.
+    """
+
+    def __init__(self, most=RING_BYTES):
+        self.ring, self.most = Ring(PORTABLE), most
+        members = dict(self.ring.signature.members)
+        del members["i"]
+        super().__init__({**members, "comes": In(1), "byte": In(8), "watched": In(range(2 * RING_BYTES))})
+
+    def elaborate(self, platform):
+        m = Module()
+        ring, opened = self.ring, Opened(self.ring)
+        inside = opened.inside()
+        m.submodules.ring = opened.fragment
+        m.d.comb += [ring.i.valid.eq(self.comes), ring.i.payload.eq(self.byte)]
+        wiring.connect(m, ring.o, wiring.flipped(self.o))
+        m.d.comb += [getattr(ring, name).eq(getattr(self, name))
+                     for name in ("leap", "amend", "place", "value", "commit", "curtail")]
+        end, amended = ends_of(ring, inside)
+        m.d.comb += [
+            Assume((end <= self.most) & (~ring.amend | (amended < self.most))),
+            Assume(~ring.i.valid | ~(ring.amend | ring.commit | ring.curtail)),
+            Assume(~(ring.commit & ring.curtail) & (ring.place <= PREFIX_BYTES)),
+        ]
+
+        place, chosen, known, value = Signal.like(self.watched), Signal(), Signal(), Signal(8)
+        left, taken, valid = Signal.like(place), inside.taken, inside.valid
+        with m.If(~chosen):
+            m.d.sync += [chosen.eq(1), place.eq(self.watched)]
+        with m.If(ring.o.valid & ring.o.ready):
+            m.d.sync += left.eq(left + 1)
+            with m.If(left == place):
+                m.d.sync += known.eq(0)
+        hit = Mux(ring.amend, inside.placed, inside.written)
+        writes = ring.i.valid | ring.amend
+        with m.If(chosen & writes & (hit == place)):
+            m.d.sync += [known.eq(1), value.eq(Mux(ring.amend, ring.value, ring.i.payload))]
+
+        def ahead(position):
+            return (position - taken)[:len(taken)]
+
+        memory = opened.inside(inside.storage)
+        m.d.comb += [
+            Assert(ahead(inside.written) <= RING_BYTES),
+            Assert(ahead(inside.committed) <= ahead(inside.written)),
+            Assert(left == (taken - valid - ring.o.valid)[:len(left)]),
+        ]
+        with m.If(writes):
+            m.d.comb += Assert((ahead(hit) >= ahead(inside.committed)) & (ahead(hit) < RING_BYTES))
+        with m.If(known):
+            m.d.comb += Assert((ahead(place) < RING_BYTES) | ((place - left)[:len(left)] < valid + ring.o.valid))
+            with m.If(ahead(place) < RING_BYTES):
+                m.d.comb += Assert(opened.word(place[:-1]) == value)
+            with m.Elif(ring.o.valid & (place == left)):
+                m.d.comb += Assert(ring.o.payload == value)
+            with m.Else():
+                m.d.comb += Assert(memory.word == value)
+        return m
+
+
+def test_ring(small):
+    prove(Followed(), "ring", depth=2)
+
+
+def test_overfilled(small):
+    with pytest.raises(Disproved, match="overfilled: .* is not inductive"):
+        prove(Followed(RING_BYTES + 1), "overfilled", depth=2)
