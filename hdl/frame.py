@@ -18,7 +18,7 @@ __all__ = ["FrameReceiver", "FrameTransmitter", "LinkHeader", "PREFIX_BYTES", "S
 PREFIX_BYTES = HEADER_BYTES + 1  # header and status
 CODES_AT = HEADER_BYTES + WeightsLayout.size // 8  # place of the first byte code in a body
 RING_BYTES = 2048  # a power of two: addresses wrap by themselves
-SPARE_BYTES = 8  # more than comes before the ring is known to be full; a power of two: no carries
+SPARE_BYTES = 16  # more than comes before the ring is known to be full, two bodies of nothing but a bad escape: 10
 assert WINDOW_BYTES + WINDOW_FRAMES * (PREFIX_BYTES - CRC_BYTES) <= RING_BYTES - SPARE_BYTES
 
 
