@@ -126,8 +126,9 @@ class Ends(wiring.Component):
         magnitude = abs(self.i.payload)
         scaled, negative = follow((magnitude << DIGITS + 1) - (magnitude << 1)), follow(self.i.payload < 0)
         with m.If(valid[0]):
+            digits = Cat(first.digits, first.remainder)
             m.d.comb += [Assert(first.sign == negative), Assert(first.inverted == negative),
-                         Assert(Cat(first.digits, first.remainder) ^ negative.replicate(STAGE.size - 2) == scaled[:STAGE.size - 2])]
+                         Assert(digits ^ negative.replicate(len(digits)) == scaled[:len(digits)])]
 
         left, whole = remains(last), last.digits[:DIGITS]  # c, for the first digit is that of r >= 0
         with m.If(valid[DIGITS + 1]):
