@@ -118,6 +118,7 @@ EXPORT Simulator* simulator_open(const char* waveform) {
 }
 
 EXPORT void simulator_close(Simulator* simulator) {
+    Verilated::threadContextp(&simulator->context);  // whose scopes end, and not those of the one opened last
     simulator->top.final();
 #if VM_TRACE
     simulator->waveform.close();

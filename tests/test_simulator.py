@@ -1,7 +1,11 @@
 import multiprocessing
+import os
 import random
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import cocotb
 import pytest
@@ -128,6 +132,21 @@ def test_reset():
         assert simulator.cycles == 11
         simulator.reset()
         assert simulator.cycles == 0
+
+
+CLOSED = """
+from hdl.config import PRESETS
+from sim.transport import simulate
+first, second, third = (simulate(PRESETS["1x5"]) for _ in range(3))
+for simulator in (third, first, second):
+    simulator.close()
+"""
+
+
+def test_closed_in_any_order():
+    """What one simulator leaves behind is none of another's; glibc overwrites what is freed."""
+    subprocess.run([sys.executable, "-c", CLOSED], check=True, timeout=300, env=os.environ | {"MALLOC_PERTURB_": "165"},
+                   cwd=Path(__file__).parents[1])
 
 
 def test_limit():
