@@ -131,8 +131,9 @@ class Device:
         again: a list of Damage.
 
         Any damage to one word is noticed that changes one of its trits; of several in one row of the array within
-        a span of words, a pass in some hundred misses some, and the next one is another. It takes little more than a
-        cycle for each address where all is sound. Spare bits, which decode to no other trit, are not looked at.
+        a span of words, a pass in some hundred misses some, and the next one is another. Where all is sound it takes a
+        cycle for each address, and one for each byte of the vectors and results, which are fewer the longer the memory.
+        Spare bits, which decode to no other trit, are not looked at.
         """
         damages = []
         for packed, chunks in placed:
