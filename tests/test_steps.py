@@ -9,9 +9,9 @@ def test_delays():
     assert assemble([above(7, Error.RANGE, clear=1)]) == [
         {"word": 7}, {}, {"operand": Operand.INVERSE, "clear": 1}, {"test": Condition.CARRY, "error": Error.RANGE}]
     assert assemble([take(Action.ARGUMENT, word=7, one=1)]) == [
-        {}, {}, {"word": 7, "operand": Operand.ONES, "accumulate": 1, "action": Action.ARGUMENT, "one": 1}]
+        {}, {}, {"word": 7, "accumulate": 1, "action": Action.ARGUMENT, "one": 1}]
     assert assemble([add(1), count(), act(Action.FACTOR, 2)]) == [
-        {"word": 1}, {}, {"word": 2, "accumulate": 1}, {"operand": Operand.ONES, "accumulate": 1},
+        {"word": 1}, {}, {"word": 2, "operand": Operand.WORD, "accumulate": 1}, {"accumulate": 1},
         {"action": Action.FACTOR}]
 
 
