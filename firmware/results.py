@@ -1,4 +1,4 @@
-"""The results table of the README: everything in it is measured when it is made."""
+"""The results table of the README: measured when it is made, or before on the same RTL by a command that takes long."""
 
 import json
 
