@@ -33,8 +33,8 @@ def Token(config):
 class Bank(wiring.Component):
     """Looks up the activation of a beat, and sends it down the tiles.
 
-    A token enters in cycle 0; stack ``t`` of tiles gets the operand in cycle 3 + t. Token and writes go on to the next
-    bank a cycle later.
+    A token enters in cycle 0; stack ``t`` of tiles gets the operand in cycle 3 + t. The token goes on to the next bank a
+    cycle later.
 
     Members
     -------
@@ -90,10 +90,12 @@ class Bank(wiring.Component):
         for hop in range(config.hops):
             tiles = slice(hop * config.stack, (hop + 1) * config.stack)
             rows = slice(tiles.start * TRITS, tiles.stop * TRITS)
+            write_enable = Signal(config.stack, name=f"write_{tiles.start}", reset_less=True)
+            m.d.sync += write_enable.eq(Mux(weights.bank[self.position], weights.tile[tiles], 0))
             m.submodules[f"tile_{tiles.start}"] = below = Tile(config, self.technology, position=self.position)
             m.d.comb += [
                 below.i_operand.eq(operand),
-                below.write_enable.eq(Mux(weights.bank[self.position], weights.tile[tiles], 0)),
+                below.write_enable.eq(write_enable),
                 below.write_address.eq(weights.address),
                 below.write_word.eq(weights.word),
                 below.i_signs.eq(self.i_signs[rows]),

@@ -15,14 +15,14 @@ __all__ = ["Loader"]
 class Loader(wiring.Component):
     """Transcodes bytes to the code of the memories and deals them out: for each word, for each bank, for each tile one.
 
-    A byte a cycle; the write leaves three cycles after its byte is taken, one where the config is single_port. Never
+    A byte a cycle; the write leaves three cycles after its byte is taken, two where the config is single_port. Never
     stalls.
 
     Members
     -------
     start : In(1)
         The next byte goes to word ``address`` of the first tile of the first bank. The writes of those before have left,
-        or do in this cycle.
+        or do in the next cycle.
     address : In
     i : In(stream.Signature(8))
     o_weights : Out(WeightWrite)
@@ -43,26 +43,30 @@ class Loader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.decoder = decoder = ByteDecoder()
-        byte, valid = Signal(8, reset_less=True), Signal(1 if self.config.single_port else 3)  # unary delay of a byte
-        trits, zeros = Signal(Trits, reset_less=True), Signal.like(self.zeros, reset_less=True)
-        write, leaves = self.o_weights, valid[-1]
-        m.d.comb += [self.i.ready.eq(1), decoder.code.eq(byte)]
+        byte, valid = Signal(8, reset_less=True), Signal(1 if self.config.single_port else 2)  # unary delay of a byte
+        trits, write, leaves = Signal(Trits, reset_less=True), self.o_weights, valid[-1]
+        word = Signal.like(write.word, reset_less=True)
+        m.d.comb += [self.i.ready.eq(1), decoder.code.eq(byte), write.word.eq(word)]
         m.d.sync += [valid.eq(Cat(self.i.valid, valid)), byte.eq(self.i.payload)]
-        count = sum(~trits.non_zero[row] for row in range(TRITS))
         if self.config.single_port:
-            m.d.comb += [write.word.eq(byte), trits.eq(decoder.trits), zeros.eq(count)]
+            m.d.comb += trits.eq(decoder.trits)
+            m.d.sync += word.eq(byte)
         else:
             m.submodules.encoder = encoder = WordEncoder()
-            word = Signal.like(encoder.word, reset_less=True)
-            m.d.comb += [encoder.trits.eq(trits), write.word.eq(word)]
-            m.d.sync += [trits.eq(decoder.trits), word.eq(encoder.word), zeros.eq(count)]
+            m.d.comb += encoder.trits.eq(trits)
+            m.d.sync += [trits.eq(decoder.trits), word.eq(encoder.word)]
 
         address, bank, tile = (Signal.like(write[name], name=name) for name in ("address", "bank", "tile"))
+        written, zeros = Signal.like(address, reset_less=True), Signal.like(self.zeros)
+        m.d.sync += [
+            written.eq(address),
+            zeros.eq(Mux(leaves, sum(~trits.non_zero[row] for row in range(TRITS)), 0)),
+        ]
         m.d.comb += [
-            write.address.eq(address),
+            write.address.eq(written),
             write.bank.eq(bank),
             write.tile.eq(Mux(leaves, tile, 0)),
-            self.zeros.eq(Mux(leaves, zeros, 0)),
+            self.zeros.eq(zeros),
         ]
         with m.If(leaves):
             m.d.sync += tile.eq(tile.rotate_left(1))

@@ -23,7 +23,10 @@ def code_bits(config):
 
 
 def WeightWrite(config):
-    """A word on its way to the tile (one-hot, or none) of a bank (one-hot, this bank first)."""
+    """A word on its way to the tile (one-hot, or none) of a bank (one-hot, the first bank first).
+
+    Bank and tile come a cycle before the word and its address.
+    """
     return data.StructLayout({"bank": config.banks, "tile": config.tiles, "address": config.address_bits,
                               "word": code_bits(config)})
 

@@ -23,13 +23,15 @@ def rtl_matvec(config, technology, w, x, *, skip=True, base=3, destination=1, pa
     results, cycles = {}, []
 
     async def drive(ctx):
+        late = {"address": 0, "word": 0}
         for address, group in enumerate(words.reshape(-1, config.banks, config.tiles), base):
             for bank in range(config.banks):
                 for tile in range(config.tiles):
-                    ctx.set(array.i_weights, {"bank": 1 << bank, "tile": 1 << tile, "address": address,
-                                              "word": int(group[bank, tile])})
+                    ctx.set(array.i_weights, {"bank": 1 << bank, "tile": 1 << tile} | late)
+                    late = {"address": address, "word": int(group[bank, tile])}
                     await ctx.tick()
-        ctx.set(array.i_weights, {"bank": 0, "tile": 0, "address": 0, "word": 0})
+        ctx.set(array.i_weights, {"bank": 0, "tile": 0} | late)
+        await ctx.tick()
         for bank, (indices, values) in enumerate(lists):
             for address in range(beats):
                 here = address < len(indices)
