@@ -75,6 +75,7 @@ POINTS = {
     "vector": Point.cross(["int8", "int32"], ["skip", "keep"], ["no zeros", "zeros", "only zeros"],
                           ["none lives", "some live", "all live"], ["one piece", "pieces"]),
     "length of a vector": Point(["one", "some", "most"]),
+    "zeros left out": Point.cross(range(CONFIG.slots), ["one", "some", "most"]),
     "list": Point.cross(range(CONFIG.slots), ["alike", "one is longer", "one is empty", "all are empty"],
                         ["padded", "long"], holes=[
                             (lambda slot, banks, size: banks == "all are empty" and size == "long",
@@ -84,6 +85,7 @@ POINTS = {
     "weights": Point.cross(["one", "some", "most"], ["no zeros", "zeros", "only zeros"]),
     "codes": Point(list(range(256))),
     "blocks of a run": Point(["one", "two", "more", "most"]),
+    "beats of a run": Point(list(range(TRITS, CONFIG.list_depth + 1))),
     "place of a run": Point.cross(["first", "later", "last"], ["tight", "gaps"], ["first", "later", "last"]),
     "runs that follow": Point.cross(["at once", "while the last is flushed", "later"], ["same list", "other list"]),
     "runs before": Point(list(range(QUEUE_DEPTH + 3))),
@@ -211,6 +213,8 @@ class Observer(Bench):
             "int8" if int8 else "int32", "skip" if skip else "keep", share(int((q == 0).sum()), len(q)),
             "all live" if live == len(y) else "some live" if live else "none lives",
             "one piece" if pieces == 1 else "pieces"))
+        if skip and (zeros := int((q[:live] == 0).sum())):
+            self.model.meet("zeros left out", (slot, amount(zeros, CONFIG.columns)))
         lengths = {len(values) for _, values in activation_lists(q, CONFIG.banks, live, skip)}
         self.model.meet("list", (slot, "all are empty" if lengths == {0} else "alike" if len(lengths) == 1 else
                                  "one is empty" if 0 in lengths else "one is longer",
@@ -257,6 +261,7 @@ class Observer(Bench):
             return starts
         lasts = [start + product.blocks * product.beats - 1 for start, product in zip(starts, products, strict=True)]
         for index, product in enumerate(products):
+            self.model.meet("beats of a run", product.beats)
             taken = self.taken[product.frame]
             before = sum(last + flush_cycles(CONFIG) >= taken for last in lasts[:index])
             self.model.meet("runs before", min(before, QUEUE_DEPTH + 2))
@@ -276,7 +281,12 @@ class Observer(Bench):
             q[self.rng.choice([np.arange(n) % CONFIG.banks == 0, self.numbers.random(n) < .3])] = 0
         elif zeros == "only zeros":
             q[:] = 0
-        return q if int8 else q << self.rng.randrange(25)
+        if int8:
+            return q
+        y = q << self.rng.randrange(25)
+        if zeros != "only zeros" and self.rng.random() < .1:
+            y[self.rng.randrange(n)] = np.iinfo(np.int32).min
+        return y
 
     def trits(self, words):
         return ternary(self.numbers, (words, CONFIG.banks, CONFIG.tiles, TRITS), self.rng.choice([0, .3, 1]))
@@ -322,8 +332,9 @@ class Observer(Bench):
 async def shapes(bench):
     """A product on an idle machine, by golden.matvec."""
     rng = bench.rng
-    n, int8 = bench.size(CONFIG.columns), rng.random() < .5
-    live = rng.choice([n, 0, rng.randint(0, n)])
+    words, int8 = bench.likely("beats of a run"), rng.random() < .5
+    live = rng.choice([0, rng.randint(0, CONFIG.banks * TRITS), CONFIG.banks * words - rng.randrange(CONFIG.banks)])
+    n = rng.choice([max(live, 1), CONFIG.columns, rng.randint(max(live, 1), CONFIG.columns)])
     stride = -(-live // CONFIG.banks) + rng.choice([0, 0, 1, 3])
     blocks = bench.size(min(CONFIG.depth // max(stride, 1), CONFIG.blocks, MOST_RESULTS))
     w = ternary(bench.numbers, (blocks * CONFIG.rows - rng.randrange(CONFIG.rows), n), rng.choice([0, .3, 1]))
