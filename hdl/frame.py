@@ -157,7 +157,7 @@ class Inspector(wiring.Component):
                 undecodable.eq(undecodable | recent[-1]),
             ]
             with m.If(inside):
-                m.d.sync += left.eq(left - 1)
+                m.d.sync += left.eq(left - ~over)  # a body of any length comes to its end
             with m.Elif(count == HEADER_BYTES - 2):
                 m.d.sync += [left[:8].eq(item.data), wide_low.eq(item.data > most_low)]
             with m.Elif(self.heads):

@@ -208,10 +208,11 @@ def test_receiver_longest_and_too_long():
     rng = random.Random(5)
     longest = (Kind.WEIGHTS, 1, bytes(rng.randrange(256) for _ in range(MAX_PAYLOAD)))
     too_long = [escape(body_of(Kind.WEIGHTS, 2, bytes(MAX_PAYLOAD + 1))),
-                escape(body_of(Kind.WEIGHTS, 3, bytes(RING_BYTES), flip=1))]
+                escape(body_of(Kind.WEIGHTS, 3, bytes(RING_BYTES), flip=1)),
+                escape(body_of(Kind.WEIGHTS, 4, bytes(3 * RING_BYTES), length=0))]
     check_refused([encode(*longest), *too_long, encode(*longest)],
                   [[summary(longest)], [(Error.LENGTH, Kind.WEIGHTS, 2, b"")], [(Error.CRC, Kind.WEIGHTS, 3, b"")],
-                   [summary(longest)]])
+                   [(Error.LENGTH, Kind.WEIGHTS, 4, b"")], [summary(longest)]])
 
 
 @pytest.mark.parametrize("bad", [bytes([ESCAPE]), bytes([ESCAPE, 0]), bytes([ESCAPE, ESCAPE, ESCAPED_END])])
