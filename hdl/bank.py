@@ -33,8 +33,8 @@ def Token(config):
 class Bank(wiring.Component):
     """Looks up the activation of a beat, and sends it down the tiles.
 
-    A token enters in cycle 0; stack ``t`` of tiles gets the operand in cycle 3 + t. The token goes on to the next bank a
-    cycle later.
+    A token enters in cycle 0; stack ``t`` of tiles gets the operand in cycle 3 + t. The token goes on to the next bank
+    a cycle later.
 
     Members
     -------

@@ -46,7 +46,7 @@ class Cause(enum.Enum, shape=3):
 def Events(config):
     """What happens in a cycle: a bit for each cause, and by how much each counter grows.
 
-    ENTRIES and SKIPPED do where ``list`` is set, MACS where ``block`` is; each of the two in one of five cycles at most.
+    ENTRIES and SKIPPED do where ``list`` is set, MACS where ``block`` is: each in one of five cycles at most.
     """
     most = {number: range(config.columns + 1) for number in NUMBERS} | {Register.WEIGHTS_ZERO: range(TRITS + 1)}
     return data.StructLayout({cause.name.lower(): 1 for cause in CAUSES} | {"list": 1, "block": 1}
@@ -169,8 +169,7 @@ class Counters(wiring.Component):
         ]
         visited = self._count(m, frozen | self.start | self.clear, visits)
         growth, carry, total = Signal(24, reset_less=True), Signal(reset_less=True), Signal(9)
-        m.d.sync += [growth.eq(visited | growth >> 8), carry.eq(total[8] & (byte != 1))]
-        m.d.sync += storage.write_data.eq(total)
+        m.d.sync += [growth.eq(visited | growth >> 8), carry.eq(total[8] & (byte != 1)), storage.write_data.eq(total)]
         with m.If(byte == 0):
             m.d.sync += growth.eq(0)
         m.d.comb += [

@@ -14,8 +14,8 @@ __all__ = ["Drain", "Result", "Settle"]
 def Settle(config):
     """What of a token concerns the accumulators.
 
-    ``first`` and ``last`` are only set where ``valid`` is. ``destination`` is that of a block from its ``first`` on, for
-    five cycles or more.
+    ``first`` and ``last`` are only set where ``valid`` is. ``destination`` is that of a block from its ``first`` on,
+    for five cycles or more.
     """
     return data.StructLayout({"valid": 1, "first": 1, "last": 1, "destination": config.result_bits})
 

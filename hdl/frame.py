@@ -186,9 +186,10 @@ class FrameReceiver(wiring.Component):
     """Bytes of the link to frames that were received whole; firmware.frames.Decoder.
 
     Every body that is not empty gives its header, which is kind, sequence and length (two bytes), a Status, and the
-    payload. Of a frame that is not sound kind and sequence are as they came, or 0, and there is no payload: length is 0.
-    One byte a cycle in and out, and one more after each frame, up to seven where it is not sound. The first byte comes
-    five cycles after the END of its frame is taken. The input stalls when almost RING_BYTES wait, and loses nothing.
+    payload. Of a frame that is not sound kind and sequence are as they came, or 0, and there is no payload: length is
+    0. One byte a cycle in and out, and one more after each frame, up to seven where it is not sound. The first byte
+    comes five cycles after the END of its frame is taken. The input stalls when almost RING_BYTES wait, and loses
+    nothing.
 
     What is wrong with a frame is told in this order: CRC for a bad escape, LENGTH for a body too short for header and
     CRC, CRC, LENGTH for a payload that is not as long as the header says or longer than MAX_PAYLOAD.

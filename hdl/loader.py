@@ -21,8 +21,8 @@ class Loader(wiring.Component):
     Members
     -------
     start : In(1)
-        The next byte goes to word ``address`` of the first tile of the first bank. The writes of those before have left,
-        or do in the next cycle.
+        The next byte goes to word ``address`` of the first tile of the first bank. The writes of those before have
+        left, or do in the next cycle.
     address : In
     i : In(stream.Signature(8))
     o_weights : Out(WeightWrite)

@@ -1,4 +1,4 @@
-"""Proofs of Amaranth designs: yosys turns their assertions into SMT-LIB, and a solver finds a counterexample or none."""
+"""Proofs of Amaranth designs: yosys turns assertions into SMT-LIB, and a solver finds a counterexample or none."""
 
 import re
 import shutil

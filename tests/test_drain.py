@@ -16,7 +16,8 @@ LONGEST = 100  # beats
 def rtl_drain(banks, cycles, technology=PORTABLE):
     """Results [(cycle, tile, address, value)] and what goes to the stack below in each cycle, for (sums, settle)s."""
     stack = len(cycles[0][0]) // TRITS
-    config = Config(name="test", banks=banks, tiles=stack, stack=stack, depth=16, columns=LONGEST * banks, blocks=BLOCKS)
+    config = Config(name="test", banks=banks, tiles=stack, stack=stack, depth=16, columns=LONGEST * banks,
+                    blocks=BLOCKS)
     drain = Drain(config, technology)
     results, below = [], []
 

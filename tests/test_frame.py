@@ -204,7 +204,7 @@ def test_receiver_wrong_length():
 
 
 def test_receiver_longest_and_too_long():
-    """MAX_PAYLOAD bytes pass, one more does not; and a payload beyond the ring neither overwrites nor stops anything."""
+    """MAX_PAYLOAD bytes pass, one more does not; a payload beyond the ring neither overwrites nor stops anything."""
     rng = random.Random(5)
     longest = (Kind.WEIGHTS, 1, bytes(rng.randrange(256) for _ in range(MAX_PAYLOAD)))
     too_long = [escape(body_of(Kind.WEIGHTS, 2, bytes(MAX_PAYLOAD + 1))),
@@ -337,7 +337,7 @@ def test_transmitter_timing():
 
 @pytest.mark.parametrize("length, bad", [(26, 2), (21, 3), (20, 3), (26, 1)])
 def test_full_and_bad(length, bad):
-    """Bodies with a bad escape, one after the other, overwrite nothing of the frames that wait when the ring is full."""
+    """Bodies with a bad escape, one after the other, overwrite none of the frames that wait when the ring is full."""
     sizes = MAX_PAYLOAD, MAX_PAYLOAD, length
     link = b"".join(encode(Kind.RUN, number, bytes(size)) for number, size in enumerate(sizes))
     link += bytes([ESCAPE, 0, END]) * bad
