@@ -8,21 +8,24 @@ import numpy as np
 from amaranth.sim import Simulator
 
 from golden.closeness import closeness
+from golden.codes import byte_decode, word_decode, word_encode
 from golden.decoder import empty_cache, step
 from golden.fixed import to_fixed
 from golden.matvec import matvec
 from golden.reference import forward
 from golden.scalars import to_float
+from hdl.codes import WORD_BITS
 from hdl.top import Top
 from sim.cycles import array_cycles
 from sim.transport import SimulatedTransport
 
-from .device import Device
+from .device import Damage, Device
 from .generate import Accelerated, generate, greedy, place_model
 from .packing import CapacityError, pack, place
 
 
-__all__ = ["measure_closeness", "measure_logits", "measure_matvec", "measure_run", "measure_simulators"]
+__all__ = ["measure_closeness", "measure_logits", "measure_matvec", "measure_run", "measure_scrub",
+           "measure_simulators"]
 
 
 def measure_matvec(config, w, x, *, transport=None, waveform=None, progress=lambda description, done, total: None):
@@ -143,6 +146,36 @@ def measure_closeness(checkpoint, data, windows, length, *, progress=lambda desc
     return {"bytes": windows * length, "loss": measured.loss, "loss_float": measured.reference_loss,
             "loss_delta": measured.loss - measured.reference_loss, "kl": measured.divergence,
             "argmax_agreement": measured.agreement}
+
+
+def measure_scrub(config, flips, seed=0, *, progress=lambda description, done, total: None):
+    """Scrubs of a memory full of random weights, in which single bits are flipped, one before each scrub.
+
+    ``config`` is not single_port. Returns {"weights", "cycles": of a scrub that finds nothing, "found": flips that were
+    found where they are, and repaired, "spare": flips that change no weight, "missed": all others}.
+    """
+    rng, length = np.random.default_rng(seed), min(config.columns // config.banks, config.depth)
+    w = rng.integers(-1, 2, (config.rows * (config.depth // length), length * config.banks), np.int8)
+    with contextlib.closing(SimulatedTransport(config)) as transport:
+        device, (placed, _) = Device(transport, config), place([pack(w, config)], config)
+        device.load(placed, functools.partial(progress, "loading weights"))
+        codes = placed[0].packed.weights.reshape(-1, config.banks, config.tiles)
+        start = transport.cycles
+        missed = len(device.scrub(placed))
+        cycles, found, spare = transport.cycles - start, 0, 0
+        for flip in range(flips):
+            address, bank, tile = rng.integers(0, codes.shape).tolist()
+            damage, bit = Damage(bank, tile, address), int(rng.integers(WORD_BITS))
+            word = word_encode(byte_decode(codes[address, bank, tile]))
+            changes = (word_decode(word ^ 1 << bit) != word_decode(word)).any()
+            transport.flip(*damage, bit)
+            damages = device.scrub(placed)
+            if not damages:
+                transport.flip(*damage, bit)
+            found, spare = found + (damages == [damage]), spare + (not changes and not damages)
+            progress("scrubbing", flip + 1, flips)
+    return {"weights": w.size, "cycles": cycles, "found": found, "spare": spare,
+            "missed": missed + flips - found - spare}
 
 
 def measure_simulators(config, w, x, *, cycles=400):

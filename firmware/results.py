@@ -16,7 +16,7 @@ from sim.verilog import digest
 
 from .cases import all_cases, run_cases
 from .mac import mac_runs, ratio
-from .measure import measure_closeness, measure_matvec, measure_run, measure_simulators
+from .measure import measure_closeness, measure_matvec, measure_run, measure_scrub, measure_simulators
 from .paper import paper_rows
 from .switching import FACTOR, fit, real_runs, residual, training_runs
 
@@ -28,6 +28,7 @@ BEGIN, END = "<!-- setun results -->", "<!-- end -->"
 BITSTREAMS = "<!-- setun bitstreams -->"
 PROMPT, TOKENS = b"In the beginning", 32
 WINDOWS, LENGTH = 16, 256
+FLIPS = 200
 # The best published figures, measured with the same tools, where there is one to compare with.
 PEER_LUTS, PEER_PROTOTYPE = 47.7, 17.8
 SWITCHING_PROMPT = b"In"
@@ -79,6 +80,13 @@ def matvec_rows(progress):
     speed = measure_simulators(PRESETS["16x20"], w, x)
     yield ("simulating the 16 x 20 machine", f"{speed['compiled']:,.0f} cycles a second, {speed['ratio']:,.0f} times "
            "Amaranth's simulator in the same run", "")
+
+
+def scrub_row(progress):
+    found = measure_scrub(PRESETS["16x20"], FLIPS, progress=progress)
+    yield (f"scrub of {found['weights']:,} weights on 16x20, by products whose results are known",
+           f"{found['cycles']:,} cycles; of {FLIPS} flipped bits {found['found']} are found where they are and repaired, "
+           f"{found['spare']} change no weight, {found['missed']} are missed", "")
 
 
 def cycle_rows(progress):
@@ -141,7 +149,7 @@ def results_table(checkpoint, held_out, *, progress):
          f"loss {close['loss']:.4f} against {close['loss_float']:.4f} nats a byte, KL {close['kl']:.1e}, argmax "
          f"{close['argmax_agreement']:.1%} equal", "bf16: KL 2.6e-3, argmax 95.3%"),
     ]
-    rows += [*cycle_rows(progress), *paper_summary(), *switching_rows(checkpoint, progress),
+    rows += [*scrub_row(progress), *cycle_rows(progress), *paper_summary(), *switching_rows(checkpoint, progress),
              *coverage_rows(build_folder() / "coverage" / "coverage.json"), *soak_rows(build_folder() / "soak.json")]
     progress("synthesising", 0, None)
     rows += area_rows()

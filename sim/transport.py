@@ -10,6 +10,7 @@ from rich.console import Console
 
 from hdl.registers import LONGEST
 from hdl.serial import SerialTop
+from hdl.tile import code_bits
 from hdl.top import Top
 
 from .simulator import Simulator
@@ -120,6 +121,15 @@ class SimulatedTransport:
             raise LinkError("the simulated link is closed")
         line = math.ceil((len(request) + replies * LONGEST) * self._simulator.byte_cycles)
         return self._simulator.run(request, frames=replies, cycles=limit + line)[1]
+
+    def flip(self, bank, tile, address, bit):
+        """Flip a bit of a tile's word of weights, as radiation does: one of hdl.tile.code_bits.
+
+        Raises ValueError where there is none such.
+        """
+        first, lane = tile // self.config.stack * self.config.stack, tile % self.config.stack
+        memory = f"top.array.bank_{bank}.tile_{first}.weights" + ".block" * self.config.single_port
+        self._simulator.flip(memory, address, lane * code_bits(self.config) + bit)
 
     def close(self):
         if not self._closed and "_simulator" in self.__dict__:

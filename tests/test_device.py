@@ -208,14 +208,6 @@ def resident(name):
     return device, matrices, placed
 
 
-def flip(device, damage, bit):
-    """In the memory of a tile, that others may share."""
-    config = device.config
-    first, lane = damage.tile // config.stack * config.stack, damage.tile % config.stack
-    memory = f"top.array.bank_{damage.bank}.tile_{first}.weights" + ".block" * config.single_port
-    device.transport._simulator.flip(memory, damage.address, lane * (8 if config.single_port else 9) + bit)
-
-
 def stored(placed):  # -> uint8 [words, banks, tiles]
     return np.concatenate([packed.weights.reshape(-1, *packed.weights.shape[2:]) for packed, _ in placed])
 
@@ -240,14 +232,14 @@ def test_scrub_of_every_bit(name):
         trits = byte_decode(np.uint8(code))
         for bit in range(8 if config.single_port else 9):
             flipped = code ^ 1 << bit if config.single_port else int(word_encode(trits)) ^ 1 << bit
-            flip(device, damage, bit)
+            device.transport.flip(*damage, bit)
             found = device.scrub(placed)
             if not config.single_port or flipped not in BYTE_INVALID:
                 now = (byte_decode if config.single_port else word_decode)(np.uint16(flipped))
                 assert (found == [damage]) == (now != trits).any()
             assert found in ([], [damage])
             if not found:
-                flip(device, damage, bit)
+                device.transport.flip(*damage, bit)
             seen += bool(found)
         assert device.scrub(placed) == []
     assert seen > len(places) * 6
@@ -260,8 +252,8 @@ def test_scrub_of_much_damage():
     addresses = rng.choice(words, 30, replace=False).tolist()
     damages = [Damage(int(rng.integers(4)), int(rng.integers(2)), address) for address in sorted(addresses)]
     for damage in damages:
-        flip(device, damage, 7)  # whether trit 3 is zero, or a sign
-        flip(device, damage, 8)
+        device.transport.flip(*damage, 7)  # whether trit 3 is zero, or a sign
+        device.transport.flip(*damage, 8)
     with pytest.raises(AssertionError):
         check_products(device, matrices, placed)
     found = [damage for _ in range(3) for damage in device.scrub(placed)]

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from checkpoints import random_checkpoint
-from firmware.measure import measure_matvec, measure_run, measure_simulators
+from firmware.measure import measure_matvec, measure_run, measure_scrub, measure_simulators
 from firmware.packing import CapacityError
 from golden.matvec import matvec
 from hdl.config import PRESETS
 from links import Struck
+from sim.transport import SimulatedTransport
 
 
 DEEP = PRESETS["16x20-deep"]
@@ -90,3 +91,12 @@ def test_scrub(monkeypatch):
     assert 0 < scrubbed.total.mismatches < damaged.total.mismatches and not scrubbed.total.cycle_errors
     with pytest.raises(CapacityError, match="do not fit config 1x5, and none stay to be scrubbed: choose a larger one"):
         measure_run(PRESETS["1x5"], *run[1:], scrub=True)
+
+
+def test_scrub_of_single_flips(monkeypatch):
+    config = PRESETS["1x5"]
+    found = measure_scrub(config, 40)
+    assert found["weights"] == config.capacity and config.depth < found["cycles"] < 8 * config.depth
+    assert found["missed"] == 0 and found["found"] + found["spare"] == 40 and found["found"] > 30
+    monkeypatch.setattr(SimulatedTransport, "flip", lambda *_: None)
+    assert measure_scrub(config, 40)["missed"] == found["found"]
