@@ -7,8 +7,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from hdl import frame
-from hdl.frame import PREFIX_BYTES, FrameTransmitter, Ring
+from hdl.frame import PREFIX_BYTES, FrameReceiver, FrameTransmitter, Ring
 from hdl.product import PORTABLE
+from hdl.registers import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD
 from sim.formal import Disproved, Opened, prove
 
 
@@ -124,3 +125,84 @@ def test_ring(small):
 def test_overfilled(small):
     with pytest.raises(Disproved, match="overfilled: .* is not inductive"):
         prove(Followed(RING_BYTES + 1), "overfilled", depth=2)
+
+
+class Receiver(wiring.Component):
+    """Asks of its Ring what Followed assumes, for whatever bytes come, and never stops for ever.
+
+    No body takes more places than a frame of MAX_PAYLOAD; and when the ring is full, some of what it holds is released.
+
+    Parameters
+    ----------
+    receiver : FrameReceiver
+    """
+
+    def __init__(self, receiver):
+        self.receiver = receiver
+        super().__init__(receiver.signature)
+
+    def elaborate(self, platform):
+        m = Module()
+        opened = Opened(self.receiver)
+        m.submodules.receiver = opened.fragment
+        wiring.connect(m, wiring.flipped(self), self.receiver)
+        inside = opened.inside()
+        ring, inspector, clears, place = inside.ring, inside.inspector, inside.clears, inside.place
+        pointers, parser = opened.inside(ring), opened.inside(inspector)
+        written, committed, taken = pointers.written, pointers.committed, pointers.taken
+        end, amended = ends_of(ring, pointers)
+        judges = inspector.found | clears
+        m.d.comb += [
+            Assert((end <= frame.RING_BYTES) & (~ring.amend | (amended < frame.RING_BYTES))),
+            Assert(~(ring.i.valid & judges) & ~(inspector.found & clears)),
+            Assert(Mux(clears, place <= PREFIX_BYTES, place == HEADER_BYTES)),
+            Assert(inspector.named <= 2),
+        ]
+
+        # What may be used before another item is taken: each of those adds five places at most, and two are taken
+        # after it shows that the ring is full.
+        def distance(one, other):
+            return (one - other)[:len(written)]
+
+        filled, released, most = distance(written, taken), distance(committed, taken), frame.RING_BYTES - frame.SPARE_BYTES
+        comes = Mux(ring.i.valid, Mux(ring.leap, 2, 1), 0)
+        reach, judged = filled + comes, released + PREFIX_BYTES
+        crowded = filled >= most
+        m.d.comb += [
+            Assert(released <= filled),
+            Assert(Mux(judges & (judged > reach), judged, reach) < most + PREFIX_BYTES * Mux(
+                crowded & ring.full, Mux(inside.stalled, 3, 2), 1)),
+            Assert(~crowded | (released != 0)),
+        ]
+
+        with m.If(ring.i.valid | ring.amend):
+            hit = distance(Mux(ring.amend, pointers.placed, written), taken)
+            m.d.comb += Assert((hit >= released) & (hit < frame.RING_BYTES))
+
+        count, left, wide = parser.count, parser.left, parser.wide
+        held = distance(written, committed) + comes
+        m.d.comb += [
+            Assert(count <= parser.whole),
+            Assert(parser.inside == (count >= HEADER_BYTES)),
+            Assert((held <= PREFIX_BYTES + MAX_PAYLOAD) & (~judges | (count == 0))),
+        ]
+        with m.If(~parser.inside):
+            m.d.comb += [Assert(judges | (held == count)), Assert(~(wide | parser.complete | parser.over)),
+                         Assert((count != HEADER_BYTES - 1) | (parser.wide_low == (left[:8] > parser.most_low)))]
+        with m.Else():
+            m.d.comb += Assert(held + Mux(~wide & (left > 0), left, 0) <= PREFIX_BYTES + Mux(wide, 0, MAX_PAYLOAD))
+            with m.If(~wide):
+                m.d.comb += [Assert((left >= -CRC_BYTES - 1) & (left <= MAX_PAYLOAD)),
+                             Assert(parser.complete == (left == -CRC_BYTES)),
+                             Assert(parser.over == (left == -CRC_BYTES - 1))]
+        return m
+
+
+def test_receiver():
+    prove(Receiver(FrameReceiver()), "receiver_ring", depth=2)
+
+
+def test_late(monkeypatch):
+    monkeypatch.setattr(frame, "SPARE_BYTES", 8)
+    with pytest.raises(Disproved, match="late: .* is not inductive"):
+        prove(Receiver(FrameReceiver()), "late", depth=2)
