@@ -182,8 +182,9 @@ class Counters(wiring.Component):
         states = [Signal(WORD_BYTES * 8, name=f"{name}_word") for name in STATE]
         state, is_state = Signal(8, reset_less=True), Signal(reset_less=True)
         m.d.comb += [word.eq(getattr(self, name)) for name, word in zip(STATE, states)]
+        with m.If(~self.o.valid):
+            m.d.sync += state.eq(Cat(states).word_select(address[:ceil_log2(len(STATE) * WORD_BYTES)], 8))
         m.d.sync += [
-            state.eq(Cat(states).word_select(address[:ceil_log2(len(STATE) * WORD_BYTES)], 8)),
             is_state.eq(address[ceil_log2(len(STATE) * WORD_BYTES):] == (Register.PENDING + BEFORE) // len(STATE)),
         ]
         m.d.comb += [
