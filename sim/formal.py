@@ -145,10 +145,10 @@ class StreamRules(wiring.Component):
     may_withdraw : str | None
         Name of an input whose pulse ends all streams.
     also : function
-        Of the Opened component: statements of what else is assumed of the inputs, and what else always holds.
+        Of the module and the Opened component: adds what else is assumed of the inputs, and what else always holds.
     """
 
-    def __init__(self, component, *, may_withdraw=None, also=lambda opened: ()):
+    def __init__(self, component, *, may_withdraw=None, also=lambda m, opened: None):
         self.component, self.may_withdraw, self.also = component, may_withdraw, also
         super().__init__(component.signature)
 
@@ -157,7 +157,7 @@ class StreamRules(wiring.Component):
         component, opened = self.component, Opened(self.component)
         m.submodules.component = opened.fragment
         wiring.connect(m, wiring.flipped(self), component)
-        m.d.comb += self.also(opened)
+        self.also(m, opened)
         for flow, rule in ((wiring.In, Assume), (wiring.Out, Assert)):
             for name, port in streams_of(component, flow).items():
                 stalled = Signal(name=f"{name}_stalled")
@@ -179,7 +179,7 @@ def assert_no_valid_on_ready(component, name):
     text = rtlil.convert(component, name="top")
     proofs = toolchain.build_folder() / "proofs"
     for port in streams_of(component, wiring.Out):
-        script = (f"read_rtlil top.il; prep -flatten -top top; dffunmap; select -assert-none o:{port}__valid "
+        script = (f"read_rtlil top.il; prep -flatten -top top; memory_nordff; dffunmap; select -assert-none o:{port}__valid "
                   f"o:{port}__payload* %u %ci*:-$dff:-$mem_v2[WR_ADDR,WR_DATA,WR_EN] i:{port}__ready %i")
 
         def run(folder):
