@@ -63,19 +63,19 @@ class Results(wiring.Component):
                 read_data[index].eq(store.read_data),
             ]
 
-        # Unary: bytes that are left, cycles since the address changed.
+        # Unary: bytes that are left, cycles of reading since the address changed.
         value, left, age = Signal(ACCUMULATOR_BITS, reset_less=True), Signal(ACCUMULATOR_BYTES), Signal(BLOCK_LATENCY)
         reading = Signal()  # blocks != 0
         # An address is older than a cycle where a result is loaded.
         row_ends, block_ends = Signal(reset_less=True), Signal(reset_less=True)
         m.d.sync += [row_ends.eq(row == TRITS - 1), block_ends.eq((row == TRITS - 1) & (tile == config.tiles - 1))]
-        load = reading & age[-1] & (~left[0] | ~left[1] & self.o.ready)
+        load = age[-1] & (~left[0] | ~left[1] & self.o.ready)
         m.d.comb += [
             self.o.valid.eq(left[0]),
             self.o.payload.eq(value[:8]),
             self.busy.eq(reading | left[0]),
         ]
-        m.d.sync += age.eq(Cat(1, age))
+        m.d.sync += age.eq(Cat(reading, age))
         with m.If(self.o.ready):
             m.d.sync += [value.eq(value >> 8), left.eq(left >> 1)]
         with m.If(load):
