@@ -129,10 +129,10 @@ EXPORT void simulator_close(Simulator* simulator) {
 EXPORT void simulator_reset(Simulator* simulator) {
     simulator->request.clear();
     simulator->sent = 0;
-    simulator->in_frame = false;
     simulator->top.rst = 1;
     simulator->cycle();
     simulator->top.rst = 0;
+    simulator->in_frame = false;  // a byte may have come in that cycle
     simulator->cycles = 0;
     simulator->seconds = 0;
 }
