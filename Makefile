@@ -37,7 +37,7 @@ closeness: setup
 	$(SETUN) closeness
 
 formal: setup
-	.venv/bin/python -m pytest -n 2 tests/formal tests/test_ecp5.py
+	.venv/bin/python $(CURDIR)/tests/prove.py
 
 coverage: setup
 	.venv/bin/python $(CURDIR)/tests/cover.py

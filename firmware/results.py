@@ -138,6 +138,13 @@ def coverage_rows(path):
                f"{found['config']['name']}", f"{', '.join(parts)} in {found['cycles']:,} cycles", "")
 
 
+def proof_rows(path):
+    """What ``make formal`` wrote there."""
+    if found := _measured(path):
+        yield ("`make formal`: proofs by yosys and z3, and designs with a fault that they must refute",
+               f"{found['passed']} of {found['all']} end as they must, in {found['seconds']:.0f} s", "")
+
+
 def results_table(checkpoint, held_out, *, progress):
     """Markdown. ``held_out`` is text that the model was not trained on, bytes."""
     data = np.frombuffer(held_out, np.uint8).astype(np.int64)
@@ -150,7 +157,8 @@ def results_table(checkpoint, held_out, *, progress):
          f"{close['argmax_agreement']:.1%} equal", "bf16: KL 2.6e-3, argmax 95.3%"),
     ]
     rows += [*scrub_row(progress), *cycle_rows(progress), *paper_summary(), *switching_rows(checkpoint, progress),
-             *coverage_rows(build_folder() / "coverage" / "coverage.json"), *soak_rows(build_folder() / "soak.json")]
+             *coverage_rows(build_folder() / "coverage" / "coverage.json"),
+             *proof_rows(build_folder() / "formal.json"), *soak_rows(build_folder() / "soak.json")]
     progress("synthesising", 0, None)
     rows += area_rows()
     return "\n".join(["| what | measured | to compare |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])
