@@ -18,9 +18,10 @@ from golden.matvec import matvec
 from golden.quantiser import absmax_quantise
 from hdl.bank import Token
 from hdl.config import TRITS, Config
+from hdl.counters import Cause
 from hdl.drain import Result
-from hdl.registers import (END, ESCAPE, ESCAPED_END, MAGIC, MAP_HASH, MAX_PAYLOAD, REPLY, VERSION, Error, Flags, Kind,
-                           Register)
+from hdl.registers import (END, ESCAPE, ESCAPED_END, MAGIC, MAP_HASH, MAX_PAYLOAD, REPLY, VERSION, WINDOW_BYTES,
+                           WINDOW_FRAMES, Error, Flags, Kind, Register)
 from hdl.sequencer import QUEUE_DEPTH
 from sim.cocotb_runner import parameters
 from sim.cycles import flush_cycles, issue_latency, list_size, listing_cycles, result_cycles
@@ -36,6 +37,8 @@ MOST_RESULTS = MAX_PAYLOAD // RESULT_BYTES
 HALF = Timer(1, "ns")
 PATIENCE = 20_000  # cycles until an answer is given up
 TIME_LIMIT = dict(timeout_time=2, timeout_unit="ms")  # a million cycles a test
+LENGTHS = MAX_PAYLOAD, MAX_PAYLOAD - 1, MAX_PAYLOAD & ~0xff, (MAX_PAYLOAD & ~0xff) - 1  # of payloads
+POLYNOMIAL = 0xedb88320  # of zlib.crc32
 CAUSES = tuple(register for register in Register if register.name.startswith("CYCLES_"))
 MOVING = {Register.CYCLES, Register.BYTES_IN, Register.BYTES_OUT, *CAUSES}  # while nothing but frames goes on
 
@@ -68,6 +71,8 @@ class Bench:
     """Clock and link, and every port as it is at each rising edge."""
 
     def __init__(self, dut, seed, *, idle=0.0, stall=0.0):
+        if MUTANT in parameters():
+            dut.mutant.value = parameters()[MUTANT]
         self.rng, self.numbers = random.Random(seed), np.random.default_rng(seed)
         self.idle, self.stall = idle, stall
         self.reference = Machine(CONFIG)
@@ -75,7 +80,7 @@ class Bench:
         self.clk, self.rst, self.i_ready, self.o_valid = dut.clk, dut.rst, dut.i__ready, dut.o__valid
         self.i_valid, self.i_payload, self.o_ready, self.o_payload = (dut.i__valid, dut.i__payload, dut.o__ready,
                                                                       dut.o__payload)
-        self.token = dut.trace__token
+        self.token, self.cause = dut.trace__token, dut.trace__cause
         self.ports = [getattr(dut, f"trace__results__{tile}") for tile in range(CONFIG.tiles)]
         self.tokens, self.results, self.products = [], [], []
         self.driven = {}
@@ -101,13 +106,19 @@ class Bench:
         self._drive(self.o_ready, ready)
         self.clk.value = 0
         await HALF
+        on_the_way, moves = bool(self.expected), bool(self.o_valid.value) and ready
         if self.offered and self.i_ready.value:
+            moves = True
             self.offered = False
             self.sent += 1
             if self.ends and self.sent == self.ends[0]:
                 self.ends.popleft()
                 self.taken.append(self.cycle)
         self._receive(int(self.o_payload.value) if self.o_valid.value else None, ready)
+        if moves or not on_the_way:
+            cause = self.cause.value.to_unsigned()
+            assert not (moves and cause == Cause.IDLE.value), "a byte moves, and the cycle counts as IDLE"
+            assert on_the_way or cause not in (Cause.LOAD.value, Cause.LINK.value), f"nothing moves, and {Cause(cause)}"
         if (token := self.token.value.to_unsigned()) & 1:
             self.tokens.append((self.cycle, token))
         for tile, port in enumerate(self.ports):
@@ -301,8 +312,6 @@ def activations(numbers, n, *, int8, zeros=0.3):
 
 
 async def start(dut, seed, **stalls):
-    if MUTANT in parameters():
-        dut.mutant.value = parameters()[MUTANT]
     bench = Bench(dut, seed, **stalls)
     await bench.restart()
     return bench
@@ -344,7 +353,12 @@ async def identifies(dut):
     for first in range(len(wanted)):
         for count in range(1, len(wanted) - first + 1):
             bench.send(Kind.READ, struct.pack("<HH", first, count), constant[4 * first:4 * (first + count)])
-    await bench.done()
+    for first in (0, len(Register)):
+        bench.send(Kind.READ, span(first, 0))
+    before = await bench.registers()
+    await bench.steps(1000)
+    after = await bench.registers()
+    assert after[Register.CYCLES] - before[Register.CYCLES] >= 1000
 
 
 @cocotb.test(**TIME_LIMIT)
@@ -402,7 +416,7 @@ async def queues(dut):
     def random_run(blocks=None, **options):
         slot = bench.rng.randrange(2)
         words = -(-lengths[slot] // CONFIG.banks)
-        blocks = blocks or bench.rng.randint(1, CONFIG.depth // words)
+        blocks = blocks or bench.rng.randint(1, min(CONFIG.depth // words, CONFIG.blocks))
         stride = bench.rng.randint(words, CONFIG.depth // blocks)
         bench.run(slot, bench.rng.randint(0, CONFIG.depth - blocks * stride), stride, blocks,
                   bench.rng.randint(0, CONFIG.blocks - blocks), **options)
@@ -573,6 +587,14 @@ def span(first, count):
     return struct.pack("<HH", first, count)
 
 
+def wrong_crc(body, place):
+    """Four bytes that leave the register of the CRC as its own CRC does, but for one bit."""
+    error = 1 << place
+    for _ in range(32):  # a bit back
+        error = (error ^ POLYNOMIAL if error >> 31 else error) << 1 & 0xffffffff | error >> 31
+    return (zlib.crc32(body) ^ error).to_bytes(4, "little")
+
+
 async def prepare(bench, lengths):
     """Weights everywhere, a list in slot 0, a vector of three pieces open in slot 1. Returns its other two pieces."""
     bench.load_all()
@@ -597,7 +619,8 @@ async def refuses(dut):
         bench.run(0, 0, words, min(blocks, CONFIG.blocks - first), first)
     await bench.ask(Kind.WAIT)
     piece, flags = -(-m // 3), int(Flags.SKIP)
-    new = numbers.choice(np.array(sorted(set(range(256)) - set(BYTE_INVALID)), np.uint8), (depth + 9) * WORD_BYTES)
+    new, longest = (numbers.choice(np.array(sorted(set(range(256)) - set(BYTE_INVALID)), np.uint8), size)
+                    for size in ((depth + 9) * WORD_BYTES, MAX_PAYLOAD))
 
     def weights(address, count, size=None):
         size = count * WORD_BYTES if size is None else size
@@ -630,6 +653,7 @@ async def refuses(dut):
             (Kind.READ, span(len(Register) - 1, 2)), (Kind.READ, span(0xffff, 1)), (Kind.READ, span(1, 0xffff)),
             (Kind.READ, span(0xffff, 2)),
             weights(depth, 1), weights(depth - 1, 2), weights(0xffff, 1), weights(0xffff, 2),
+            *((Kind.WEIGHTS, (span(depth, 1) + longest.tobytes())[:size]) for size in LENGTHS),
             vector(4, slot=CONFIG.slots, offset=0), vector(4, slot=255, offset=0),
             vector(4, length=columns + 1, live=3, offset=0), vector(4, length=0xffff, live=3, offset=0),
             vector(4, length=0, live=0, offset=0), vector(4, live=m + 1, offset=0), vector(4, live=0xffff, offset=0),
@@ -673,11 +697,16 @@ async def refuses(dut):
         for length in {max(len(payload) - 1, 0), len(payload) + 1, 0xffff} - {len(payload)}:
             refused.append((f"says {length} {kind.name}", command(kind, body[1], payload, length=length), Error.LENGTH,
                             {}))
+    for place in range(32):
+        body = command(Kind.WAIT, bench.next_sequence())
+        refused.append((f"residue {place}", body, Error.CRC, dict(raw=escape(body + wrong_crc(body, place)))))
     for size in range(1, 8):
         raw = bytes(bench.rng.sample(range(1, 100), size))
         refused.append((f"{size} bytes", raw, Error.LENGTH, dict(raw=escape(raw), sequence=(raw + bytes(1))[1])))
     for size in (MAX_PAYLOAD + 1, MAX_PAYLOAD + 5, 5000):
         refused.append((f"payload of {size}", command(Kind.WEIGHTS, 3, bytes(size)), Error.LENGTH, {}))
+    for length in (0, MAX_PAYLOAD):
+        refused.append((f"no {length} bytes", command(Kind.WEIGHTS, 3, bytes(9000), length=length), Error.LENGTH, {}))
     refused.append(("noise", command(Kind.RESET, 3, bytes(3000)), Error.CRC,
                     dict(raw=escape(command(Kind.RESET, 3, bytes(3000))))))
 
@@ -707,6 +736,37 @@ async def refuses(dut):
     bench.check_trace()
     await bench.errs("nothing open", command(*vector(4)[:1], 7, vector(4)[1]), Error.ORDER)
     await bench.errs("nothing open", command(*vector(4)[:1], 7, rest[-1]), Error.ORDER)
+
+
+@cocotb.test(**TIME_LIMIT)
+async def holds(dut):
+    """While an answer cannot leave, the frames of a window are taken, and nothing is lost of those that are not."""
+    bench = await start(dut, 9)
+    n = CONFIG.columns
+    words = -(-n // CONFIG.banks)
+    bench.list(0, activations(bench.numbers, n, int8=True), n, int8=True, skip=True)
+    for frames in (2, WINDOW_FRAMES):
+        bench.load_all()
+        await bench.done()
+        bench.stall = 1.0
+        bench.send(Kind.READ, span(0, len(Register)), None)
+        await bench.steps(500)
+        for _ in range(frames):
+            trits = ternary(bench.numbers, (WINDOW_BYTES // frames - 8, TRITS), 0.3)
+            body = command(Kind.WEIGHTS, bench.next_sequence(), span(CONFIG.depth, 1) + byte_encode(trits).tobytes())
+            bench.put(escape(body + zlib.crc32(body).to_bytes(4, "little")), "the window", Kind.ERROR, body[1],
+                      bytes([Error.RANGE]))
+        await bench.steps(len(bench.link) - bench.sent + 20)
+        assert bench.sent == len(bench.link), f"{len(bench.link) - bench.sent} bytes of a window were not taken"
+        for _ in range(2):
+            bench.load_all()
+        await bench.steps(500)
+        assert bench.sent < len(bench.link)
+        bench.stall = 0.0
+        bench.run(0, 0, words, CONFIG.depth // words, 0)
+        bench.fetch(0, min(CONFIG.depth // words, MOST_RESULTS))
+        await bench.done()
+        bench.check_trace()
 
 
 async def begins_anew(bench, *, weights=True):
