@@ -145,6 +145,16 @@ def proof_rows(path):
                f"{found['passed']} of {found['all']} end as they must, in {found['seconds']:.0f} s", "")
 
 
+def mutants_rows(path):
+    """What ``make mutants`` wrote there."""
+    if found := _measured(path):
+        mutants, killed, equivalent, alive = (found["totals"][name] for name in (
+            "mutants", "killed", "equivalent", "alive"))
+        yield (f"`make mutants`: changes of the RTL that the tests notice, {found['config']['name']}, seed "
+               f"{found['seed']}", f"{killed:,} of {mutants:,} killed, {equivalent} equivalent, {alive} alive: "
+               f"{killed / (mutants - equivalent):.1%} of those that can be noticed", "at least 95%")
+
+
 def results_table(checkpoint, held_out, *, progress):
     """Markdown. ``held_out`` is text that the model was not trained on, bytes."""
     data = np.frombuffer(held_out, np.uint8).astype(np.int64)
@@ -158,7 +168,8 @@ def results_table(checkpoint, held_out, *, progress):
     ]
     rows += [*scrub_row(progress), *cycle_rows(progress), *paper_summary(), *switching_rows(checkpoint, progress),
              *coverage_rows(build_folder() / "coverage" / "coverage.json"),
-             *proof_rows(build_folder() / "formal.json"), *soak_rows(build_folder() / "soak.json")]
+             *proof_rows(build_folder() / "formal.json"), *mutants_rows(build_folder() / "mutants.json"),
+             *soak_rows(build_folder() / "soak.json")]
     progress("synthesising", 0, None)
     rows += area_rows()
     return "\n".join(["| what | measured | to compare |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])

@@ -84,6 +84,9 @@ def measure(config, seed, cycles, *, places=False, report=lambda description, do
         if error and not (isinstance(error, AssertionError) and path.exists()):
             raise error
         found = dict(failure=str(error) if error else "", **json.loads(path.read_text()))
+        found["failure"] = found["failure"] or "; ".join(
+            f"{point}: {', '.join(missing)}" for point, fields in found["points"].items()
+            if (missing := fields["missing"]))
         if places:
             found["places"] = _places(verilog.splitlines(), counts.read_text())
     return found
