@@ -25,11 +25,11 @@ def machine():
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_killed(machine, block):
-    """By its first mutant whose output is inverted."""
+    """The first mutant of a block that somebody can notice, a bit inverted."""
     verilog, mutants = machine
-    mutant = next(mutant for mutant in mutants
-                  if mutant.block == block and mutant.change.startswith(("inv Q", "inv Y")))
-    assert run_mutant(verilog, mutant.number, CYCLES)
+    number = next(mutant.number for mutant in mutants
+                  if mutant.block == block and "inv" in mutant.change and mutant.name not in EQUIVALENT)
+    assert run_mutant(verilog, number, CYCLES)
 
 
 def test_not_changed(machine):
