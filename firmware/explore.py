@@ -22,7 +22,7 @@ AREAS = Path(__file__).with_name("area.yaml")
 BANKS, TILES, DEPTHS = (4, 8, 12, 16, 20, 24, 32), (2, 4, 6, 8, 10, 16, 20, 24), (512, 1024, 2048)
 ROOM = .95  # share of a device's cells that place and route still fills
 EBR_SHAPES = ((512, 36), (1024, 18), (2048, 9))
-RING, COUNTERS = (2048, 8), (64, 32)
+RING, COUNTERS, STEPS, STEP_WORDS = (2048, 8), (64, 32), (512, 36), (64, 18)
 SECONDS = 10  # to reach a scheduler
 
 
@@ -69,7 +69,7 @@ def write_areas(reports):
 
 
 def block_rams(config):
-    """DP16KD of a configuration on the ECP5: weights, lists, results, elements, ring and counters."""
+    """DP16KD of a configuration on the ECP5: weights, lists, results, elements, ring, counters and executor."""
     def blocks(depth, width):
         return min(-(-depth // rows) * -(-width // bits) for rows, bits in EBR_SHAPES)
 
@@ -77,7 +77,7 @@ def block_rams(config):
     return (config.banks * config.hops * blocks(config.depth, 9 * config.stack)
             + config.banks * blocks(config.slots << index, index + 8)
             + config.tiles * blocks(config.blocks * TRITS, 24)
-            + blocks(config.columns, 32) + blocks(*RING) + blocks(*COUNTERS))
+            + blocks(config.columns, 32) + sum(blocks(*shape) for shape in (RING, COUNTERS, STEPS, STEP_WORDS)))
 
 
 def area_of(config, areas):
