@@ -166,8 +166,8 @@ def measure_scrub(config, flips, seed=0, *, progress=lambda description, done, t
         for flip in range(flips):
             address, bank, tile = rng.integers(0, codes.shape).tolist()
             damage, bit = Damage(bank, tile, address), int(rng.integers(WORD_BITS))
-            word = word_encode(byte_decode(codes[address, bank, tile]))
-            changes = (word_decode(word ^ 1 << bit) != word_decode(word)).any()
+            trits = byte_decode(codes[address, bank, tile])
+            changes = (word_decode(word_encode(trits) ^ 1 << bit) != trits).any()
             transport.flip(*damage, bit)
             damages = device.scrub(placed)
             if not damages:

@@ -82,11 +82,11 @@ def matvec_rows(progress):
            "Amaranth's simulator in the same run", "")
 
 
-def scrub_row(progress):
+def scrub_rows(progress):
     found = measure_scrub(PRESETS["16x20"], FLIPS, progress=progress)
     yield (f"scrub of {found['weights']:,} weights on 16x20, by products whose results are known",
-           f"{found['cycles']:,} cycles; of {FLIPS} flipped bits {found['found']} are found where they are and repaired, "
-           f"{found['spare']} change no weight, {found['missed']} are missed", "")
+           f"{found['cycles']:,} cycles; of {FLIPS} flipped bits {found['found']} are found where they are and "
+           f"repaired, {found['spare']} change no weight, {found['missed']} are missed", "")
 
 
 def cycle_rows(progress):
@@ -166,7 +166,7 @@ def results_table(checkpoint, held_out, *, progress):
          f"loss {close['loss']:.4f} against {close['loss_float']:.4f} nats a byte, KL {close['kl']:.1e}, argmax "
          f"{close['argmax_agreement']:.1%} equal", "bf16: KL 2.6e-3, argmax 95.3%"),
     ]
-    rows += [*scrub_row(progress), *cycle_rows(progress), *paper_summary(), *switching_rows(checkpoint, progress),
+    rows += [*scrub_rows(progress), *cycle_rows(progress), *paper_summary(), *switching_rows(checkpoint, progress),
              *coverage_rows(build_folder() / "coverage" / "coverage.json"),
              *proof_rows(build_folder() / "formal.json"), *mutants_rows(build_folder() / "mutants.json"),
              *soak_rows(build_folder() / "soak.json")]

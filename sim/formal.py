@@ -179,8 +179,9 @@ def assert_no_valid_on_ready(component, name):
     text = rtlil.convert(component, name="top")
     proofs = toolchain.build_folder() / "proofs"
     for port in streams_of(component, wiring.Out):
-        script = (f"read_rtlil top.il; prep -flatten -top top; memory_nordff; dffunmap; select -assert-none o:{port}__valid "
-                  f"o:{port}__payload* %u %ci*:-$dff:-$mem_v2[WR_ADDR,WR_DATA,WR_EN] i:{port}__ready %i")
+        script = ("read_rtlil top.il; prep -flatten -top top; memory_nordff; dffunmap; select -assert-none "
+                  f"o:{port}__valid o:{port}__payload* %u %ci*:-$dff:-$mem_v2[WR_ADDR,WR_DATA,WR_EN] "
+                  f"i:{port}__ready %i")
 
         def run(folder):
             (folder / "top.il").write_text(text)

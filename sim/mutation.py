@@ -28,7 +28,7 @@ LIST = (f"mutate -list 1000000000 -seed {{seed}} -ctrl {MUTANT} {MUTANT_BITS} 1 
 WRITE = "script chosen.ys; opt_clean; check -assert; write_verilog -noattr mutants.v"
 
 _COMMAND = re.compile(r"mutate -ctrl \S+ \S+ (?P<number>\d+) -mode (?P<mode>\S+) .*-cell (?P<cell>\S+) "
-                        r"-port (?P<port>\S+) -portbit (?P<bit>\d+)(?: -ctrlbit (?P<control>\d+))?")
+                      r"-port (?P<port>\S+) -portbit (?P<bit>\d+)(?: -ctrlbit (?P<control>\d+))?")
 _SOURCE = re.compile(r"-src (\S+)")
 _FOLDERS = re.compile(r'(attribute \\src ")\S*/(?=(?:hdl|amaranth)/)')
 _SUBMODULE = re.compile(r"^  cell \\top\.\S+ \\(\S+)$", re.M)

@@ -66,8 +66,9 @@ REASONS = [(re.compile(pattern), why) for pattern, why in (
 def measure(config, seed, cycles, *, places=False, report=lambda description, done, total: None):
     """Random stimulus until the functional model is closed, or for so many cycles.
 
-    Returns a dict: ``cycles``, ``seed``, ``points`` as of sim.coverage.Model.report, ``failure`` where something is
-    wrong, and with ``places`` also a list of [block of hdl.top, "line" or "toggle", place, times it was reached].
+    Returns a dict: ``cycles``, ``seed``, ``points`` as of sim.coverage.Model.report, ``failure``, what is wrong or
+    was not met, "" for nothing, and with ``places`` also a list of [block of hdl.top, "line" or "toggle", place, times
+    it was reached].
     """
     verilog = generate(Top(config), "top")
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as pool:
@@ -83,10 +84,10 @@ def measure(config, seed, cycles, *, places=False, report=lambda description, do
         error = run.exception()
         if error and not (isinstance(error, AssertionError) and path.exists()):
             raise error
-        found = dict(failure=str(error) if error else "", **json.loads(path.read_text()))
-        found["failure"] = found["failure"] or "; ".join(
-            f"{point}: {', '.join(missing)}" for point, fields in found["points"].items()
-            if (missing := fields["missing"]))
+        found = json.loads(path.read_text())
+        found["failure"] = str(error) if error else "; ".join(
+            f"{point}: {', '.join(fields['missing'])}" for point, fields in found["points"].items()
+            if fields["missing"])
         if places:
             found["places"] = _places(verilog.splitlines(), counts.read_text())
     return found

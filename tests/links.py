@@ -80,5 +80,5 @@ class Struck(SimulatedTransport):
     def exchange(self, request, replies, limit):
         self.left -= 1
         for address in self.addresses if self.left == 0 else ():
-            self._simulator.flip("top.array.bank_0.tile_0.weights", address, WORD_BITS - 1)
+            self.flip(0, 0, address, WORD_BITS - 1)
         return super().exchange(request, replies, limit)

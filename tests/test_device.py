@@ -11,6 +11,7 @@ from golden.matvec import matvec
 from golden.quantiser import absmax_quantise
 from hdl.config import PRESETS
 from hdl.registers import Error, Kind, Register, RunLayout, SpanLayout
+from hdl.tile import code_bits
 from sim.cycles import list_size
 from sim.transport import LinkError, SimulatedTransport
 
@@ -230,7 +231,7 @@ def test_scrub_of_every_bit(name):
     for damage in map(Damage._make, places):
         code = int(words[damage.address, damage.bank, damage.tile])
         trits = byte_decode(np.uint8(code))
-        for bit in range(8 if config.single_port else 9):
+        for bit in range(code_bits(config)):
             flipped = code ^ 1 << bit if config.single_port else int(word_encode(trits)) ^ 1 << bit
             device.transport.flip(*damage, bit)
             found = device.scrub(placed)
@@ -281,7 +282,7 @@ def test_spare_bits():
 
 def test_no_such_bit():
     device, _, _ = resident("1x5")
-    for memory, address, bit in (("top.array.bank_1.tile_0.weights", 0, 0), ("top.array.bank_0.tile_0.weights", 256, 0),
-                                 ("top.array.bank_0.tile_0.weights", 0, 9)):
+    for bank, address, bit in ((1, 0, 0), (0, 256, 0), (0, 0, 9)):
+        memory = f"top.array.bank_{bank}.tile_0.weights"
         with pytest.raises(ValueError, match=f"no bit {bit} of word {address} in a memory {memory}"):
-            device.transport._simulator.flip(memory, address, bit)
+            device.transport.flip(bank, 0, address, bit)

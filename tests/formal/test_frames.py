@@ -164,7 +164,8 @@ class Receiver(wiring.Component):
         def distance(one, other):
             return (one - other)[:len(written)]
 
-        filled, released, most = distance(written, taken), distance(committed, taken), frame.RING_BYTES - frame.SPARE_BYTES
+        filled, released = distance(written, taken), distance(committed, taken)
+        most = frame.RING_BYTES - frame.SPARE_BYTES
         comes = Mux(ring.i.valid, Mux(ring.leap, 2, 1), 0)
         reach, judged = filled + comes, released + PREFIX_BYTES
         crowded = filled >= most

@@ -81,8 +81,8 @@ def no_pulse_while_frozen(m, opened):
 
 
 def follows_its_program(m, opened):
-    """The Executor is in one state, and what it has fetched is of the program of its kind: so it writes no run while one
-    waits, where none waits that it has not written."""
+    """The Executor is in one state, and what it has fetched is of the program of its kind: so it writes no run while
+    one waits, where none waits that it has not written."""
     executor, inside, program = opened.component, opened.inside(), Program(opened.component.config)
     answer, code = inside.m.submodules.answer, opened.inside(inside.m.submodules.code)
     running, begins, place, is_action, kind = (inside.running, inside.begins, inside.place, inside.is_action,
