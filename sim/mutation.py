@@ -62,8 +62,13 @@ class Netlist:
                     self.readers.update(bits)
 
     def changes(self, mode, cell, port, bit, control):
-        """Whether a mutant is another design: not where nobody reads the bit, or a constant is what it was."""
+        """Whether a mutant is another design: not where nobody reads the bit, or a constant is what it was.
+
+        Nor where it is none, for memories are read without a clock, and yosys writes no such port with an enable.
+        """
         cell = self.cells[cell]
+        if cell["type"] == "$memrd_v2" and port == "EN":
+            return False
         bits = cell["connections"][port]
         read = cell["port_directions"][port] == "input" or self.readers[bits[int(bit)]]
         return read and (bits[int(control)] not in {"0", "1"} - {mode[-1]} if control else bits[int(bit)] != mode[-1])

@@ -58,11 +58,21 @@ def test_repeatable(tmp_path, monkeypatch):
     ("cnot1", "A", 0, 1, True), ("cnot0", "A", 0, 1, False), ("cnot0", "A", 1, 0, True), ("cnot0", "Y", 1, 0, False)])
 def test_changes(mode, port, bit, control, changes):
     """Bit 1 of A is 1, and bit 1 of Y is not read."""
-    cell = {"connections": {"A": [2, "1"], "Y": [3, 4]}, "port_directions": {"A": "input", "Y": "output"}}
+    cell = {"type": "$add", "connections": {"A": [2, "1"], "Y": [3, 4]},
+            "port_directions": {"A": "input", "Y": "output"}}
     ports = {"i": {"direction": "input", "bits": [2]}, "o": {"direction": "output", "bits": [3]}}
     netlist = Netlist(json.dumps({"modules": {"top": {"cells": {"add": cell}, "ports": ports}}}))
     control = control if control is None else str(control)
     assert netlist.changes(mode, "add", port, str(bit), control) == changes
+
+
+@pytest.mark.parametrize("port, changes", [("ADDR", True), ("EN", False)])
+def test_changes_memory(port, changes):
+    """A read without a clock has an address, and no enable that could be another."""
+    cell = {"type": "$memrd_v2", "connections": {"ADDR": [2], "EN": ["1"]},
+            "port_directions": {"ADDR": "input", "EN": "input"}}
+    netlist = Netlist(json.dumps({"modules": {"top": {"cells": {"read": cell}, "ports": {}}}}))
+    assert netlist.changes("inv", "read", port, "0", None) == changes
 
 
 def test_summary():
