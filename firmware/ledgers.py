@@ -33,8 +33,8 @@ def energy_ledgers(profile, dimensions, config, *, table, device, context, calib
     operations = {name: coefficient("arithmetic", table, name)[0]
                   for name in ("int8_add", "int32_add", "int8_multiply", "fp16_add", "fp16_multiply")}
     fp16 = operations["fp16_add"] + operations["fp16_multiply"]
-    chain = sum((add_energy(table, max(8, bits)) for bits in partial_sum_bits(config.banks)), Range(0, 0, 0))
-    ours = chain * (listed / config.banks) + add_energy(table, ACCUMULATOR_WIDTH) * (beats * config.rows)
+    tree = sum((add_energy(table, bits) for bits in partial_sum_bits(config.banks)), Range(0, 0, 0))
+    ours = tree * (listed / config.banks) + add_energy(table, ACCUMULATOR_WIDTH) * (beats * config.rows)
     attention = fp16 * (2 * context * dimensions.layers * dimensions.queries)
     arithmetic = {
         "ternary, additions at their real width, zeros skipped": ours,

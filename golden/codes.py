@@ -20,8 +20,8 @@ Byte code. Two pairs of trits take three bits each, and the last trit two: its s
                 bits 4:3 = 2: both pairs are zero, bits 1:0 = 0, 1, 3 the last trit, bits 5 and 2 zero
 
 Word code. Bits 4:0 are the signs of the trits, where they are not zero: no logic stands before the adders' polarity.
-Bits 7 and 8 say whether trits 3 and 4 are non-zero. Bits 6:5 tell the zeros among trits 0 to 2, with the help of the
-sign bits that zeros leave free; i, j, k stand for three consecutive trits, cyclically:
+Bits 7 and 8 say whether trits 3 and 4 are zero: that resets a register. Bits 6:5 tell the zeros among trits 0 to 2,
+with the help of the sign bits that zeros leave free; i, j, k stand for three consecutive trits, cyclically:
 
     3               none is zero
     i, sign i = 0   only i is zero
@@ -84,8 +84,8 @@ def _word_of(trits):
             signs[field], signs[(field + 1) % 3] = 1, 0
         case _:
             field, signs[0:3] = 0, [1, 1, 0]
-    return sum(sign << index for index, sign in enumerate(signs)) | field << 5 | bool(trits[3]) << 7 | bool(
-        trits[4]) << 8
+    return sum(sign << index for index, sign in enumerate(signs)) | field << 5 | (not trits[3]) << 7 | (
+        not trits[4]) << 8
 
 
 _TRITS = np.array(list(itertools.product((-1, 0, 1), repeat=5)), np.int8)  # [243, 5]
@@ -127,5 +127,5 @@ def word_decode(words):  # uint16 [...] -> int8 [..., 5]
     before, last = (index - 1) % 3, (index - 2) % 3  # i is the trit itself, the one before it, the one before that
     zero = (field == index) | (field == before) & (sign[..., before] == 1) | (
         (field == last) & (sign[..., last] == 1) & (sign[..., before] == 1))
-    non_zero = np.concatenate([~zero, words >> 7 & 1, words >> 8 & 1], -1).astype(np.int64)
+    non_zero = np.concatenate([~zero, words >> 7 & 1 ^ 1, words >> 8 & 1 ^ 1], -1).astype(np.int64)
     return (non_zero * (1 - 2 * sign)).astype(np.int8)

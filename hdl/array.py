@@ -1,30 +1,29 @@
-"""The ternary array: banks in a row, accumulators at its end."""
+"""The ternary array: groups of banks in a row, accumulators at its end."""
 
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .bank import Bank, Token
-from .config import TRITS
-from .drain import Drain, Result, Settle
+from .bank import Token
+from .config import GROUP, TRITS
+from .drain import Drain, Leaving, Result, Settle
+from .group import Group
 from .lists import ListWriteLayout
-from .product import PORTABLE
+from .product import DOT_LATENCY, PORTABLE
 from .tile import WeightWrite
 
 
 __all__ = ["Array", "flush_cycles"]
 
 
-NEIGHBOURS = 4  # banks that are written through the same registers
+def _sum_cycles(config):
+    """Cycles from a token to its sums of the first stack: list (2), address (1), weights (3), groups."""
+    return 2 + 1 + 3 + DOT_LATENCY + config.groups - 1
 
 
 def flush_cycles(config):
-    """Cycles from a row block's last token to its last result.
-
-    The token passes the banks, one a cycle, and its operand the stacks of tiles; on the way are list (2), address (1),
-    weights (2), trits (1), product (1), accumulator (1), and five results.
-    """
-    return (config.banks - 1) + (config.hops - 1) + 2 + 1 + 2 + 1 + 1 + 1 + TRITS
+    """Cycles from a row block's last token to its last result: its sums, stacks of tiles, accumulator, five results."""
+    return _sum_cycles(config) + config.hops - 1 + 1 + TRITS
 
 
 class Array(wiring.Component):
@@ -61,48 +60,59 @@ class Array(wiring.Component):
         m = Module()
         config = self.config
         token, write, weights = self.i_token, self.i_list, self.i_weights
-        sums, signs = [C(0, signed(1))] * config.rows, C(0, config.rows)
-        for position in range(config.banks):
-            if position and position % NEIGHBOURS == 0:
+        sums, carries = [C(0, signed(1))] * config.rows, C(0, config.rows)
+        for position in range(0, config.banks, GROUP):
+            later_weights = Signal.like(weights, name=f"weights_{position}", reset_less=True)
+            m.d.sync += later_weights.eq(weights)
+            weights = later_weights
+            if position:
                 later_write = Signal.like(write, name=f"list_{position}", reset_less=True)
-                later_weights = Signal.like(weights, name=f"weights_{position}", reset_less=True)
-                m.d.sync += [later_write.eq(write), later_weights.eq(weights)]
-                write, weights = later_write, later_weights
-            m.submodules[f"bank_{position}"] = bank = Bank(config, self.technology, position=position)
+                m.d.sync += later_write.eq(write)
+                write = later_write
+            if position > GROUP:  # the second adds to sums that the first had ready
+                later_token = Signal.like(token, name=f"token_{position}", reset_less=True)
+                m.d.sync += later_token.eq(token)
+                token = later_token
+            m.submodules[f"group_{position}"] = group = Group(config, self.technology, position=position)
             m.d.comb += [
-                bank.i_token.eq(token),
-                bank.i_list.eq(write),
-                bank.i_weights.eq(weights),
-                bank.i_signs.eq(signs),
+                group.i_token.eq(token),
+                group.i_list.eq(write),
+                group.i_weights.eq(weights),
+                group.i_carries.eq(carries),
             ]
-            m.d.comb += [port.eq(i) for port, i in zip(bank.i_sums, sums)]
-            token, sums, signs = bank.o_token, bank.o_sums, bank.o_signs
+            m.d.comb += [port.eq(i) for port, i in zip(group.i_sums, sums)]
+            sums, carries = group.o_sums, group.o_carries
 
-        # From the token to the last bank's sums: banks, list and address, weights, trits, product.
-        settle, valid, stages = Signal(Settle(config)), self.i_token.valid, config.banks + 2 + 1 + 2 + 1
+        settle, valid, stages = Signal(Settle(config)), self.i_token.valid, _sum_cycles(config)
         m.d.comb += [
             settle.valid.eq(valid),
             settle.first.eq(self.i_token.first & valid),
             settle.last.eq(self.i_token.last & valid),
+            settle.opens.eq(self.i_token.opens),
             settle.destination.eq(self.i_token.destination),
         ]
         for stage in range(stages):
             later = Signal(Settle(config), name=f"settle_{stage}", reset_less=True)
             m.d.sync += [later[name].eq(settle[name]) for name in ("valid", "first", "last")]
-            # It holds for as many cycles as a block has beats, and needs no more registers.
+            # They hold for as many cycles as a block has beats, and need no more registers.
+            held = Cat(later.opens, later.destination).eq(Cat(settle.opens, settle.destination))
             if stage % TRITS == stages % TRITS:
                 with m.If(settle.first):
-                    m.d.sync += later.destination.eq(settle.destination)
+                    m.d.sync += held
             else:
-                m.d.comb += later.destination.eq(settle.destination)
+                m.d.comb += held
             settle = later
 
+        m.submodules.leaving = leaving = Leaving(config)
+        m.d.comb += leaving.i_settle.eq(settle)
+        valid, first, leave = settle.valid, settle.first, leaving.o_leave
         for hop in range(config.hops):
             tiles = slice(hop * config.stack, (hop + 1) * config.stack)
             rows = slice(tiles.start * TRITS, tiles.stop * TRITS)
             m.submodules[f"drain_{tiles.start}"] = drain = Drain(config, self.technology)
-            m.d.comb += [drain.i_settle.eq(settle), drain.i_signs.eq(signs[rows])]
+            m.d.comb += [drain.i_valid.eq(valid), drain.i_first.eq(first), drain.i_leave.eq(leave),
+                         drain.i_carries.eq(carries[rows])]
             m.d.comb += [port.eq(i) for port, i in zip(drain.i_sums, sums[rows])]
             m.d.comb += [o.eq(result) for o, result in zip(self.o_results[tiles], drain.o_results)]
-            settle = drain.o_settle
+            valid, first, leave = drain.o_valid, drain.o_first, drain.o_leave
         return m

@@ -40,7 +40,7 @@ class WordDecoder(wiring.Component):
             zero = ((field == index) | (field == before) & sign[before]
                     | (field == last) & sign[last] & sign[before])
             m.d.comb += self.trits.non_zero[index].eq(~zero)
-        m.d.comb += self.trits.non_zero[3:].eq(self.code[TRITS + 2:])
+        m.d.comb += self.trits.non_zero[3:].eq(~self.code[TRITS + 2:])
         return m
 
 
@@ -63,7 +63,7 @@ class WordEncoder(wiring.Component):
         m.d.comb += [
             sign.eq(self.trits.sign & non_zero),
             field.eq(3),
-            self.word[TRITS + 2:].eq(non_zero[3:]),
+            self.word[TRITS + 2:].eq(~non_zero[3:]),
         ]
         for index in range(3):
             after, before = (index + 1) % 3, (index - 1) % 3

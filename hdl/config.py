@@ -6,10 +6,11 @@ from math import ceil
 from amaranth.utils import ceil_log2
 
 
-__all__ = ["ACCUMULATOR_BITS", "Config", "MAX_COLUMNS", "PRESETS", "TRITS"]
+__all__ = ["ACCUMULATOR_BITS", "Config", "GROUP", "MAX_COLUMNS", "PRESETS", "TRITS"]
 
 
 TRITS = 5  # ternary weights in a memory word, and rows of a tile: 3 ** 5 = 243 fits 8 bits
+GROUP = 4  # column banks whose products are added in a tree
 ACCUMULATOR_BITS = 24  # on the link: holds 128 * 32768 = 2 ** 22 with its sign
 MAX_COLUMNS = 32768
 MAX_TILES = 996  # a word of all tiles fits a frame
@@ -82,6 +83,11 @@ class Config:
     def capacity(self):
         """Ternary weights on chip."""
         return self.products * self.depth
+
+    @property
+    def groups(self):
+        """Groups of banks, one after the other in a row."""
+        return ceil(self.banks / GROUP)
 
     @property
     def hops(self):

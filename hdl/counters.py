@@ -18,7 +18,7 @@ __all__ = ["Cause", "Counters", "Events", "NUMBERS"]
 
 CAUSES = (Register.CYCLES_ISSUE, Register.CYCLES_FLUSH, Register.CYCLES_VECTOR, Register.CYCLES_LOAD,
           Register.CYCLES_LINK)  # first one that applies
-NUMBERS = {Register.ENTRIES: "list", Register.SKIPPED: "list", Register.MACS: "block"}  # and the events they are of
+NUMBERS = {Register.ENTRIES: "list", Register.MACS: "block"}  # and the events they are of
 COUNTED = (*NUMBERS, Register.WEIGHTS_ZERO, Register.BYTES_IN, Register.BYTES_OUT, Register.BYTES_WEIGHTS,
            Register.BYTES_VECTOR, Register.BYTES_RESULTS)
 
@@ -26,11 +26,12 @@ COUNTED = (*NUMBERS, Register.WEIGHTS_ZERO, Register.BYTES_IN, Register.BYTES_OU
 STATE = ("pending", "absmax", "beats", "offset")
 
 
-PLACES = 1 << ceil_log2(len(Register))  # of registers in the memory: they end with it, and counters are its upper half
-BEFORE = PLACES - len(Register)
+PLACES = 1 << ceil_log2(len(Register))  # of registers in the memory, whose upper half begins with the counters
+BEFORE = PLACES // 2 - Register.CYCLES
 WORD_BYTES = 4
-WRITE_LATENCY = BLOCK_LATENCY + 1  # cycles from the address of a byte to the write of its sum
-ROUND = (len(Register) - Register.CYCLES) * WORD_BYTES  # cycles
+COUNT_LATENCY = BLOCK_LATENCY + 1  # cycles from the time of a byte, which is asked for in the next, to its sum
+WRITE_LATENCY = COUNT_LATENCY + 1  # and to the write of that
+ROUND = PLACES // 2 * WORD_BYTES  # cycles
 
 
 class Cause(enum.Enum, shape=3):
@@ -46,7 +47,7 @@ class Cause(enum.Enum, shape=3):
 def Events(config):
     """What happens in a cycle: a bit for each cause, and by how much each counter grows.
 
-    ENTRIES and SKIPPED do where ``list`` is set, MACS where ``block`` is: each in one of five cycles at most.
+    ENTRIES does where ``list`` is set, MACS where ``block`` is: each in one of five cycles at most.
     """
     most = {number: range(config.columns + 1) for number in NUMBERS} | {Register.WEIGHTS_ZERO: range(TRITS + 1)}
     return data.StructLayout({cause.name.lower(): 1 for cause in CAUSES} | {"list": 1, "block": 1}
@@ -58,7 +59,7 @@ class Counters(wiring.Component):
 
     Events are counted in small counters, and those added up in a memory, one after the other and byte by byte, every 64
     cycles. Nothing is counted while registers are read, from ``start`` to the cycle of the last byte, so that all
-    counters are read as of the same cycle, and their reading shows in none. The first byte comes 69 to 133 cycles after
+    counters are read as of the same cycle, and their reading shows in none. The first byte comes 70 to 135 cycles after
     ``start``, then one every third cycle.
 
     Members
@@ -95,7 +96,7 @@ class Counters(wiring.Component):
         })
 
     def _count(self, m, stopped, visits):
-        """What has happened since a counter's last visit, where it is visited now, and else 0."""
+        """What has happened up to a counter's last visit, in the cycle after it, and else 0."""
         m.d.comb += self.cause.eq(Cause.IDLE)
         for cause in reversed(CAUSES):
             with m.If(self.i_events[cause.name.lower()]):
@@ -116,7 +117,13 @@ class Counters(wiring.Component):
                 self._add_number(m, count, grown, growth, visit, self.i_events[NUMBERS[register]] & ~stopped)
             else:
                 self._add(m, count, grown, growth, visit, stopped)
-            visited |= Mux(visit, count, 0)
+            # A register that is reset while another counter is visited: to choose is to join.
+            leaving = Signal.like(count, name=f"{name}_leaving")
+            with m.If(visit):
+                m.d.sync += leaving.eq(count)
+            with m.Else():
+                m.d.sync += leaving.eq(0)
+            visited |= leaving
         return visited
 
     def _add(self, m, count, grown, growth, visit, stopped):
@@ -154,23 +161,31 @@ class Counters(wiring.Component):
         m.submodules.storage = storage = self.technology.memory(
             depth=PLACES * WORD_BYTES, width=8, init=list(struct.pack(f"<{PLACES}I", *words)))
 
-        # Its counter is visited in the cycle after the first byte of a sum was asked for, which is there a cycle later.
+        # A counter is visited in the cycle in which the first byte of its sum is asked for, which is there two later.
+        asked = Signal(range(ROUND), reset_less=True)
         time, age = Signal(range(ROUND)), Signal(WRITE_LATENCY)  # age: cycles since the address jumped, unary
-        byte, place = time[:2], time[2:]
+        byte = time[:2]
         frozen, draining, drained, reading = Signal(), Signal(), Signal(), Signal()
         clearing = Signal(init=1)  # for a reset leaves the memory as it is
-        visits = Signal(ROUND // WORD_BYTES)
-        fetched, summed = age[BLOCK_LATENCY - 1], Signal()  # summed: a round, but for the cycles of the memory
-        m.d.comb += summed.eq((time == WRITE_LATENCY - 1) & age[-1])
+        cleared = Signal()  # for the pulse comes from far away
+        m.d.sync += cleared.eq(self.clear)
+        # A round goes by the counters: every fourth cycle is a visit.
+        visits = Signal(len(Register) - Register.CYCLES)
+        passing = Signal(len(visits) * WORD_BYTES)
+        # summed: the last round, but for the cycles of the memory
+        fetched, summed = age[BLOCK_LATENCY - 1], Signal()
         m.d.sync += [
+            summed.eq((time == WRITE_LATENCY - 2) & age[-2] & drained),
             time.eq(time + 1),
+            asked.eq(time),
             age.eq(Cat(1, age)),
-            visits.eq(Mux(byte == 0, 1 << place, 0)),
+            passing.eq(Cat((time == 0) & ~reading, passing)),
+            visits.eq(Cat((time == 0) & ~reading, passing)[::WORD_BYTES]),
         ]
         visited = self._count(m, frozen | self.start | self.clear, visits)
         growth, carry, total = Signal(24, reset_less=True), Signal(reset_less=True), Signal(9)
-        m.d.sync += [growth.eq(visited | growth >> 8), carry.eq(total[8] & (byte != 1)), storage.write_data.eq(total)]
-        with m.If(byte == 0):
+        m.d.sync += [growth.eq(visited | growth >> 8), carry.eq(total[8] & (byte != 2)), storage.write_data.eq(total)]
+        with m.If(byte == 1):
             m.d.sync += growth.eq(0)
         m.d.comb += [
             total.eq(Mux(clearing, 0, storage.read_data) + growth[:8] + carry),
@@ -189,16 +204,18 @@ class Counters(wiring.Component):
         ]
         m.d.comb += [
             storage.read_enable.eq(1),
-            storage.read_address.eq(Mux(reading, address, Cat(time, 1))),
+            storage.read_address.eq(Mux(reading, address, Cat(asked, 1))),
             self.o.valid.eq(reading & fetched),
             self.o.payload.eq(Mux(is_state, state, storage.read_data)),
         ]
         with m.If(reading):
             m.d.sync += time.eq(0)
         with m.If((time == BLOCK_LATENCY - 1) & fetched):
-            m.d.sync += [clearing.eq(0), draining.eq(frozen), drained.eq(draining)]
-        with m.If(summed & drained):
-            m.d.sync += [reading.eq(1), draining.eq(0), drained.eq(0), time.eq(0), age.eq(0)]
+            m.d.sync += [draining.eq(frozen), drained.eq(draining)]
+        with m.If((time == COUNT_LATENCY - 1) & age[COUNT_LATENCY - 1]):
+            m.d.sync += clearing.eq(0)
+        with m.If(summed):
+            m.d.sync += [reading.eq(1), draining.eq(0), drained.eq(0), age.eq(0), passing.eq(0)]
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += [address.eq(address + 1), left.eq(left - 1), age.eq(0)]
             with m.If(left == 1):
@@ -206,6 +223,6 @@ class Counters(wiring.Component):
         with m.If(self.start):
             m.d.sync += [frozen.eq(1), address.eq(Cat(C(0, 2), (self.first + BEFORE)[:len(self.first)])),
                          left.eq(self.count << 2)]
-        with m.If(self.clear):
-            m.d.sync += [clearing.eq(1), time.eq(0), age.eq(0), visits.eq(-1)]
+        with m.If(cleared):
+            m.d.sync += [clearing.eq(1), time.eq(0), age.eq(0), summed.eq(0), passing.eq(0), visits.eq(-1)]
         return m

@@ -8,16 +8,16 @@ from .config import TRITS
 from .product import sum_width
 
 
-__all__ = ["Drain", "Result", "Settle"]
+__all__ = ["Drain", "Leave", "Leaving", "Result", "Settle"]
 
 
 def Settle(config):
     """What of a token concerns the accumulators.
 
-    ``first`` and ``last`` are only set where ``valid`` is. ``destination`` is that of a block from its ``first`` on,
-    for five cycles or more.
+    ``first`` and ``last`` are only set where ``valid`` is. ``opens`` and ``destination`` are those of a block from its
+    ``first`` on, for five cycles or more.
     """
-    return data.StructLayout({"valid": 1, "first": 1, "last": 1, "destination": config.result_bits})
+    return data.StructLayout({"valid": 1, "first": 1, "last": 1, "opens": 1, "destination": config.result_bits})
 
 
 def Result(config):
@@ -26,18 +26,62 @@ def Result(config):
                               "value": signed(config.accumulator_bits)})
 
 
-class Drain(wiring.Component):
-    """Accumulates the rows of a stack over the beats of a row block and sends the totals out, one of each tile a cycle.
+def Leave(config):
+    """When the rows of a stack leave: ``select`` is one-hot, the row that is taken; the others tell of the one that
+    was taken in the cycle before."""
+    return data.StructLayout({"select": TRITS, "valid": 1, "address": config.result_bits})
 
-    ``i_settle`` comes with the sums. The five results of each tile follow in cycles 2 to 6 after the last sums of a
-    block, while the next block accumulates. Blocks of five beats or more follow each other without a gap.
+
+class Leaving(wiring.Component):
+    """Lets the rows of the first stack leave, one after the other, from the second cycle after a block's last sums.
+
+    Their address counts on from that of the block before, or from its destination where a block opens a product. Blocks
+    of five beats or more follow each other without a gap.
 
     Members
     -------
-    i_sums, i_signs : In
-        Of the last bank.
     i_settle : In(Settle)
-    o_settle : Out(Settle)
+    o_leave : Out(Leave)
+        ``select`` from the cycle after ``i_settle.last`` on.
+    """
+
+    def __init__(self, config):
+        super().__init__({"i_settle": In(Settle(config)), "o_leave": Out(Leave(config))})
+
+    def elaborate(self, platform):
+        m = Module()
+        settle, leave = self.i_settle, self.o_leave
+        last, opens = Signal(reset_less=True), Signal(reset_less=True)
+        destination = Signal.like(settle.destination, reset_less=True)
+        later, valid = Signal(TRITS - 1, reset_less=True), Signal(reset_less=True)
+        # The sum of the address before and 1; or, to choose none, of 0 and the destination.
+        before, step = Signal.like(leave.address, reset_less=True), Signal.like(leave.address, reset_less=True)
+        m.d.comb += [leave.select.eq(Cat(last, later)), leave.valid.eq(valid), leave.address.eq(before + step)]
+        m.d.sync += [last.eq(settle.last), later.eq(leave.select), valid.eq(leave.select.any())]
+        m.d.sync += step.eq(1)
+        with m.If(valid):
+            m.d.sync += before.eq(leave.address)
+        with m.If(settle.first):
+            m.d.sync += [opens.eq(settle.opens), destination.eq(settle.destination)]
+        with m.If(last & opens):
+            m.d.sync += [before.eq(0), step.eq(destination)]
+        return m
+
+
+class Drain(wiring.Component):
+    """Accumulates the rows of a stack over the beats of a row block and sends the totals out, one of each tile a cycle.
+
+    The five results of each tile follow in cycles 2 to 6 after the last sums of a block, while the next block
+    accumulates.
+
+    Members
+    -------
+    i_sums, i_carries : In
+        Of the last group.
+    i_valid, i_first : In(1)
+        Of Settle, with the sums.
+    i_leave : In(Leave)
+    o_valid, o_first, o_leave : Out
         To the stack below, a cycle later.
     o_results : Out(Result), one for each tile
     """
@@ -47,40 +91,37 @@ class Drain(wiring.Component):
         rows = config.stack * TRITS
         super().__init__({
             "i_sums": In(signed(sum_width(config.banks))).array(rows),
-            "i_signs": In(rows),
-            "i_settle": In(Settle(config)),
-            "o_settle": Out(Settle(config)),
+            "i_carries": In(rows),
+            "i_valid": In(1),
+            "i_first": In(1),
+            "i_leave": In(Leave(config)),
+            "o_valid": Out(1),
+            "o_first": Out(1),
+            "o_leave": Out(Leave(config)),
             "o_results": Out(Result(config)).array(config.stack),
         })
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        settle = Signal(Settle(config), reset_less=True)
-        m.d.sync += [settle[name].eq(self.i_settle[name]) for name in ("valid", "first", "last")]
-        with m.If(self.i_settle.first):
-            m.d.sync += settle.destination.eq(self.i_settle.destination)
-        m.d.comb += self.o_settle.eq(settle)
-
-        select, leaving = Signal(TRITS), Signal(TRITS - 1, reset_less=True)  # one-hot: the row that leaves
-        valid, address = Signal(reset_less=True), Signal.like(settle.destination, reset_less=True)
-        m.d.comb += select.eq(Cat(settle.last, leaving))
-        m.d.sync += [leaving.eq(select), valid.eq(select.any()), address.eq(address + 1)]
-        with m.If(settle.last):
-            m.d.sync += address.eq(settle.destination)
+        for name in ("valid", "first", "leave"):
+            i, o = getattr(self, f"i_{name}"), getattr(self, f"o_{name}")
+            later = Signal.like(i, name=name, reset_less=True)
+            m.d.sync += later.eq(i)
+            m.d.comb += o.eq(later)
 
         for tile, result in enumerate(self.o_results):
             m.submodules[f"holding_{tile}"] = holding = self.technology.holding(width=config.accumulator_bits)
-            m.d.comb += [holding.select.eq(select), result.valid.eq(valid), result.address.eq(address),
-                         result.value.eq(holding.o)]
+            m.d.comb += [holding.select.eq(self.i_leave.select), result.valid.eq(self.i_leave.valid),
+                         result.address.eq(self.i_leave.address), result.value.eq(holding.o)]
             for row, total in enumerate(holding.i, tile * TRITS):
                 m.submodules[f"accumulator_{row}"] = accumulator = self.technology.accumulator(
                     products=config.banks, width=config.accumulator_bits)
                 m.d.comb += [
                     accumulator.i.eq(self.i_sums[row]),
-                    accumulator.i_sign.eq(self.i_signs[row]),
-                    accumulator.enable.eq(self.i_settle.valid),
-                    accumulator.first.eq(self.i_settle.first),
+                    accumulator.i_carry.eq(self.i_carries[row]),
+                    accumulator.enable.eq(self.i_valid),
+                    accumulator.first.eq(self.i_first),
                     total.eq(accumulator.o),
                 ]
         return m

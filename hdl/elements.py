@@ -4,6 +4,7 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .lists import Element
 from .memory import BLOCK_LATENCY
 from .product import PORTABLE
 from .quantiser import DIGITS, QUANTISER_LATENCY, Absmax, Quantiser
@@ -13,7 +14,7 @@ __all__ = ["ELEMENT_LATENCY", "Elements", "ElementsSignature", "SERIAL_CYCLES", 
 
 
 ELEMENT_BYTES = 4
-ELEMENT_LATENCY = BLOCK_LATENCY + QUANTISER_LATENCY
+ELEMENT_LATENCY = BLOCK_LATENCY + 1 + QUANTISER_LATENCY  # and the way of a word, for block RAM may lie far away
 ADDRESS_LATENCY = 1 + BLOCK_LATENCY  # a step
 SERIAL_STEPS = DIGITS + 4  # the magnitude, the digits, what they were too many, the half, the rounding
 SERIAL_CYCLES = 4 * SERIAL_STEPS  # an addend, the carry of the sum, the addend or none, the sum
@@ -37,9 +38,11 @@ class ElementsSignature(wiring.Signature):
     taken : Out(1)
         The element at ``position`` is on its way: next comes the following one. Combinational.
     position : In(range(config.columns + 1))
+    last : In(1)
+        The element at ``position`` is the last.
     absmax : Out(32)
         Largest magnitude of the vector.
-    o : Out(stream.Signature(signed(8), always_ready=True))
+    o : Out(stream.Signature(Element, always_ready=True))
     """
 
     def __init__(self, config):
@@ -51,15 +54,16 @@ class ElementsSignature(wiring.Signature):
             "read": In(1),
             "taken": Out(1),
             "position": In(range(config.columns + 1)),
+            "last": In(1),
             "absmax": Out(32),
-            "o": Out(stream.Signature(signed(8), always_ready=True)),
+            "o": Out(stream.Signature(Element, always_ready=True)),
         })
 
 
 class Elements(wiring.Component):
     """Stores the int32 elements of a vector, then quantises them, golden.quantiser.absmax_quantise.
 
-    A byte a cycle in, an element a cycle out, 13 cycles (``ELEMENT_LATENCY``) from ``read`` to the result. Reading may
+    A byte a cycle in, an element a cycle out, 14 cycles (``ELEMENT_LATENCY``) from ``read`` to the result. Reading may
     begin two cycles after the last byte.
 
     Parameters
@@ -74,7 +78,7 @@ class Elements(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.absmax = absmax = Absmax()
+        m.submodules.absmax = absmax = Absmax(self.technology)
         m.submodules.storage = storage = self.technology.memory(
             depth=self.config.columns, width=8 * ELEMENT_BYTES)
         m.submodules.quantiser = quantiser = Quantiser(self.technology)
@@ -87,9 +91,11 @@ class Elements(wiring.Component):
         with m.If(self.start):
             m.d.sync += byte.eq(0)
 
-        complete, fetched = Signal(), Signal(BLOCK_LATENCY)
+        complete, fetched = Signal(), Signal(BLOCK_LATENCY + 1)
+        y = Signal(signed(8 * ELEMENT_BYTES), reset_less=True)
         place = Signal(range(self.config.columns), reset_less=True)
-        m.d.sync += [complete.eq(self.element), place.eq(self.position), fetched.eq(Cat(self.read, fetched[:-1]))]
+        m.d.sync += [complete.eq(self.element), place.eq(self.position), fetched.eq(Cat(self.read, fetched[:-1])),
+                     y.eq(storage.read_data)]
         m.d.comb += [
             self.taken.eq(self.read),
             absmax.clear.eq(self.opens),
@@ -102,10 +108,13 @@ class Elements(wiring.Component):
             storage.read_enable.eq(self.read),
             storage.read_address.eq(self.position),
             quantiser.i.valid.eq(fetched[-1]),
-            quantiser.i.payload.eq(storage.read_data),
+            quantiser.i.payload.eq(y),
             quantiser.absmax.eq(absmax.absmax),
         ]
-        wiring.connect(m, wiring.flipped(self.o), quantiser.o)
+        last = Signal(ELEMENT_LATENCY, reset_less=True)
+        m.d.sync += last.eq(Cat(self.last, last))
+        m.d.comb += [quantiser.o.ready.eq(1), self.o.valid.eq(quantiser.o.valid),
+                     self.o.payload.value.eq(quantiser.o.payload), self.o.payload.last.eq(last[-1])]
         return m
 
 
@@ -205,16 +214,19 @@ class SerialElements(wiring.Component):
         # digits are inverted where the sign is set, thus -quotient - 1
         one, two, less = Mux(sign, ~up & ~down, up), sign & down, ~sign & down
         result = (Cat(C(1, 1), digits, sign) + Cat(one | two, two | less, less.replicate(DIGITS)))[1:]
-        o = Signal.like(self.o.payload, reset_less=True)
+        o, last = Signal(Element, reset_less=True), Signal(reset_less=True)
         o_valid = Signal()
         m.d.sync += [
             # m = 0 gives 127 and up, whose 128 is cut to 0.
-            o.eq(Cat(result[:DIGITS], result[DIGITS] & sign)),
+            o.value.eq(Cat(result[:DIGITS], result[DIGITS] & sign)),
+            o.last.eq(last),
             o_valid.eq(moves & round_ & quantised),
         ]
         m.d.comb += [self.o.payload.eq(o), self.o.valid.eq(o_valid), self.absmax.eq(remainder)]
 
         m.d.comb += self.taken.eq(looks & step[DIGITS])
+        with m.If(self.taken):
+            m.d.sync += last.eq(self.last)
         with m.If(self.element | looks):
             m.d.sync += address.eq(Mux(self.element | step[DIGITS] | round_ & self.read, self.position, largest))
         starts, stops = self.read & ~(running | arrived.any()), moves & load & ~self.read

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .frame import LinkHeader
 from .lists import ListState
-from .memory import BLOCK_LATENCY
+from .memory import BLOCK_LATENCY, Lag
 from .product import PORTABLE
 from .program import CONSTANTS, LAYOUTS, OTHER, Program, digits, factor_bits, total_bits, word_bits
 from .registers import REPLY, Error, Flags, Kind
@@ -107,7 +107,7 @@ class Executor(wiring.Component):
             "i_results": In(stream.Signature(8)),
         })
 
-    def _fetch(self, m, running, advance):
+    def _fetch(self, m, advance, stops):
         """The step, which is nothing while none runs, flags of its action, and the memory of words."""
         program = Program(self.config)
         m.submodules.code = code = self.technology.memory(
@@ -119,14 +119,17 @@ class Executor(wiring.Component):
         place, turned = Signal(range(len(program.code))), Signal()  # the places of VECTOR's words are exchanged
         step, address = Signal(StepLayout), Signal(range(WORDS))
         number = Signal(range(len(program.entries)))
-        fetched = StepLayout(code.read_data)
+        m.submodules.lag = lag = Lag(StepLayout.size)
+        fetched = StepLayout(lag.o)
         is_action = {action: Signal(name=f"is_{action.name.lower()}") for action in Action}
         with m.If(advance):
             m.d.sync += [step.eq(fetched), *(flag.eq(fetched.action == action) for action, flag in is_action.items())]
         m.d.comb += [
             code.read_address.eq(place),
-            code.read_enable.eq(advance | ~running),
-            code.output_enable.eq(advance | ~running),
+            code.read_enable.eq(lag.flows),
+            code.output_enable.eq(lag.flows),
+            lag.i.eq(code.read_data),
+            lag.goes.eq(~stops),
             address.eq(step.word),
             words.read_address.eq(address),
             words.read_enable.eq(advance),
@@ -178,7 +181,7 @@ class Executor(wiring.Component):
         int8 = (self.flags & Flags.INT8).any()
         with m.If(advance):
             m.d.sync += [
-                carry.eq(total_carry & executes),
+                carry.eq(total_carry),
                 left.eq(more),
                 ragged.eq(~int8 & self.word[:2].any()),
                 unexpected.eq(self.word != self.vector_expected),
@@ -189,6 +192,8 @@ class Executor(wiring.Component):
                 m.d.sync += undecodable.eq(self.i.payload[-1])
             with m.If(is_action[Action.CONTINUES]):
                 m.d.sync += self.vector_opens.eq(~carry)
+            with m.If(~executes):
+                m.d.sync += carry.eq(0)
         found = Array([C(0), carry, left, ragged, unexpected, undecodable, listed, reaches])[step.test.as_value()]
         m.d.comb += refuses.eq((found ^ step.unless) & ~((step.error == Error.ORDER) & self.vector_opens))
         return carry, refuses
@@ -296,9 +301,9 @@ class Executor(wiring.Component):
         m = Module()
         # States, one-hot; ``begins`` while the first steps are fetched.
         begins, running, answering, paying = (Signal(FETCH_LATENCY, init=1), Signal(), Signal(), Signal())
-        advance, taken, paid, ended = Signal(), Signal(), Signal(), Signal()
+        advance, stops, taken, paid, ended = Signal(), Signal(), Signal(), Signal(), Signal()
         more = Signal()  # bytes of the payload are left, or of the answer's
-        step, is_action, words = self._fetch(m, running, advance)
+        step, is_action, words = self._fetch(m, advance, stops)
         goes = ~(is_action[Action.ARGUMENT] | is_action[Action.DATA]) | taken  # no other step that waits adds
         executes = (~step.multiply | self.factor[digits(self.config) - 1]) & ~(
             step.scale & (self.flags & Flags.INT8).any())
@@ -307,7 +312,8 @@ class Executor(wiring.Component):
         carry, refuses = self._judge(m, step, is_action, total_carry, more, executes, advance)
         refused, error = self._refuse(m, step, refuses, is_action)
         m.d.comb += [
-            advance.eq(begins[-1] | running & ~self._waits(m, is_action, more, carry, refused)),
+            stops.eq(running & self._waits(m, is_action, more, carry, refused)),
+            advance.eq(begins[-1] | running & ~stops),
             taken.eq(self._hand_on(m, is_action, more, refused)),
             Cat(paid, ended).eq(Cat(self._answer(m, is_action, paying, more, refused, error, total))),
             words.write_enable.eq(Cat(~step.one, step.one) & (
@@ -318,9 +324,9 @@ class Executor(wiring.Component):
         self._start(m, is_action, total, carry, refused)
 
         with m.If(step.accumulate & (step.operand == Operand.ONES) & goes):
-            m.d.sync += more.eq(total_carry)
+            m.d.sync += more.eq(total.any())  # as the carry tells, but sooner than by the way of a word
         with m.If(counts):
-            m.d.sync += more.eq(total_carry & ~refused)
+            m.d.sync += more.eq(total.any() & ~refused)
         m.d.sync += begins.eq(begins << 1)
         with m.If(is_action[Action.KIND] & self.i.valid):
             m.d.sync += self.busy.eq(1)

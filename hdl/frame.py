@@ -7,6 +7,7 @@ from amaranth.utils import ceil_log2
 
 from .codes import ByteDecoder
 from .crc import Crc
+from .memory import BLOCK_LATENCY, Lag
 from .product import PORTABLE
 from .registers import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD, WINDOW_BYTES, WINDOW_FRAMES, Error, WeightsLayout
 from .slip import Framed, SlipDecoder, SlipEncoder
@@ -18,7 +19,7 @@ __all__ = ["FrameReceiver", "FrameTransmitter", "LinkHeader", "PREFIX_BYTES", "S
 PREFIX_BYTES = HEADER_BYTES + 1  # header and status
 CODES_AT = HEADER_BYTES + WeightsLayout.size // 8  # place of the first byte code in a body
 RING_BYTES = 2048  # a power of two: addresses wrap by themselves
-SPARE_BYTES = 16  # more than comes before the ring is known to be full, two bodies of nothing but a bad escape: 10
+SPARE_BYTES = 32  # more than comes before the ring is known to be full: three bodies of nothing but a bad escape and 3
 assert WINDOW_BYTES + WINDOW_FRAMES * (PREFIX_BYTES - CRC_BYTES) <= RING_BYTES - SPARE_BYTES
 
 
@@ -39,7 +40,8 @@ class Status(data.Struct):
 class Ring(wiring.Component):
     """Ring buffer of RING_BYTES in block RAM, whose bytes can be taken back until they are committed.
 
-    One byte a cycle in and out; the first byte comes out three cycles after ``commit``.
+    One byte a cycle in and out; the first byte comes out three cycles after ``commit``. There are no more than
+    PREFIX_BYTES + MAX_PAYLOAD that are not committed.
 
     Members
     -------
@@ -47,15 +49,15 @@ class Ring(wiring.Component):
     leap : In(1)
         With a byte: a place is left free behind it.
     full : Out(1)
-        All but the last SPARE_BYTES are used, or were in the cycle before.
+        All but the last SPARE_BYTES were used two cycles ago, or before an ``amend`` or ``curtail`` then.
     amend : In(1)
         Write ``value`` to ``place``, counted from the first byte that is not committed. No byte is taken meanwhile.
     place : In(range(PREFIX_BYTES + 1))
     value : In(8)
     commit : In(1)
-        Release the bytes that came. No byte is taken meanwhile.
+        Release the bytes that came. No byte is taken meanwhile, nor amended.
     curtail : In(1)
-        Release those before ``place``, and forget the others. No byte is taken meanwhile.
+        Release those before ``place``, and forget the others. No byte is taken meanwhile, nor amended.
     o : Out(stream.Signature(8))
     """
 
@@ -69,34 +71,38 @@ class Ring(wiring.Component):
         m = Module()
         m.submodules.storage = storage = self.technology.memory(depth=RING_BYTES, width=8)
         # One bit more than an address, to tell full from empty.
-        written, committed, taken = (Signal(range(2 * RING_BYTES), name=name)
-                                     for name in ("written", "committed", "taken"))
-        filled, placed = Signal.like(written), Signal.like(written)
-        m.d.comb += [
-            filled.eq(written - taken),
-            placed.eq(committed + self.place),
+        committed, taken = (Signal(range(2 * RING_BYTES), name=name) for name in ("committed", "taken"))
+        written, end, filled = Signal.like(committed), Signal.like(committed), Signal.like(committed)
+        came = Signal(range(PREFIX_BYTES + MAX_PAYLOAD + 1))
+        elsewhere = self.amend | self.curtail
+        m.d.comb += [written.eq(committed + Mux(elsewhere, self.place, came)), filled.eq(end - taken)]
+        # Through a register, for the block RAM may lie far away: a byte is there when it is committed.
+        m.d.sync += [
             storage.write_enable.eq(self.i.valid | self.amend),
-            storage.write_address.eq(Mux(self.amend, placed, written)),
+            storage.write_address.eq(written),
             storage.write_data.eq(Mux(self.amend, self.value, self.i.payload)),
         ]
         with m.If(self.i.valid):
-            m.d.sync += written.eq(written + Mux(self.leap, 2, 1))
-        with m.If(self.curtail):
-            m.d.sync += [written.eq(placed), committed.eq(placed)]
-        with m.If(self.commit):
-            m.d.sync += committed.eq(written)
+            m.d.sync += came.eq(came + Mux(self.leap, 2, 1))
+        with m.If(self.commit | self.curtail):
+            m.d.sync += [committed.eq(written), came.eq(0)]
+        with m.If(~elsewhere):
+            m.d.sync += end.eq(written)
         m.d.sync += self.full.eq(filled[-1] | filled[ceil_log2(SPARE_BYTES):-1].all())
 
-        valid, more = Signal(), taken != committed  # valid: what the memory has read
-        advance = ~self.o.valid | self.o.ready
+        m.submodules.lag = lag = Lag(8)
+        valid = Signal(BLOCK_LATENCY)  # what the memory has read
         m.d.comb += [
-            storage.read_enable.eq(advance),
-            storage.output_enable.eq(advance),
+            storage.read_enable.eq(lag.flows),
+            storage.output_enable.eq(lag.flows),
             storage.read_address.eq(taken),
-            self.o.payload.eq(storage.read_data),
+            lag.i.eq(storage.read_data),
+            lag.goes.eq(~self.o.valid | self.o.ready),
+            self.o.payload.eq(lag.o),
+            self.o.valid.eq(valid[-1] | ~lag.flows),
         ]
-        with m.If(advance):
-            m.d.sync += [valid.eq(more), self.o.valid.eq(valid), taken.eq(taken + more)]
+        with m.If(lag.flows):
+            m.d.sync += [valid.eq(Cat(taken != committed, valid)), taken.eq(taken + (taken != committed))]
         return m
 
 
@@ -188,7 +194,7 @@ class FrameReceiver(wiring.Component):
     Every body that is not empty gives its header, which is kind, sequence and length (two bytes), a Status, and the
     payload. Of a frame that is not sound kind and sequence are as they came, or 0, and there is no payload: length is
     0. One byte a cycle in and out, and one more after each frame, up to seven where it is not sound. The first byte
-    comes five cycles after the END of its frame is taken. The input stalls when almost RING_BYTES wait, and loses
+    comes six cycles after the END of its frame is taken. The input stalls when almost RING_BYTES wait, and loses
     nothing.
 
     What is wrong with a frame is told in this order: CRC for a bad escape, LENGTH for a body too short for header and
@@ -213,22 +219,21 @@ class FrameReceiver(wiring.Component):
 
         item, sound = slip.o.payload, inspector.status.error == Error.NONE
         # Before the status of a frame that is not sound, what is missing of its header is cleared, and its length.
-        stalled, clears, place = Signal(), Signal(), Signal(range(PREFIX_BYTES + 1), init=HEADER_BYTES)
+        clears, place = Signal(), Signal(range(PREFIX_BYTES + 1), init=HEADER_BYTES)
         m.d.sync += [
-            stalled.eq(ring.full),
             ring.i.valid.eq(inspector.taken & inspector.stored),
             ring.i.payload.eq(item.data),
             ring.leap.eq(inspector.heads),
+            ring.commit.eq(inspector.found & sound),
         ]
         m.d.comb += [
-            slip.o.ready.eq(~stalled & ~inspector.found & ~clears),
+            slip.o.ready.eq(~ring.full & ~inspector.found & ~clears),
             inspector.item.eq(item),
             inspector.taken.eq(slip.o.valid & slip.o.ready),
             ring.amend.eq(inspector.found | clears & ~ring.curtail),
             ring.place.eq(place),
             ring.value.eq(Mux(place == HEADER_BYTES, inspector.status, 0)),
-            ring.commit.eq(inspector.found & sound),
-            ring.curtail.eq(place == PREFIX_BYTES),
+            ring.curtail.eq(clears & (place == PREFIX_BYTES)),
         ]
         with m.If(inspector.found & ~sound):
             m.d.sync += [clears.eq(1), place.eq(inspector.named)]

@@ -1,5 +1,8 @@
 """Registers that hold the totals of a tile while they leave."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -40,13 +43,17 @@ class Holding(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        chosen = self.i[0] & self.select[0].replicate(len(self.o))
-        for row in range(1, TRITS):
-            hold = Signal.like(self.o, name=f"hold_{row}", reset_less=True)
-            with m.If(self.select[0]):
-                m.d.sync += hold.eq(self.i[row])
-            chosen = chosen | hold & self.select[row].replicate(len(self.o))
-        o = Signal.like(self.o, reset_less=True)
-        m.d.sync += o.eq(chosen)
-        m.d.comb += self.o.eq(o)
+        # What leaves comes through a register of its own that is reset while another leaves: to choose is to join.
+        leaving = []
+        for row, hold in enumerate(self.i):
+            if row:
+                hold = Signal.like(self.o, name=f"hold_{row}", reset_less=True)
+                with m.If(self.select[0]):
+                    m.d.sync += hold.eq(self.i[row])
+            leaving.append(leaves := Signal.like(self.o, name=f"leaving_{row}", reset_less=True))
+            with m.If(self.select[row]):
+                m.d.sync += leaves.eq(hold)
+            with m.Else():
+                m.d.sync += leaves.eq(0)
+        m.d.comb += self.o.eq(reduce(or_, leaving))
         return m

@@ -7,7 +7,13 @@ from amaranth.lib.wiring import In, Out
 from .config import TRITS
 
 
-__all__ = ["ListBuilder", "ListState", "ListWriteLayout"]
+__all__ = ["Element", "ListBuilder", "ListState", "ListWriteLayout"]
+
+
+class Element(data.Struct):
+    """An element of a vector on its way to the lists."""
+    value: signed(8)
+    last: 1
 
 
 class ListWriteLayout(data.StructLayout):
@@ -32,7 +38,6 @@ class ListState(data.StructLayout):
             "words": range(config.list_depth + 1),  # of a row block that the list reaches
             "entries": range(config.columns + 1),  # elements in all banks
             "active": range(config.columns + 1),  # those that are not zero
-            "skipped": range(config.columns + 1),  # zeros left out
         })
 
 
@@ -52,14 +57,12 @@ class ListBuilder(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin a list, with the following four; a list that is being built is abandoned.
+        Begin a list, with the following three; a list that is being built is abandoned.
     slot : In(range(config.slots))
     skip : In(1)
     live : In(range(config.columns + 1))
-    length : In(range(config.columns + 1))
-        Elements of the vector, 1 or more.
-    i : In(stream.Signature(signed(8)))
-        All elements of the vector, those from ``live`` on included.
+    i : In(stream.Signature(Element))
+        All elements of the vector, those from ``live`` on included, one or more.
     o_write : Out(ListWriteLayout(config))
         ``slot`` holds from ``start`` to the next.
     busy : Out(1)
@@ -75,8 +78,7 @@ class ListBuilder(wiring.Component):
             "slot": In(range(config.slots)),
             "skip": In(1),
             "live": In(range(config.columns + 1)),
-            "length": In(range(config.columns + 1)),
-            "i": In(stream.Signature(signed(8))),
+            "i": In(stream.Signature(Element)),
             "o_write": Out(ListWriteLayout(config)),
             "busy": Out(1),
             "done": Out(1),
@@ -91,51 +93,59 @@ class ListBuilder(wiring.Component):
 
         clearing, appending = Signal(), Signal()
         skip = Signal(reset_less=True)
-        left = Signal.like(self.length, reset_less=True)  # columns after this one
-        # Live columns after this one, -1 where it is dead; while clearing it is the first of the next address.
-        after = Signal(range(-self.config.columns - banks * (TRITS + 2), self.config.columns), reset_less=True)
-        live = Signal.like(after, reset_less=True)  # at the first column
-        cleared = Signal(reset_less=True)
+        # Live columns after this one, -1 where it is dead; while clearing, it is the first of this address. It is the
+        # sum of what it was before and a step down; or, to choose none, of -1 and all that live.
+        after = Signal(range(-banks * (TRITS + 1), self.config.columns))
+        before, step = (Signal.like(after, name=name, init=-1, reset_less=True) for name in ("before", "step"))
+        live = Signal.like(self.live, reset_less=True)
+        opened, cleared = Signal(reset_less=True), Signal(reset_less=True)
         index = Signal(range(self.config.list_depth), reset_less=True)
         select = Signal(banks, reset_less=True)
-        alive, final = ~after[-1], left == 0
-        zero = self.i.payload == 0
+        value_in, alive, final = self.i.payload.value, ~after[-1], self.i.payload.last
+        zero = value_in == 0
         judged = Signal()  # the element of the cycle before, of which all is known but its place in the list
         wrote, ended = Signal(), Signal()  # an entry, the last element
         m.d.comb += [self.busy.eq(clearing | appending | judged | ended), self.i.ready.eq(appending)]
-        value, place = Signal.like(self.i.payload, reset_less=True), Signal.like(index, reset_less=True)
+        value, place = Signal.like(value_in, reset_less=True), Signal.like(index, reset_less=True)
         chosen = Signal.like(select, reset_less=True)
-        entry, active, skipped, opens, ends = (Signal(name=name, reset_less=True) for name in (
-            "entry", "active", "skipped", "opens", "ends"))
+        entry, active, ends = (Signal(name=name, reset_less=True) for name in ("entry", "active", "ends"))
         m.d.sync += [
-            judged.eq(appending & self.i.valid), value.eq(self.i.payload), place.eq(index),
+            judged.eq(appending & self.i.valid), value.eq(value_in), place.eq(index),
             chosen.eq(select), entry.eq(alive & ~(skip & zero)), active.eq(alive & ~zero),
-            skipped.eq(alive & skip & zero), opens.eq(index == 0), ends.eq(final),
+            ends.eq(final),
         ]
 
-        count, next_count = Signal.like(counts[0]), Signal.like(counts[0])
-        m.d.comb += [count.eq(Mux(opens, 0, counts[0])), next_count.eq(count + entry)]
+        count, *others = counts
         with m.If(judged):
-            m.d.sync += Cat(counts).eq(Cat(counts[1:], next_count))
+            m.d.sync += Cat(counts).eq(Cat(others, (count + entry)[:len(count)]))
+        with m.If(opened):
+            m.d.sync += Cat(counts).eq(0)
         m.d.sync += [wrote.eq(judged & entry), ended.eq(judged & ends), self.done.eq(ended)]
         # Counts grow by one: the first to pass the longest is the longest.
         with m.If(wrote & (self.o_write.address == built.beats)):
             m.d.sync += built.beats.eq(built.beats + 1)
 
-        with m.If(clearing | appending & self.i.valid):
-            m.d.sync += after.eq(after - Mux(clearing, banks, 1))
+        m.d.comb += after.eq(before + step)
+        m.d.sync += opened.eq(self.start)
+        begins = opened | clearing & cleared
+        with m.If(begins):
+            m.d.sync += step.eq(live)
+        with m.If(~begins & (clearing | appending & self.i.valid)):
+            m.d.sync += [before.eq(after), step.eq(Mux(clearing, -banks, -1))]
+        with m.If(begins):
+            m.d.sync += before.eq(-1)
         m.d.sync += self.o_write.select.eq(0)
         with m.If(clearing):
             m.d.sync += [
                 self.o_write.select.eq(-1), self.o_write.address.eq(index),
                 self.o_write.index.eq(0), self.o_write.value.eq(0),
                 index.eq(index + 1),
-                cleared.eq((after[-1] | (after[:-1] < 2 * banks)) & (index >= TRITS - 2)),
+                cleared.eq((before[-1] | (before[:-1] < 4 * banks)) & (index >= TRITS - 2)),
             ]
             with m.If(cleared):
-                m.d.sync += [clearing.eq(0), appending.eq(1), after.eq(live), index.eq(0), cleared.eq(0)]
+                m.d.sync += [clearing.eq(0), appending.eq(1), index.eq(0), cleared.eq(0)]
         with m.Elif(appending & self.i.valid):
-            m.d.sync += [left.eq(left - 1), select.eq(select.rotate_left(1)), index.eq(index + select[-1])]
+            m.d.sync += [select.eq(select.rotate_left(1)), index.eq(index + select[-1])]
             with m.If(final):
                 m.d.sync += appending.eq(0)
         with m.If(judged):
@@ -143,7 +153,6 @@ class ListBuilder(wiring.Component):
                 self.o_write.select.eq(Mux(entry, chosen, 0)), self.o_write.address.eq(count),
                 self.o_write.index.eq(place), self.o_write.value.eq(value),
                 built.entries.eq(built.entries + entry), built.active.eq(built.active + active),
-                built.skipped.eq(built.skipped + skipped),
             ]
             with m.If(entry):
                 m.d.sync += built.words.eq(place + 1)
@@ -152,8 +161,8 @@ class ListBuilder(wiring.Component):
             m.d.sync += [
                 clearing.eq(1), cleared.eq(0), appending.eq(0), judged.eq(0), wrote.eq(0), ended.eq(0),
                 self.done.eq(0), self.o_write.select.eq(0),
-                self.o_write.slot.eq(self.slot), skip.eq(self.skip), live.eq(self.live - 1), left.eq(self.length - 1),
-                after.eq(self.live - 1), index.eq(0), select.eq(1),
+                self.o_write.slot.eq(self.slot), skip.eq(self.skip), live.eq(self.live),
+                index.eq(0), select.eq(1),
                 built.eq(0), built.beats.eq(TRITS),
             ]
         return m

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 
-__all__ = ["BLOCK_LATENCY", "BlockMemory", "MemorySignature", "SinglePortMemory"]
+__all__ = ["BLOCK_LATENCY", "BlockMemory", "Lag", "MemorySignature", "SinglePortMemory"]
 
 
 BLOCK_LATENCY = 2  # cycles from an address to its data
@@ -108,4 +108,34 @@ class SinglePortMemory(wiring.Component):
             block.output_enable.eq(self.output_enable),
             self.read_data.eq(block.read_data),
         ]
+        return m
+
+
+class Lag(wiring.Component):
+    """What a memory has read, for a reader that may lie far from it: the memory stops a cycle after the reader does, and
+    the word that has left it by then is kept.
+
+    Parameters
+    ----------
+    width : int
+
+    Members
+    -------
+    goes : In(1)
+        The reader takes ``o``, and ``o`` is the next word in the next cycle.
+    flows : Out(1)
+        Enables the memory's registers, and those of what goes along with its words.
+    i : In(width)
+        The memory's ``read_data``.
+    o : Out(width)
+    """
+
+    def __init__(self, width):
+        super().__init__({"goes": In(1), "flows": Out(1, init=1), "i": In(width), "o": Out(width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        kept = Signal.like(self.o, reset_less=True)
+        m.d.comb += self.o.eq(Mux(self.flows, self.i, kept))
+        m.d.sync += [self.flows.eq(self.goes), kept.eq(self.o)]
         return m

@@ -1,4 +1,4 @@
-"""One ternary x int8 product of a systolic chain, and the accumulator at the chain's end, for any technology."""
+"""Ternary x int8 products of a row, added up, and the accumulator at the row's end, for any technology."""
 
 from typing import NamedTuple
 
@@ -10,8 +10,12 @@ from .holding import Holding
 from .memory import BlockMemory, SinglePortMemory
 
 
-__all__ = ["Accumulator", "AccumulatorSignature", "FoldedAdd", "PORTABLE", "Product", "ProductSignature", "Technology",
-           "sum_width"]
+__all__ = ["Accumulator", "AccumulatorSignature", "DOT_LATENCY", "Dot", "DotSignature", "FoldedAdd", "LEVELS",
+           "PORTABLE", "Technology", "sum_width"]
+
+
+LEVELS = 2  # of the tree in a dot product: four products at most
+DOT_LATENCY = 1 + LEVELS  # from the weights of the first dot product of a row to its sum; one more for the others
 
 
 def sum_width(products):
@@ -19,34 +23,36 @@ def sum_width(products):
     return (128 * products).bit_length() + 1 if products else 1
 
 
-class ProductSignature(wiring.Signature):
-    """Ports of a product: the trit comes a cycle before the activation and the partial sum.
+class DotSignature(wiring.Signature):
+    """Ports of a dot product of up to four weights of a row: all weights come in the cycle of their activations.
 
     Members
     -------
+    non_zero, sign : In(products)
+        The weights.
+    x : In(signed(8)), one for each
+        The activations.
     i : In(signed)
-        Partial sum of the products before, in the technology's own form.
-    i_sign : In(1)
-        ``o_sign`` of the product before.
-    non_zero, sign : In(1)
-        The weight.
-    x : In(signed(8))
-        The activation, one cycle after the weight.
+        Sum of the row's products before, ``position`` of them, in the technology's own form, ``DOT_LATENCY`` cycles
+        after the weights.
+    i_carry : In(1)
+        ``o_carry`` of the dot product before.
     o : Out(signed)
-        Partial sum with this product, two cycles after the weight, in the technology's own form.
-    o_sign : Out(1)
-        What the next product and the accumulator need to know of that form, one cycle after the weight.
+        Sum with these products, in the technology's own form: in the cycle of ``i`` where it is the first of the row,
+        and else in the one after.
+    o_carry : Out(1)
+        What the next one and the accumulator need to know of that form, with ``o``.
     """
 
-    def __init__(self, position):
+    def __init__(self, position, products):
         super().__init__({
+            "non_zero": In(products),
+            "sign": In(products),
+            "x": In(signed(8)).array(products),
             "i": In(signed(sum_width(position))),
-            "i_sign": In(1),
-            "non_zero": In(1),
-            "sign": In(1),
-            "x": In(signed(8)),
-            "o": Out(signed(sum_width(position + 1))),
-            "o_sign": Out(1),
+            "i_carry": In(1),
+            "o": Out(signed(sum_width(position + products))),
+            "o_carry": Out(1),
         })
 
 
@@ -56,9 +62,9 @@ class AccumulatorSignature(wiring.Signature):
     Members
     -------
     i : In(signed)
-        Sum of the chain, in the technology's own form.
-    i_sign : In(1)
-        ``o_sign`` of the last product, a cycle before ``i``.
+        Sum of a row, in the technology's own form.
+    i_carry : In(1)
+        ``o_carry`` of the last dot product.
     enable : In(1)
         With ``i``: accumulate it.
     first : In(1)
@@ -69,52 +75,78 @@ class AccumulatorSignature(wiring.Signature):
     def __init__(self, products, width):
         super().__init__({
             "i": In(signed(sum_width(products))),
-            "i_sign": In(1),
+            "i_carry": In(1),
             "enable": In(1),
             "first": In(1),
             "o": Out(signed(width)),
         })
 
 
-class Product(wiring.Component):
-    """Adds or subtracts an activation, or neither: o = i + weight * x, in two's complement.
+def _carried(a, b, carry):
+    """a + b + carry with the carry into the adder."""
+    return (Cat(C(1, 1), a).as_signed() + Cat(carry, b).as_signed())[1:].as_signed()
 
-    -x is ~x + 1: the sign inverts x and is the carry into the adder.
+
+class Dot(wiring.Component):
+    """Adds up to four products in a tree, and their sum to that of the row's products before, in two's complement.
+
+    -x is ~x + 1: a sign inverts x and is a carry. Of four terms three have one, for the first is negated as it is, and
+    three adders take them in; so the sum is exact, and no carry is left.
 
     Parameters
     ----------
     position : int
-        Products before this one in the chain; sets the width of the sum.
+        Products before these in the row.
+    products : int
+        1 to 4.
     """
 
-    def __init__(self, *, position):
-        self.position = position
-        super().__init__(ProductSignature(position))
+    def __init__(self, *, position, products):
+        self.position, self.products = position, products
+        super().__init__(DotSignature(position, products))
 
     def elaborate(self, platform):
         m = Module()
-        non_zero, sign = Signal(reset_less=True), Signal(reset_less=True)
-        o = Signal.like(self.o, reset_less=True)
-        m.d.sync += [non_zero.eq(self.non_zero), sign.eq(self.sign)]
-        m.d.comb += self.o.eq(o)
+        nodes = []
+        for index, x in enumerate(self.x):
+            sign = self.sign[index]
+            value = x ^ sign.replicate(8).as_signed() if index else Mux(sign, -x, x)  # all rows share one -x
+            term, carry = Signal.like(value, name=f"term_{index}", reset_less=True), C(0, 1)
+            m.d.sync += term.eq(value & self.non_zero[index].replicate(8).as_signed())
+            if index:
+                carry = Signal(name=f"carry_{index}", reset_less=True)
+                m.d.sync += carry.eq(sign & self.non_zero[index])
+            nodes.append((term, carry))
+        for level in range(LEVELS):
+            nodes = [self._add(m, f"{level}_{low}", *nodes[low:low + 2]) for low in range(0, len(nodes), 2)]
+        (total, carry), = nodes
         if self.position:
-            operand = Signal(signed(8))
-            m.d.comb += operand.eq((self.x & non_zero.replicate(8).as_signed()) ^ sign.replicate(8).as_signed())
-            total = Signal(signed(len(self.o) + 1))
-            m.d.comb += total.eq(Cat(C(1, 1), self.i).as_signed() + Cat(sign, operand).as_signed())
-            m.d.sync += o.eq(total[1:].as_signed())
-        else:  # nothing to add to, and all rows share one -x
-            m.d.sync += o.eq(Mux(non_zero, Mux(sign, -self.x, self.x), 0))
+            o = Signal.like(self.o, reset_less=True)
+            m.d.sync += o.eq(self.i + total)
+            m.d.comb += self.o.eq(o)
+        else:
+            m.d.comb += self.o.eq(total)
         return m
+
+    def _add(self, m, name, left, right=None):
+        """A node of the tree: a sum and the carry that is still to be added to it, in registers."""
+        value = left[0] if right is None else _carried(left[0], *right)
+        total = Signal.like(value, name=f"total_{name}", reset_less=True)
+        m.d.sync += total.eq(value)
+        if isinstance(left[1], Const):
+            return total, left[1]
+        carry = Signal(name=f"carry_{name}", reset_less=True)
+        m.d.sync += carry.eq(left[1])
+        return total, carry
 
 
 class Accumulator(wiring.Component):
-    """Accumulates the sums of a chain of products.
+    """Accumulates the sums of a row.
 
     Parameters
     ----------
     products : int
-        Length of the chain.
+        Products of the row.
     width : int
         Bits of the total.
     """
@@ -132,28 +164,28 @@ class Accumulator(wiring.Component):
 
 
 class FoldedAdd(wiring.Component):
-    """o = (first ? 0 : total) + (flip ? ~i : i), modulo 2 ** width. Combinational.
+    """o = total + (flip ? ~i : i), modulo 2 ** width. Combinational.
 
     Members
     -------
     total, i : In(signed(width))
-    first, flip : In(1)
+    flip : In(1)
     o : Out(signed(width))
     """
 
     def __init__(self, *, width):
-        super().__init__({"total": In(signed(width)), "i": In(signed(width)), "first": In(1), "flip": In(1),
+        super().__init__({"total": In(signed(width)), "i": In(signed(width)), "flip": In(1),
                           "o": Out(signed(width))})
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += self.o.eq(Mux(self.first, 0, self.total) + Mux(self.flip, ~self.i, self.i))
+        m.d.comb += self.o.eq(self.total + Mux(self.flip, ~self.i, self.i))
         return m
 
 
 class Technology(NamedTuple):
     """The components that are written once more for a device where that pays."""
-    product: type = Product
+    dot: type = Dot
     accumulator: type = Accumulator
     folded_add: type = FoldedAdd
     holding: type = Holding

@@ -19,15 +19,14 @@ def _less(a, b):
     return (a - b)[-1]
 
 
-def _magnitude_below(value):
-    """|value| less one where ``value`` is negative: its ones' complement."""
-    return value[:-1] ^ value[-1].replicate(len(value) - 1)
-
-
 class Absmax(wiring.Component):
     """Largest magnitude of the values since ``clear``, m of golden.quantiser.absmax_quantise.
 
-    ``absmax`` follows ``valid`` by three cycles. One value a cycle.
+    ``absmax`` follows ``valid`` by two cycles. One value a cycle.
+
+    Parameters
+    ----------
+    technology : Technology
 
     Members
     -------
@@ -44,17 +43,20 @@ class Absmax(wiring.Component):
     value: In(signed(32))
     absmax: Out(32)
 
+    def __init__(self, technology=PORTABLE):
+        self.technology = technology
+        super().__init__()
+
     def elaborate(self, platform):
         m = Module()
-        # Ones' complement above the sign never orders against |y|; so only the largest need be incremented.
-        key, valid = Signal(32, reset_less=True), Signal()
-        largest = Signal.like(key)
-        m.d.sync += [key.eq(Cat(self.value[-1], _magnitude_below(self.value))), valid.eq(self.valid & ~self.clear)]
+        magnitude, valid, negative = Signal(32, reset_less=True), Signal(), self.value[-1]
+        m.submodules.negate = negate = self.technology.folded_add(width=32)
+        m.d.comb += [negate.total.eq(Cat(negative, C(0, 31))), negate.i.eq(self.value), negate.flip.eq(negative)]
+        m.d.sync += [magnitude.eq(negate.o), valid.eq(self.valid & ~self.clear)]
         with m.If(self.clear):
-            m.d.sync += largest.eq(0)
-        with m.Elif(valid & _less(largest, key)):
-            m.d.sync += largest.eq(key)
-        m.d.sync += self.absmax.eq(largest[1:] + largest[0])
+            m.d.sync += self.absmax.eq(0)
+        with m.Elif(valid & _less(self.absmax, magnitude)):
+            m.d.sync += self.absmax.eq(magnitude)
         return m
 
 

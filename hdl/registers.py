@@ -120,14 +120,13 @@ class Register(enum.IntEnum, shape=16):
     CYCLES_LINK = 19  # else: another command or its reply is on the way
     CYCLES_IDLE = 20  # else
     ENTRIES = 21  # activations in the lists that were built
-    SKIPPED = 22  # zero activations left out of them
-    MACS = 23  # products with a non-zero activation, in units of R; of CYCLES_ISSUE * BANKS in all
-    WEIGHTS_ZERO = 24  # zeros among the weights that were written
-    BYTES_IN = 25
-    BYTES_OUT = 26
-    BYTES_WEIGHTS = 27
-    BYTES_VECTOR = 28
-    BYTES_RESULTS = 29
+    MACS = 22  # products with a non-zero activation, in units of R; of CYCLES_ISSUE * BANKS in all
+    WEIGHTS_ZERO = 23  # zeros among the weights that were written
+    BYTES_IN = 24
+    BYTES_OUT = 25
+    BYTES_WEIGHTS = 26
+    BYTES_VECTOR = 27
+    BYTES_RESULTS = 28
 
 
 WeightsLayout = data.StructLayout({"address": 16, "count": 16})

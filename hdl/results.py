@@ -17,7 +17,7 @@ __all__ = ["Results"]
 class Results(wiring.Component):
     """A result memory a tile, read out in the order of the rows as bytes, low byte first.
 
-    The first byte comes four cycles after ``start``, then one a cycle.
+    The first byte comes six cycles after ``start``, then one a cycle.
 
     Members
     -------
@@ -54,10 +54,13 @@ class Results(wiring.Component):
         for index in range(config.tiles):
             m.submodules[f"tile_{index}"] = store = self.technology.memory(
                 depth=config.blocks * TRITS, width=config.accumulator_bits)
+            # Through registers both ways, for the block RAM may lie far away.
+            result = Signal(Result(config), name=f"result_{index}", reset_less=True)
+            m.d.sync += result.eq(self.i_results[index])
             m.d.comb += [
-                store.write_enable.eq(self.i_results[index].valid),
-                store.write_address.eq(self.i_results[index].address),
-                store.write_data.eq(self.i_results[index].value),
+                store.write_enable.eq(result.valid),
+                store.write_address.eq(result.address),
+                store.write_data.eq(result.value),
                 store.read_enable.eq(1),
                 store.read_address.eq(address),
                 read_data[index].eq(store.read_data),
@@ -65,28 +68,34 @@ class Results(wiring.Component):
 
         # Unary: bytes that are left, cycles of reading since the address changed.
         value, left, age = Signal(ACCUMULATOR_BITS, reset_less=True), Signal(ACCUMULATOR_BYTES), Signal(BLOCK_LATENCY)
-        reading = Signal()  # blocks != 0
-        # An address is older than a cycle where a result is loaded.
+        started, reading = Signal(), Signal()  # reading: blocks != 0
+        next_value, fetched = Signal(signed(config.accumulator_bits), reset_less=True), Signal()
+        # An address is older than a cycle where a result is fetched.
         row_ends, block_ends = Signal(reset_less=True), Signal(reset_less=True)
         m.d.sync += [row_ends.eq(row == TRITS - 1), block_ends.eq((row == TRITS - 1) & (tile == config.tiles - 1))]
-        load = age[-1] & (~left[0] | ~left[1] & self.o.ready)
+        free = ~left[0] | ~left[1] & self.o.ready
+        fetch = age[-1] & ~fetched
         m.d.comb += [
             self.o.valid.eq(left[0]),
             self.o.payload.eq(value[:8]),
-            self.busy.eq(reading | left[0]),
+            self.busy.eq(started | reading | fetched | left[0]),
         ]
-        m.d.sync += age.eq(Cat(reading, age))
+        m.d.sync += [age.eq(Cat(reading, age)), started.eq(self.start)]
         with m.If(self.o.ready):
             m.d.sync += [value.eq(value >> 8), left.eq(left >> 1)]
-        with m.If(load):
-            m.d.sync += [value.eq(read_data[tile]), left.eq(-1), age.eq(0),
+        with m.If(fetched & free):
+            m.d.sync += [value.eq(next_value), left.eq(-1), fetched.eq(0)]
+        with m.If(fetch):
+            m.d.sync += [next_value.eq(read_data[tile]), fetched.eq(1), age.eq(0),
                          row.eq(row + 1), address.eq(address + 1)]
             with m.If(row_ends):
-                m.d.sync += [row.eq(0), tile.eq(tile + 1), address.eq(block_address)]
+                m.d.sync += [row.eq(0), tile.eq(tile + 1)]
             with m.If(block_ends):
-                m.d.sync += [tile.eq(0), blocks.eq(blocks - 1), address.eq(block_address + TRITS),
-                             block_address.eq(block_address + TRITS), reading.eq(blocks != 1)]
+                m.d.sync += [tile.eq(0), blocks.eq(blocks - 1), block_address.eq(address + 1), reading.eq(blocks != 1)]
+        with m.If(started | fetch & row_ends & ~block_ends):
+            m.d.sync += address.eq(block_address)
+        with m.If(started):
+            m.d.sync += [reading.eq(1), age.eq(0)]
         with m.If(self.start):
-            m.d.sync += [blocks.eq(self.blocks), reading.eq(1), address.eq(self.address),
-                         block_address.eq(self.address), tile.eq(0), row.eq(0), age.eq(0)]
+            m.d.sync += [blocks.eq(self.blocks), block_address.eq(self.address), tile.eq(0), row.eq(0)]
         return ResetInserter(self.clear)(m)

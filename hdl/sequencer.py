@@ -6,7 +6,6 @@ from amaranth.lib.wiring import In, Out
 
 from .array import flush_cycles
 from .bank import Token
-from .config import TRITS
 
 
 __all__ = ["QUEUE_DEPTH", "Run", "RunWrite", "Sequencer"]
@@ -77,12 +76,13 @@ class Sequencer(wiring.Component):
         flush = Signal(range(flush_cycles(self.config) + 1))
         following, waiting = Signal.like(run, reset_less=True), self.waiting
         last = Signal()  # the beat is; lists have five or more, and ``beats`` is here the number before the last
-        final = Signal(reset_less=True)  # the block is
+        opens, final = Signal(reset_less=True), Signal(reset_less=True)  # the block is the first, the last
 
         m.d.comb += [
             self.o_token.valid.eq(running),
             self.o_token.first.eq(beat == 0),
             self.o_token.last.eq(last),
+            self.o_token.opens.eq(opens),
             self.o_token.slot.eq(run.slot),
             self.o_token.beat.eq(beat),
             self.o_token.base.eq(run.base),
@@ -94,21 +94,21 @@ class Sequencer(wiring.Component):
         ]
         with m.If(running):
             m.d.sync += [flush.eq(flush_cycles(self.config)), last.eq(~last & (beat == run.beats))]
+            m.d.sync += beat.eq(beat + 1)
             with m.If(last):
                 m.d.sync += [
-                    beat.eq(0),
                     run.blocks.eq(run.blocks - 1),
                     final.eq(run.blocks == 2),
                     run.base.eq(run.base + run.stride),
-                    run.destination.eq(run.destination + TRITS),
+                    opens.eq(0),
                 ]
-            with m.Else():
-                m.d.sync += beat.eq(beat + 1)
         with m.Elif(flush != 0):
             m.d.sync += flush.eq(flush - 1)
         with m.If(~running | last & final):
-            m.d.sync += [running.eq(waiting), run.eq(following), final.eq(following.blocks == 1), beat.eq(0),
+            m.d.sync += [running.eq(waiting), run.eq(following), opens.eq(1), final.eq(following.blocks == 1),
                          waiting.eq(0)]
+        with m.If(~running | last):
+            m.d.sync += beat.eq(0)
         for name in ("base", "stride", "blocks"):
             with m.If(self.write[name]):
                 m.d.sync += following[name].eq(self.i[name])

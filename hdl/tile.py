@@ -1,4 +1,4 @@
-"""A stack of tiles: five rows each of one column bank, with their weights."""
+"""A stack of tiles: the weights of five rows each of one column bank."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
@@ -6,7 +6,6 @@ from amaranth.lib.wiring import In, Out
 
 from .codes import BYTE_BITS, WORD_BITS, ByteDecoder, WordDecoder
 from .config import TRITS
-from .product import sum_width
 
 
 __all__ = ["Operand", "Tile", "WeightWrite", "code_bits"]
@@ -32,20 +31,18 @@ def WeightWrite(config):
 
 
 class Tile(wiring.Component):
-    """Weight memory, and for each tile of the stack a trit decoder and one product for each of five rows.
+    """Weight memory, and a trit decoder for each tile of the stack.
 
-    Drawn for one row; ``operand`` enters in cycle 0, ``sums`` must come in cycle 3 and leave in cycle 4::
+    ``operand`` enters in cycle 0, and is at ``o_x`` with its weights in cycle 3: block RAM may lie far from the
+    products of its weights, and they take a cycle for that way::
 
-        operand.address -> memory -> register -> trits -> register --> +- -> register -> o_sums
-        operand.x ---------> register -> register ------> register ----^
-        i_sums --------------------------------------------------------^
+        operand.address -> memory -> register -> decoder -> register -> o_non_zero, o_sign
+        operand.x ---------> register -> register ----------> register -> o_x
 
     Parameters
     ----------
     config : Config
     technology : Technology
-    position : int
-        Number of the bank: products before this one in the row's chain.
 
     Members
     -------
@@ -55,22 +52,22 @@ class Tile(wiring.Component):
     write_enable : In(config.stack)
         Tiles that are written.
     write_address, write_word : In
-    i_sums, o_sums : partial sums of the rows, in the technology's form
-    i_signs, o_signs : what the technology wants to know of them, a cycle earlier
+    o_x : Out(signed(8))
+    o_non_zero, o_sign : Out(5 * config.stack)
+        Weights of the rows.
     """
 
-    def __init__(self, config, technology, *, position):
-        self.config, self.technology, self.position = config, technology, position
+    def __init__(self, config, technology):
+        self.config, self.technology = config, technology
         super().__init__({
             "i_operand": In(Operand(config)),
             "o_operand": Out(Operand(config)),
             "write_enable": In(config.stack),
             "write_address": In(config.address_bits),
             "write_word": In(code_bits(config)),
-            "i_sums": In(signed(sum_width(position))).array(config.stack * TRITS),
-            "o_sums": Out(signed(sum_width(position + 1))).array(config.stack * TRITS),
-            "i_signs": In(config.stack * TRITS),
-            "o_signs": Out(config.stack * TRITS),
+            "o_x": Out(signed(8)),
+            "o_non_zero": Out(config.stack * TRITS),
+            "o_sign": Out(config.stack * TRITS),
         })
 
     def elaborate(self, platform):
@@ -90,24 +87,19 @@ class Tile(wiring.Component):
             weights.read_enable.eq(self.i_operand.valid),
             weights.read_address.eq(self.i_operand.address),
         ]
-        x_read, x = Signal(signed(8), reset_less=True), Signal(signed(8), reset_less=True)
-        m.d.sync += [x_read.eq(operand.x), x.eq(x_read)]
+        x, later_x = (Signal(signed(8), name=name, reset_less=True) for name in ("x", "later_x"))
+        m.d.sync += [x.eq(operand.x), later_x.eq(x)]
+        m.d.comb += self.o_x.eq(later_x)
 
-        trits = []
         for lane in range(stack):
             m.submodules[f"decoder_{lane}"] = decoder = decoder_type()
-            m.d.comb += decoder.code.eq(weights.read_data.word_select(lane, width))
-            trits += [(decoder.trits.non_zero[row], decoder.trits.sign[row]) for row in range(TRITS)]
-
-        for row, (non_zero, sign) in enumerate(trits):
-            m.submodules[f"product_{row}"] = product = self.technology.product(position=self.position)
+            rows = slice(lane * TRITS, (lane + 1) * TRITS)
+            # A zero resets what it is multiplied by: kept as it is, it needs no inverter before that.
+            zero, sign = (Signal(TRITS, name=f"{name}_{lane}", reset_less=True) for name in ("zero", "sign"))
+            m.d.sync += [zero.eq(~decoder.trits.non_zero), sign.eq(decoder.trits.sign)]
             m.d.comb += [
-                product.i.eq(self.i_sums[row]),
-                product.i_sign.eq(self.i_signs[row]),
-                product.non_zero.eq(non_zero),
-                product.sign.eq(sign),
-                product.x.eq(x),
-                self.o_sums[row].eq(product.o),
-                self.o_signs[row].eq(product.o_sign),
+                decoder.code.eq(weights.read_data.word_select(lane, width)),
+                self.o_non_zero[rows].eq(~zero),
+                self.o_sign[rows].eq(sign),
             ]
         return m

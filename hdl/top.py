@@ -142,7 +142,6 @@ class Top(wiring.Component):
             counters.i_events.cycles_link.eq(received | sent | executor.busy),
             counters.i_events.list.eq(vector.done),
             counters.i_events.entries.eq(vector.built.entries),
-            counters.i_events.skipped.eq(vector.built.skipped),
             counters.i_events.block.eq(sequencer.block_done),
             counters.i_events.macs.eq(sequencer.active),
             counters.i_events.weights_zero.eq(loader.zeros),

@@ -18,12 +18,12 @@ class VectorUnit(wiring.Component):
 
     A vector comes in one or more pieces, each announced by ``start``; one with ``opens`` is the first, and abandons a
     vector that is open. One byte a cycle is taken, except that int8 elements wait while the list memories are cleared,
-    which begins at opening. int32 elements are little-endian; once the last is there, one a cycle is quantised, or one
-    in 44 cycles where ``config.serial``.
+    which begins a cycle after opening. int32 elements are little-endian; once the last is there, one a cycle is
+    quantised, or one in 44 cycles where ``config.serial``.
 
-    The list is ready 5 cycles after the last byte of int8 elements is taken, and length + 19 after the last byte of
+    The list is ready 5 cycles after the last byte of int8 elements is taken, and length + 20 after the last byte of
     int32 elements, or 44 * length + 17. From ``start`` of a vector of one piece, with bytes always there, it is
-    max(ceil(live / banks), 5) + length + 5 and 5 * length + 19, or 48 * length + 17, cycles:
+    max(ceil(live / banks), 5) + length + 6 and 5 * length + 20, or 48 * length + 17, cycles:
     sim.cycles.vector_cycles.
 
     The caller keeps to the following: a piece opens a vector or goes on at ``expected``, no piece goes beyond
@@ -43,7 +43,7 @@ class VectorUnit(wiring.Component):
     opens : In(1)
         It is the first of a vector.
     slot, flags, length, live : In
-        As in VECTOR; looked at when a vector is opened only.
+        As in VECTOR; looked at when a vector is opened only. All but ``length`` hold in the cycle after ``start`` too.
     i : In(stream.Signature(8))
         Bytes of the elements of a piece; there are none but after its start.
     busy : Out(1)
@@ -98,9 +98,11 @@ class VectorUnit(wiring.Component):
 
         opens = self.start & self.opens
         takes_int8, skip = (self.flags & Flags.INT8).any(), (self.flags & Flags.SKIP).any()
-        int8, last = Signal(reset_less=True), Signal()  # the element ends the vector
-        before = Signal.like(self.length, reset_less=True)  # the last; -1 where that is the first
-        position = self.expected  # of the element that is received, and then again that is read
+        opened, int8, length = Signal(), Signal(reset_less=True), Signal.like(self.length, reset_less=True)
+        # The element that is received, and then again that is read; the two after it; and whether it ends the vector.
+        position, last = self.expected, Signal()
+        second, third = (Signal(range(self.config.columns + 1 + ahead), name=name, init=ahead)
+                         for ahead, name in ((1, "second"), (2, "third")))
         storing, reading, listing, received = Signal(), Signal(), Signal(), Signal()
 
         taken, took, came = self.i.valid & self.i.ready, Signal(), Signal()  # took, came: the cycle before, of the kind
@@ -110,25 +112,29 @@ class VectorUnit(wiring.Component):
         m.d.comb += [
             self.busy.eq(took | came | self.listing),
             self.listing.eq(storing | reading | listing),
-            self.i.ready.eq(~int8 | builder.i.ready),
+            self.i.ready.eq(~int8 | builder.i.ready & ~opened),  # opened: of the list that was abandoned
             received.eq(took | elements.element),
             elements.i.valid.eq(came),
             elements.i.payload.eq(byte),
             elements.read.eq(reading),
             elements.position.eq(position),
-            builder.start.eq(opens),
+            elements.last.eq(last),
+            builder.start.eq(opened),
             builder.slot.eq(self.slot),
             builder.skip.eq(skip),
             builder.live.eq(self.live),
-            builder.length.eq(self.length),
             # Clearing, begun at opening, has ended before the first result: those always find the builder ready.
             builder.i.valid.eq(Mux(int8, took, elements.o.valid)),
-            builder.i.payload.eq(Mux(int8, byte, elements.o.payload)),
+            builder.i.payload.value.eq(Mux(int8, byte, elements.o.payload.value)),
+            builder.i.payload.last.eq(Mux(int8, last, elements.o.payload.last)),
         ]
 
         m.d.sync += storing.eq(0)
-        with m.If(received | elements.taken):
-            m.d.sync += [position.eq(Mux(last, 0, position + 1)), last.eq(Mux(last, before.all(), position == before))]
+        goes = received | elements.taken
+        with m.If(goes):
+            m.d.sync += [third.eq(third + 1), second.eq(third), position.eq(second), last.eq(third == length)]
+        with m.If(opened | goes & last):
+            m.d.sync += [third.eq(2), second.eq(1), position.eq(0), last.eq(length == 1)]
         with m.If(received & last):
             m.d.sync += [storing.eq(~int8), listing.eq(int8)]
         with m.If(storing):  # the last element
@@ -137,9 +143,9 @@ class VectorUnit(wiring.Component):
             m.d.sync += [reading.eq(0), listing.eq(1)]
         with m.If(builder.done):
             m.d.sync += [self.ready.bit_select(builder.o_write.slot, 1).eq(1), listing.eq(0)]
+        m.d.sync += opened.eq(opens)
         with m.If(opens):
-            m.d.sync += [position.eq(0), last.eq(self.length == 1), before.eq(self.length - 2),
-                         int8.eq(takes_int8)]
+            m.d.sync += [length.eq(self.length), int8.eq(takes_int8)]
             m.d.sync += self.ready.bit_select(self.slot, 1).eq(0)
 
         lists = [Signal.like(self.list, name=f"list_{slot}", reset_less=True) for slot in range(self.config.slots)]

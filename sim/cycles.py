@@ -7,7 +7,7 @@ import numpy as np
 
 from golden.layout import activation_lists
 from golden.quantiser import absmax_quantise
-from hdl.config import TRITS
+from hdl.config import GROUP, TRITS
 from hdl.program import digits
 
 
@@ -15,11 +15,12 @@ __all__ = ["ListSize", "array_cycles", "clear_cycles", "flush_cycles", "issue_la
            "multiply_cycles", "padded_lists", "result_cycles", "vector_cycles"]
 
 
-# The last byte is held for a cycle and its element stored in one, then the first element is read in two cycles and
+# The last byte is held for a cycle and its element stored in one, then the first element is read in three cycles and
 # quantised in eleven: its multiple of 127, seven digits and one more, the rounding, the sign. Over one adder each takes
 # 44, and 13 pass before the first.
 HELD = 1  # a byte
-QUANTISE = 1 + 1 + 2 + 11
+OPENING = 1  # before lists are cleared
+QUANTISE = 1 + 1 + 3 + 11
 SERIAL, SERIAL_QUANTISE = 44, 13  # of each element; and once
 LISTING = 4  # an element is judged, counted, written and compared
 
@@ -30,7 +31,6 @@ class ListSize(NamedTuple):
     words: int
     entries: int
     active: int
-    skipped: int
 
 
 def list_size(x, banks, live, skip):  # int8 [n] -> ListSize
@@ -41,8 +41,7 @@ def list_size(x, banks, live, skip):  # int8 [n] -> ListSize
         beats=max(*lengths, TRITS),
         words=max(int(indices[-1]) + 1 if len(indices) else 0 for indices, _ in lists),
         entries=sum(lengths),
-        active=int(np.count_nonzero(x[:live])),
-        skipped=min(live, len(x)) - sum(lengths))
+        active=int(np.count_nonzero(x[:live])))
 
 
 def padded_lists(x, banks, live, skip):  # int8 [n] -> int64 [banks, beats, 2]
@@ -69,7 +68,7 @@ def vector_cycles(config, length, live, int8):
     The lists are cleared while int32 elements are received, and these are then read back.
     """
     if int8:
-        return clear_cycles(live, config.banks) + length + HELD + LISTING
+        return OPENING + clear_cycles(live, config.banks) + length + HELD + LISTING
     return 4 * length + quantise_cycles(config, length) + LISTING
 
 
@@ -79,12 +78,13 @@ def listing_cycles(config, length, int8):
 
 
 def flush_cycles(config):
-    """Cycles from a row block's last beat to its last result: banks, stacks of tiles, and 11 registers and rows.
+    """Cycles from a row block's last beat to its last result: groups of banks, stacks of tiles, 13 registers and rows.
 
-    Two to read the list, one to address the weights, two to read them, one to decode, one each for the product and the
-    accumulator, then five results a tile, the last of which is written as it leaves.
+    Two to read the list, one to address the weights, three to read and decode them, one to mask the activation, two to
+    add those of a group (one more in every group but the first), one for the accumulator, then five results a tile, the
+    last of which is written as it leaves.
     """
-    return config.banks + config.hops + 11
+    return ceil(config.banks / GROUP) + config.hops + 13
 
 
 def result_cycles(config, blocks, beats):  # -> int64 [blocks, tiles, 5]
@@ -100,10 +100,10 @@ def result_cycles(config, blocks, beats):  # -> int64 [blocks, tiles, 5]
 def issue_latency(config):
     """Cycles from the END of a RUN, taken by an idle machine whose list is ready, to its first beat.
 
-    Five to the first byte of the frame (hdl.frame), 44 and two for each binary digit of a factor to check and queue the
+    Six to the first byte of the frame (hdl.frame), 44 and two for each binary digit of a factor to check and queue the
     product (hdl.executor), two to the first token (hdl.sequencer).
     """
-    return 5 + 44 + 2 * digits(config) + 2
+    return 6 + 44 + 2 * digits(config) + 2
 
 
 def array_cycles(config, placed, x, skip=True):  # Placed, int8 [n] -> cycles

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import yaml
 
+from hdl.config import GROUP
+
 
 __all__ = ["ACCUMULATOR_WIDTH", "Range", "add_energy", "arithmetic_tables", "coefficient", "coefficients",
            "partial_sum_bits"]
@@ -72,5 +74,22 @@ def add_energy(table, bits):
 
 
 def partial_sum_bits(banks):
-    """Widths of the additions of one row, bank by bank: each holds the sum of all products before it."""
-    return [(127 * (bank + 1)).bit_length() + 1 for bank in range(banks)]
+    """Widths of the additions of one row: by twos within a group of banks, then group by group.
+
+    An addition is as wide as the sum of its products needs.
+    """
+    widths, before = [], 0
+    for first in range(0, banks, GROUP):
+        nodes = [1] * min(GROUP, banks - first)
+        while len(nodes) > 1:
+            pairs = [sum(nodes[low:low + 2]) for low in range(0, len(nodes), 2)]
+            widths += [_sum_bits(pair) for pair in pairs[:len(nodes) // 2]]
+            nodes = pairs
+        if before:
+            widths.append(_sum_bits(before + nodes[0]))
+        before += nodes[0]
+    return widths
+
+
+def _sum_bits(products):
+    return (127 * products).bit_length() + 1

@@ -52,7 +52,6 @@ class Machine:
         size = list_size(q, self.config.banks, live, skip)
         self.lists[slot] = q[:live], size
         self.counted[Register.ENTRIES] += size.entries
-        self.counted[Register.SKIPPED] += size.skipped
 
     def multiply(self, slot, base, stride, blocks, destination):  # -> beats, int64 [blocks, tiles, 5]
         """RUN."""

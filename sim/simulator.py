@@ -212,7 +212,7 @@ class Simulator:
 
     def flip(self, memory, address, bit):
         """Flip a bit of a word in a memory of weights, as radiation does. ``memory`` is its path from the top, as
-        "top.array.bank_0.tile_0.weights".
+        "top.array.group_0.bank_0.tile_0.weights".
 
         Raises ValueError where there is none such.
         """

@@ -13,7 +13,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hdl.config import ACCUMULATOR_BITS
-from hdl.product import Accumulator, Product
+from hdl.product import DOT_LATENCY, Accumulator, Dot
 
 from . import toolchain
 from .energy import Range
@@ -89,7 +89,7 @@ class MacSignature(wiring.Signature):
     first : In(1)
         Of a sum: forget what was accumulated before.
     sum : Out(signed(24))
-        With this product, three cycles later.
+        With this product, at most FLUSH cycles later.
     """
 
     def __init__(self):
@@ -100,7 +100,8 @@ class MacSignature(wiring.Signature):
 class TernaryMac(wiring.Component):
     """sum = weight * activation + (0 if first else sum), of the components of hdl.product.
 
-    Bit 0 of ``weight`` says that it is not 0, bit 1 that it is negative. Members: those of MacSignature.
+    Bit 0 of ``weight`` says that it is not 0, bit 1 that it is negative. Alone, a product passes the registers of both
+    levels of its tree, which add nothing. Members: those of MacSignature.
     """
 
     @staticmethod
@@ -112,18 +113,18 @@ class TernaryMac(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.product = product = Product(position=0)
+        m.submodules.dot = dot = Dot(position=0, products=1)
         m.submodules.accumulator = accumulator = Accumulator(products=1, width=ACCUMULATOR_BITS)
-        x, first = Signal.like(self.activation, reset_less=True), Signal(2, reset_less=True)
-        m.d.sync += [x.eq(self.activation), first.eq(Cat(self.first, first))]
-        m.d.comb += [product.non_zero.eq(self.weight[0]), product.sign.eq(self.weight[1]), product.x.eq(x),
-                     accumulator.i.eq(product.o), accumulator.first.eq(first[1]), accumulator.enable.eq(1),
-                     self.sum.eq(accumulator.o)]
+        first = Signal(DOT_LATENCY, reset_less=True)
+        m.d.sync += first.eq(Cat(self.first, first))
+        m.d.comb += [dot.non_zero.eq(self.weight[0]), dot.sign.eq(self.weight[1]), dot.x[0].eq(self.activation),
+                     accumulator.i.eq(dot.o), accumulator.i_carry.eq(dot.o_carry), accumulator.first.eq(first[-1]),
+                     accumulator.enable.eq(1), self.sum.eq(accumulator.o)]
         return m
 
 
 class Int8Mac(wiring.Component):
-    """Like TernaryMac, with registers in the same places, of an int8 weight. Members: those of MacSignature."""
+    """Like TernaryMac, of an int8 weight: registers before and behind the multiplier. Members: as of MacSignature."""
 
     @staticmethod
     def encode(weights):  # int8 [n] -> uint8 [n]

@@ -13,8 +13,8 @@ __all__ = ["CELL", "PIN", "UNITS", "by_unit", "instrument", "simulate_switching"
 
 # Units by what the names of their cells begin with; the first that fits counts.
 UNITS = {
-    "tiles": r"array\.bank_\d+\.tile_",  # decoders and products
-    "accumulators": r"array\.drain_",
+    "tiles": r"array\.group_\d+\.(bank_\d+\.tile_|dot_)",  # decoders and products
+    "accumulators": r"array\.(drain_|leaving)",
     "banks": r"array\.",  # lists, tokens, weight memories
     "vector unit": r"vector\.",
     "results": r"results\.",

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from rich.console import Console
 
+from hdl.config import GROUP
 from hdl.registers import LONGEST
 from hdl.serial import SerialTop
 from hdl.tile import code_bits
@@ -128,7 +129,8 @@ class SimulatedTransport:
         Raises ValueError where there is none such.
         """
         first, lane = tile // self.config.stack * self.config.stack, tile % self.config.stack
-        memory = f"top.array.bank_{bank}.tile_{first}.weights" + ".block" * self.config.single_port
+        group, block = bank // GROUP * GROUP, ".block" * self.config.single_port
+        memory = f"top.array.group_{group}.bank_{bank}.tile_{first}.weights{block}"
         self._simulator.flip(memory, address, lane * code_bits(self.config) + bit)
 
     def close(self):

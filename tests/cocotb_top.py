@@ -276,9 +276,9 @@ class Bench:
                 cycle, raw = tokens.popleft()
                 block, beat = divmod(index, product.beats)
                 assert cycle == start + index, f"token {index} in cycle {cycle - start} of {product}"
-                wanted = dict(valid=1, first=int(beat == 0), last=int(beat == product.beats - 1), slot=product.slot,
-                              beat=beat, base=product.base + block * product.stride,
-                              destination=TRITS * (product.destination + block))
+                wanted = dict(valid=1, first=int(beat == 0), last=int(beat == product.beats - 1),
+                              opens=int(block == 0), slot=product.slot, beat=beat,
+                              base=product.base + block * product.stride, destination=TRITS * product.destination)
                 assert fields(Token(CONFIG), raw) == wanted, f"{fields(Token(CONFIG), raw)}, not {wanted}"
             cycles = start + result_cycles(CONFIG, count // product.beats, product.beats)
             expected += [(int(cycles[index]), index[1], TRITS * (product.destination + index[0]) + index[2],

@@ -46,9 +46,9 @@ def rtl_matvec(config, technology, w, x, *, skip=True, base=3, destination=1, pa
                 if (block, beat) in pauses:
                     ctx.set(array.i_token.valid, 0)
                     await ctx.tick().repeat(3)
-                ctx.set(array.i_token, {"valid": 1, "first": beat == 0, "last": beat == beats - 1, "slot": 1,
-                                        "beat": beat, "base": base + block * words.shape[1],
-                                        "destination": destination * 5 + 5 * block})
+                ctx.set(array.i_token, {"valid": 1, "first": beat == 0, "last": beat == beats - 1, "opens": block == 0,
+                                        "slot": 1, "beat": beat, "base": base + block * words.shape[1],
+                                        "destination": destination * 5})
                 await ctx.tick()
         ctx.set(array.i_token.valid, 0)
         await ctx.tick().repeat(flush_cycles(config))
@@ -70,7 +70,7 @@ def rtl_matvec(config, technology, w, x, *, skip=True, base=3, destination=1, pa
     return np.array([results[row] for row in range(len(w))]), (min(cycles), max(cycles)), len(words) * beats
 
 
-@pytest.mark.parametrize("banks, tiles", [(1, 1), (2, 1), (3, 2), (8, 2)])
+@pytest.mark.parametrize("banks, tiles", [(1, 1), (2, 1), (3, 2), (8, 2), (13, 1)])
 @pytest.mark.parametrize("shape", [(1, 1), (7, 40), (21, 67)])
 @pytest.mark.parametrize("skip", [False, True])
 def test_portable_equals_golden(banks, tiles, shape, skip):

@@ -4,7 +4,7 @@ from itertools import product
 import pytest
 
 from hdl.config import PRESETS, TRITS, Config
-from hdl.counters import NUMBERS, ROUND, Counters
+from hdl.counters import BEFORE, NUMBERS, ROUND, Counters
 from hdl.memory import BlockMemory
 from hdl.product import PORTABLE
 from hdl.registers import MAGIC, MAP_HASH, VERSION, Register
@@ -82,7 +82,7 @@ def assert_counted(events, *, starts, clears=(), **options):
     frozen = set()
     for read, start, coming, taking in zip(reads, started, came, taken, strict=True):
         since = max([0, *[clear + 1 for clear in clears if clear < start]])
-        assert 69 <= coming[0] - start <= 133
+        assert 70 <= coming[0] - start <= 135
         assert coming[1:] == [cycle + 3 for cycle in taking[:-1]]
         counted = [cycle for cycle in range(since, start) if cycle not in frozen]
         assert {register: read[register] for register in COUNTERS} == reference(events, counted)
@@ -133,7 +133,7 @@ def test_random(seed, stall):
 
 def test_every_phase():
     """Readings that start in each cycle of a round lose no cycle and count none twice."""
-    starts = [251 * number + number // 17 for number in range(80)]
+    starts = [251 * number + number // 17 for number in range(120)]
     reads, started, _, taken = rtl_read(Counters(CONFIG), [], starts=starts, first=Register.CYCLES, count=1)
     frozen, phases = 0, set()
     for read, start, taking, ended in zip(reads, started, taken, [0, *(taking[-1] for taking in taken)]):
@@ -187,9 +187,9 @@ def test_wraps():
 
     def fill(ctx):
         (storage,) = opened
-        place = 4 * (Register.BYTES_IN - len(Register))
+        place = 4 * (BEFORE + Register.BYTES_IN)
         for address in range(place, place + 8):  # BYTES_IN and BYTES_OUT
-            ctx.set(storage.data[storage.depth + address], 0xff if address % 4 else 0xf6)
+            ctx.set(storage.data[address], 0xff if address % 4 else 0xf6)
 
     opened, counters = [], Counters(CONFIG, PORTABLE._replace(memory=Open))
     events = [{}] * 100 + [{Register.BYTES_IN: 1}] * 12

@@ -45,9 +45,11 @@ def rtl_absmax_quantise(kind, vectors):
         ctx.set(elements.read, 1)
         while len(values) < count:
             ctx.set(elements.position, place % count)
+            ctx.set(elements.last, place % count == count - 1)
             taken = ctx.get(elements.taken)
             if ctx.get(elements.o.valid):
-                values.append(ctx.get(elements.o.payload))
+                values.append(ctx.get(elements.o.payload.value))
+                assert ctx.get(elements.o.payload.last) == (len(values) == count)
                 cycles.append(cycle)
             await ctx.tick()
             cycle, place = cycle + 1, place + taken
@@ -95,8 +97,8 @@ def test_absmax(kind):
         [-5, 4], [5, -5], [-5, 6], [6, -5], [LARGEST - 1, -LARGEST], [-LARGEST, LARGEST - 1], [0, -1], [0, 0])])
 
 
-@pytest.mark.parametrize("kind, first, each", [(Elements, 13, 1), (SerialElements, 49, SERIAL_CYCLES)])
+@pytest.mark.parametrize("kind, first, each", [(Elements, 14, 1), (SerialElements, 49, SERIAL_CYCLES)])
 def test_latency(kind, first, each):
-    assert (ELEMENT_LATENCY, SERIAL_CYCLES) == (13, 44)
+    assert (ELEMENT_LATENCY, SERIAL_CYCLES) == (14, 44)
     (_, _, cycles), = rtl_absmax_quantise(kind, [np.arange(-20, 20)])
     assert cycles == [first + each * place for place in range(40)]

@@ -40,9 +40,14 @@ def test_additions(table):
 
 
 def test_partial_sums():
-    """Wide enough for the sum of all products so far, and no wider."""
-    for bank, bits in enumerate(partial_sum_bits(64)):
-        assert 127 * (bank + 1) < 1 << bits - 1 <= 2 * 127 * (bank + 1)
+    """An addition less than there are products, and each as wide as its sum: of two, two and four, then of groups."""
+    assert partial_sum_bits(1) == []
+    assert partial_sum_bits(4) == [9, 9, 10]
+    assert partial_sum_bits(7) == [9, 9, 10, 9, 10, 11]
+    for banks in range(1, 65):
+        widths = partial_sum_bits(banks)
+        assert len(widths) == banks - 1
+        assert banks == 1 or 127 * banks < 1 << widths[-1] - 1 <= 2 * 127 * banks
 
 
 def test_range():

@@ -16,6 +16,11 @@ def sparse(rng, n, zeros):
     return (rng.integers(-128, 128, n) * (rng.random(n) >= zeros)).astype(np.int8)
 
 
+def elements(x):
+    """A vector as the builder takes it."""
+    return [{"value": int(value), "last": int(index == len(x) - 1)} for index, value in enumerate(x)]
+
+
 def rtl_activation_lists(vectors, banks, *, stall=0.0):
     """Lists of (x, live, skip) in turn, each in the slot and over what the last has left there.
 
@@ -28,14 +33,14 @@ def rtl_activation_lists(vectors, banks, *, stall=0.0):
 
     async def bench(ctx):
         for x, live, skip in vectors:
-            command = {"start": 1, "slot": SLOT, "skip": skip, "live": live, "length": len(x)}
+            command = {"start": 1, "slot": SLOT, "skip": skip, "live": live}
             for port, value in command.items():
                 ctx.set(getattr(builder, port), value)
             await ctx.tick()
             for port in command:
                 ctx.set(getattr(builder, port), 0)
             assert ctx.get(builder.busy)
-            taken = await put(ctx, builder.i, x.tolist(), stall=stall)
+            taken = await put(ctx, builder.i, elements(x), stall=stall)
             await ctx.tick().repeat(2)
             assert ctx.get(builder.done) and not ctx.get(builder.busy)
             await ctx.tick()
@@ -104,16 +109,16 @@ def test_start_abandons(taken):
     builder = ListBuilder(config)
 
     async def start(ctx, length):
-        for port, value in (("start", 1), ("live", length), ("length", length)):
-            ctx.set(getattr(builder, port), value)
+        ctx.set(builder.start, 1)
+        ctx.set(builder.live, length)
         await ctx.tick()
         ctx.set(builder.start, 0)
 
     async def bench(ctx):
         await start(ctx, COLUMNS)
-        await put(ctx, builder.i, [1] * taken)
+        await put(ctx, builder.i, elements(np.ones(COLUMNS, np.int8))[:taken])
         await start(ctx, 9)
-        cycles = await put(ctx, builder.i, [1] * 9)
+        cycles = await put(ctx, builder.i, elements(np.ones(9, np.int8)))
         await ctx.tick().repeat(2)
         assert cycles[0] == clear_cycles(9, 4) and ctx.get(builder.done)
         assert ctx.get(builder.built.entries) == 9 and ctx.get(builder.built.beats) == TRITS

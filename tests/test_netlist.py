@@ -103,13 +103,13 @@ def test_chunks(device):
 
 
 def test_comparison_can_fail():
-    """A bit of one LUT in the first product: x is taken for x with a bit cleared."""
+    """A bit of one LUT of the first sum is wrong where both activations have a 1."""
     cell = re.compile(r"(?<=CCU2C #\(\n    \.INIT0\(16'h)(\w{4})(?=[^;]*\) "
-                      r"\\array\.bank_0\.tile_0\.product_0\.add\.chain\.bits_2 )")
+                      r"\\array\.group_0\.dot_0\.chain_0\.bits_2 )")
 
     def damage(verilog):
         assert len(cell.findall(verilog)) == 1
-        return cell.sub(lambda match: f"{int(match[1], 16) ^ 1 << 0b1100:04x}", verilog)
+        return cell.sub(lambda match: f"{int(match[1], 16) ^ 1 << 0b0101:04x}", verilog)
 
     with started(CONFIG, ecp5.FAMILY, change=damage) as device:
         w = np.ones((10, 40), np.int8)

@@ -10,6 +10,7 @@ from sim.streams import put, simulate
 
 
 COLUMNS = 24
+HELD = ("slot", "flags", "live")  # arguments that hold for a cycle after the start
 
 
 class Host:
@@ -29,8 +30,13 @@ class Host:
         simulate(self.unit, self.banks_bench, ended, cycles=60_000)
 
     async def banks_bench(self, ctx):
+        started = False
         while not self.ended:
-            _, _, write = await ctx.tick().sample(self.unit.o_write)
+            _, _, write, starts = await ctx.tick().sample(self.unit.o_write, self.unit.start)
+            if started:
+                for port in HELD:
+                    ctx.set(getattr(self.unit, port), 0)
+            started = starts
             chosen = [bank for bank in range(self.banks) if write.select >> bank & 1]
             self.memory[write.slot, chosen, write.address] = write.index, write.value
 
@@ -39,7 +45,8 @@ class Host:
             ctx.set(getattr(self.unit, port), value)
         await ctx.tick()
         for port in ports:
-            ctx.set(getattr(self.unit, port), 0)
+            if port not in HELD:
+                ctx.set(getattr(self.unit, port), 0)
 
     async def piece(self, ctx, y, *, live, flags=0, slot=0, offset=0, count=None, stall=0.0):
         """Send a piece of ``y``. Returns the cycle from its start in which its last byte was taken."""
@@ -108,7 +115,7 @@ def test_latency(flags, serial):
         for n in (1, 6, COLUMNS):
             await host.piece(ctx, np.ones(n, int), live=n, flags=flags, stall=0.7)
             cycles = 1 + await host.idle(ctx)
-            assert cycles == (5 if flags & Flags.INT8 else 44 * n + 17 if serial else n + 19)
+            assert cycles == (5 if flags & Flags.INT8 else 44 * n + 17 if serial else n + 20)
             assert ctx.get(host.unit.ready) == 1
     host.simulate(bench)
 

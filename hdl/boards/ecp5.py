@@ -1,8 +1,8 @@
-"""Lattice ECP5: products and accumulators on its carry chains, its block RAM, and its PLL.
+"""Lattice ECP5: dot products and accumulators on its carry chains, its block RAM, and its PLL.
 
 A CCU2C is two bits of carry chain. Each half has a LUT4 of its own, P(A, B, C, D), and GEN, the value of that LUT for
 C = D = 0; the sum is P ^ carry, and the carry out is P ? carry : GEN (yosys' cells_sim.v). Synthesis only uses A and B
-as addends; with all four inputs used, a conditional add or subtract takes one LUT a bit.
+as addends; with all four inputs used, a sum or difference of two, by a sign of each, takes one LUT a bit.
 """
 
 from fractions import Fraction
@@ -14,11 +14,11 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ..memory import MemorySignature
-from ..product import AccumulatorSignature, ProductSignature, Technology
+from ..product import LEVELS, AccumulatorSignature, DotSignature, Technology
 from .board import Family
 
 
-__all__ = ["ECP5", "FAMILY", "BlockMemory", "CarryChain", "FoldedAdd", "MaskedAdd", "Pll"]
+__all__ = ["ECP5", "FAMILY", "BlockMemory", "CarryChain", "Dot", "FoldedAdd", "Pll"]
 
 
 BLOCK_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}  # bits of a word: words
@@ -32,8 +32,11 @@ def lut4(function):
     return sum(bool(function(*((index >> bit) & 1 for bit in range(4)))) << index for index in range(16))
 
 
+PASSES = lut4(lambda a, b, c, d: a & ~c)  # of a half with C = 1: P is 0, thus the carry out GEN, which is A
+
+
 class CarryChain(Elaboratable):
-    """A carry chain of CCU2C with the same LUT in all bits and no carry in.
+    """A carry chain of CCU2C with the same LUT in all bits.
 
     Parameters
     ----------
@@ -41,25 +44,28 @@ class CarryChain(Elaboratable):
         INIT of the LUT4s.
     a, b, c, d, o : Value
         Operands and sum, of the same width.
+    carry : Value
+        One bit, added to the lowest.
     """
 
-    def __init__(self, init, *, a, b, c, d, o):
-        self.init, self.operands, self.o = init, {"A": a, "B": b, "C": c, "D": d}, o
+    def __init__(self, init, *, a, b, c, d, o, carry=C(0, 1)):
+        self.init, self.operands, self.o, self.carry = init, {"A": a, "B": b, "C": c, "D": d}, o, carry
 
     def elaborate(self, platform):
         m = Module()
         # Place and route spends a CCU2C on a carry in, though constant, and one on a carry out, though unused. Where a
-        # half is to spare it comes first, and its LUT of zeros is the carry in of 0, whatever comes in below.
+        # half is to spare it comes first, and passes on the carry whatever comes in below.
         spare = len(self.o) % 2
         halves = [None] * spare + list(range(len(self.o)))
-        carry = {} if spare else {"i_CIN": C(0, 1)}
+        passing = {"A": self.carry, "B": C(0, 1), "C": C(1, 1), "D": C(0, 1)}
+        carry = {} if spare else {"i_CIN": self.carry}
         for low in range(0, len(halves), 2):
             ports = dict(carry)
             for half, bit in enumerate(halves[low:low + 2]):
                 for name, operand in self.operands.items():
-                    ports[f"i_{name}{half}"] = C(0, 1) if bit is None else operand[bit]
+                    ports[f"i_{name}{half}"] = passing[name] if bit is None else operand[bit]
                 ports[f"o_S{half}"] = Signal(name=f"unused_{low}") if bit is None else self.o[bit]
-                ports[f"p_INIT{half}"] = C(0 if bit is None else self.init, 16)
+                ports[f"p_INIT{half}"] = C(PASSES if bit is None else self.init, 16)
                 ports[f"p_INJECT1_{half}"] = "NO"
             if low + 2 < len(halves):
                 carry_out = Signal(name=f"carry_{low + 2}")
@@ -68,82 +74,93 @@ class CarryChain(Elaboratable):
         return m
 
 
-class MaskedAdd(wiring.Component):
-    """o = (flip ? ~i : i) + (non_zero ? x : 0), modulo 2 ** width. Combinational.
-
-    Members
-    -------
-    i : In(signed(width))
-    x : In(signed(8))
-    flip, non_zero : In(1)
-    o : Out(signed(width))
-    """
-
-    def __init__(self, *, width):
-        self.width = width
-        super().__init__({"i": In(signed(width)), "x": In(signed(8)), "flip": In(1), "non_zero": In(1),
-                          "o": Out(signed(width))})
-
-    def elaborate(self, platform):
-        m = Module()
-        x = Signal(signed(self.width))
-        m.d.comb += x.eq(self.x)
-        m.submodules.chain = CarryChain(
-            lut4(lambda a, b, c, d: a ^ b ^ (c & d)),
-            a=self.i, b=self.flip.replicate(self.width), c=x, d=self.non_zero.replicate(self.width), o=self.o)
-        return m
-
-
 class FoldedAdd(wiring.Component):
     """hdl.product.FoldedAdd in one LUT a bit."""
 
     def __init__(self, *, width):
         self.width = width
-        super().__init__({"total": In(signed(width)), "i": In(signed(width)), "first": In(1), "flip": In(1),
+        super().__init__({"total": In(signed(width)), "i": In(signed(width)), "flip": In(1),
                           "o": Out(signed(width))})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.chain = CarryChain(
-            lut4(lambda a, b, c, d: (a & ~b) ^ c ^ d),
-            a=self.total, b=self.first.replicate(self.width), c=self.i, d=self.flip.replicate(self.width), o=self.o)
+            lut4(lambda a, b, c, d: a ^ c ^ d),
+            a=self.total, b=C(0, self.width), c=self.i, d=self.flip.replicate(self.width), o=self.o)
         return m
 
 
-class Product(wiring.Component):
-    """hdl.product.Product in one LUT a bit: the partial sum S is carried as S or ~S, by the sign of the last weight.
+class Dot(wiring.Component):
+    """hdl.product.Dot in one LUT a bit of each sum, with no LUT before it.
 
-    S - x is ~(~S + x): where the sign changes from one product to the next, the sum is inverted, and x only ever added.
+    A weight of zero resets the register of its activation. A sign inverts that in the first adders' own LUTs, and is a
+    carry that is still to be added: every node of the tree is a sum and one such bit. A node takes in the one of its
+    right branch, and leaves that of its left one to the next. The last is left to the accumulator.
     """
 
-    def __init__(self, *, position):
-        super().__init__(ProductSignature(position))
+    def __init__(self, *, position, products):
+        self.position, self.products = position, products
+        super().__init__(DotSignature(position, products))
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.add = add = MaskedAdd(width=len(self.o))
-        non_zero, sign, flip = (Signal(reset_less=True, name=name) for name in ("non_zero", "sign", "flip"))
-        o = Signal.like(self.o, reset_less=True)
-        m.d.sync += [non_zero.eq(self.non_zero), sign.eq(self.sign), flip.eq(self.sign ^ self.i_sign), o.eq(add.o)]
-        m.d.comb += [add.i.eq(self.i), add.x.eq(self.x), add.flip.eq(flip), add.non_zero.eq(non_zero),
-                     self.o.eq(o), self.o_sign.eq(sign)]
+        self._chains = 0
+        nodes = []
+        for index, x in enumerate(self.x):
+            term, sign = Signal(signed(8), name=f"term_{index}", reset_less=True), Signal(name=f"sign_{index}",
+                                                                                          reset_less=True)
+            m.d.sync += sign.eq(self.sign[index])
+            with m.If(self.non_zero[index]):
+                m.d.sync += term.eq(x)
+            with m.Else():
+                m.d.sync += term.eq(0)
+            nodes.append((term, sign, sign, 1))
+        for _ in range(LEVELS):
+            nodes = [self._add(m, *nodes[low:low + 2]) for low in range(0, len(nodes), 2)]
+        if self.position:
+            nodes = [self._add(m, nodes[0], (self.i, C(0, 1), self.i_carry, self.position))]
+        (total, _, carry, _), = nodes
+        m.d.comb += [self.o.eq(total), self.o_carry.eq(carry)]
         return m
+
+    def _add(self, m, left, right=None):
+        """A node of (value, whether it is inverted, the carry to be added, products), whose value is in a register."""
+        i, flip, i_carry, products = left
+        name = f"{self._chains}"
+        self._chains += 1
+        added = right[3] if right else 0
+        # Short of a carry, thus 128 less one at most.
+        width = (128 * (products + added) - 1).bit_length() + 1
+        total, carry = (Signal(signed(width), name=f"total_{name}", reset_less=True),
+                        Signal(name=f"carry_{name}", reset_less=True))
+        if right is None:
+            value = i ^ flip.replicate(len(i)).as_signed()
+        else:
+            value, a, c = (Signal(signed(width), name=f"{part}_{name}") for part in ("sum", "a", "c"))
+            m.d.comb += [a.eq(i), c.eq(right[0])]
+            m.submodules[f"chain_{name}"] = CarryChain(
+                lut4(lambda a, b, c, d: a ^ b ^ c ^ d), a=a, b=flip.replicate(width), c=c,
+                d=right[1].replicate(width), o=value, carry=right[2])
+        m.d.sync += [total.eq(value), carry.eq(i_carry)]
+        return total, C(0, 1), carry, products + added
 
 
 class Accumulator(wiring.Component):
-    """hdl.product.Accumulator in one LUT a bit, the clearing and the last inversion included."""
+    """hdl.product.Accumulator in one LUT a bit, the clearing and the last carry included."""
 
     def __init__(self, *, products, width):
         super().__init__(AccumulatorSignature(products, width))
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.add = add = FoldedAdd(width=len(self.o))
-        sign, o = Signal(reset_less=True), Signal.like(self.o, reset_less=True)
-        m.d.sync += sign.eq(self.i_sign)
+        width = len(self.o)
+        total, i, o = Signal.like(self.o), Signal.like(self.o), Signal.like(self.o, reset_less=True)
+        m.submodules.chain = CarryChain(
+            lut4(lambda a, b, c, d: (a & ~b) ^ c), a=o, b=self.first.replicate(width), c=i, d=C(0, width), o=total,
+            carry=self.i_carry)
+        m.d.comb += [i.eq(self.i), self.o.eq(o)]
         with m.If(self.enable):
-            m.d.sync += o.eq(add.o)
-        m.d.comb += [add.total.eq(o), add.i.eq(self.i), add.first.eq(self.first), add.flip.eq(sign), self.o.eq(o)]
+            m.d.sync += o.eq(total)
         return m
 
 
@@ -220,7 +237,7 @@ class BlockMemory(wiring.Component):
                         i_OCEA=self.output_enable, i_OCEB=self.output_enable, **ports)
 
 
-ECP5 = Technology(product=Product, accumulator=Accumulator, folded_add=FoldedAdd, memory=BlockMemory)
+ECP5 = Technology(dot=Dot, accumulator=Accumulator, folded_add=FoldedAdd, memory=BlockMemory)
 
 
 class Pll(wiring.Component):

@@ -169,8 +169,7 @@ class Products(wiring.Component):
         with m.If(~runs | last & final):
             m.d.sync += [runs.eq(queued), run.eq(told), block.eq(0), beat.eq(0), queued.eq(0)]
         with m.Elif(last):
-            m.d.sync += [beat.eq(0), block.eq(block + 1), run.base.eq(run.base + run.stride),
-                         run.destination.eq(run.destination + TRITS)]
+            m.d.sync += [beat.eq(0), block.eq(block + 1), run.base.eq(run.base + run.stride)]
         with m.Else():
             m.d.sync += beat.eq(beat + 1)
         with m.If(sequencer.write.rest):
@@ -184,6 +183,7 @@ class Products(wiring.Component):
         with m.If(runs):
             m.d.comb += [
                 Assert((token.first == (beat == 0)) & (token.last == last) & (token.beat == beat)),
+                Assert(token.opens == (block == 0)),
                 *[Assert(token[name] == run[name]) for name in ("slot", "base", "destination")],
                 Assert(sequencer.active == run.active),
                 Assert((beat < run.beats) & (block < run.blocks) & has_list(run)),

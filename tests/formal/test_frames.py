@@ -44,9 +44,9 @@ def small(monkeypatch):
 
 def ends_of(ring, inside):
     """Places from the first not taken to the last used and to the one amended, after this cycle."""
-    filled = (inside.written - inside.taken)[:len(inside.written)]
-    amended = (inside.placed - inside.taken)[:len(inside.written)]
-    return Mux(ring.curtail, amended, filled + Mux(ring.i.valid, Mux(ring.leap, 2, 1), 0)), amended
+    released = (inside.committed - inside.taken)[:len(inside.taken)]
+    amended = released + ring.place
+    return Mux(ring.curtail, amended, released + inside.came + Mux(ring.i.valid, Mux(ring.leap, 2, 1), 0)), amended
 
 
 class Followed(wiring.Component):
@@ -80,39 +80,43 @@ class Followed(wiring.Component):
         m.d.comb += [
             Assume((end <= self.most) & (~ring.amend | (amended < self.most))),
             Assume(~ring.i.valid | ~(ring.amend | ring.commit | ring.curtail)),
-            Assume(~(ring.commit & ring.curtail) & (ring.place <= PREFIX_BYTES)),
+            Assume(~(ring.commit & ring.curtail) & ~(ring.amend & (ring.commit | ring.curtail))),
+            Assume(ring.place <= PREFIX_BYTES),
         ]
 
         place, chosen, known, value = Signal.like(self.watched), Signal(), Signal(), Signal(8)
-        left, taken, valid = Signal.like(place), inside.taken, inside.valid
+        left, taken, flows, (in_word, in_data) = Signal.like(place), inside.taken, inside.lag.flows, inside.valid
+        held = in_word + in_data + (~flows)
         with m.If(~chosen):
             m.d.sync += [chosen.eq(1), place.eq(self.watched)]
         with m.If(ring.o.valid & ring.o.ready):
             m.d.sync += left.eq(left + 1)
             with m.If(left == place):
                 m.d.sync += known.eq(0)
-        hit = Mux(ring.amend, inside.placed, inside.written)
+        hit = inside.committed + Mux(ring.amend, ring.place, inside.came)
         writes = ring.i.valid | ring.amend
-        with m.If(chosen & writes & (hit == place)):
+        with m.If(chosen & writes & (hit[:len(place)] == place)):
             m.d.sync += [known.eq(1), value.eq(Mux(ring.amend, ring.value, ring.i.payload))]
 
         def ahead(position):
             return (position - taken)[:len(taken)]
 
-        memory = opened.inside(inside.storage)
+        memory, port = opened.inside(inside.storage), inside.storage
         m.d.comb += [
-            Assert(ahead(inside.written) <= RING_BYTES),
-            Assert(ahead(inside.committed) <= ahead(inside.written)),
-            Assert(left == (taken - valid - ring.o.valid)[:len(left)]),
+            Assert(ahead(inside.committed) + inside.came <= RING_BYTES),
+            Assert(left == (taken - held)[:len(left)]),
         ]
         with m.If(writes):
             m.d.comb += Assert((ahead(hit) >= ahead(inside.committed)) & (ahead(hit) < RING_BYTES))
         with m.If(known):
-            m.d.comb += Assert((ahead(place) < RING_BYTES) | ((place - left)[:len(left)] < valid + ring.o.valid))
+            m.d.comb += Assert((ahead(place) < RING_BYTES) | ((place - left)[:len(left)] < held))
             with m.If(ahead(place) < RING_BYTES):
-                m.d.comb += Assert(opened.word(place[:-1]) == value)
+                comes = port.write_enable & (port.write_address == place[:-1])
+                m.d.comb += Assert(Mux(comes, port.write_data, opened.word(place[:-1])) == value)
             with m.Elif(ring.o.valid & (place == left)):
                 m.d.comb += Assert(ring.o.payload == value)
+            with m.Elif(~flows & in_data & (place == (left + 1)[:len(left)])):
+                m.d.comb += Assert(memory.data == value)
             with m.Else():
                 m.d.comb += Assert(memory.word == value)
         return m
@@ -149,43 +153,43 @@ class Receiver(wiring.Component):
         inside = opened.inside()
         ring, inspector, clears, place = inside.ring, inside.inspector, inside.clears, inside.place
         pointers, parser = opened.inside(ring), opened.inside(inspector)
-        written, committed, taken = pointers.written, pointers.committed, pointers.taken
+        came, committed, taken = pointers.came, pointers.committed, pointers.taken
         end, amended = ends_of(ring, pointers)
         judges = inspector.found | clears
         m.d.comb += [
             Assert((end <= frame.RING_BYTES) & (~ring.amend | (amended < frame.RING_BYTES))),
-            Assert(~(ring.i.valid & judges) & ~(inspector.found & clears)),
+            Assert(~(ring.i.valid & (judges | ring.commit)) & ~(inspector.found & clears) & ~(ring.commit & judges)),
             Assert(Mux(clears, place <= PREFIX_BYTES, place == HEADER_BYTES)),
             Assert(inspector.named <= 2),
         ]
 
-        # What may be used before another item is taken: each of those adds five places at most, and two are taken
-        # after it shows that the ring is full.
+        # An item adds five places at most. Behind what is used the ring knows of an end that is four back, and five
+        # more where a body was curtailed in the cycle before, and it is full by what it knew in that.
         def distance(one, other):
-            return (one - other)[:len(written)]
+            return (one - other)[:len(taken)]
 
-        filled, released = distance(written, taken), distance(committed, taken)
+        released = distance(committed, taken)
+        filled = released + came
         most = frame.RING_BYTES - frame.SPARE_BYTES
         comes = Mux(ring.i.valid, Mux(ring.leap, 2, 1), 0)
         reach, judged = filled + comes, released + PREFIX_BYTES
-        crowded = filled >= most
+        known = distance(pointers.end, taken)
         m.d.comb += [
-            Assert(released <= filled),
-            Assert(Mux(judges & (judged > reach), judged, reach) < most + PREFIX_BYTES * Mux(
-                crowded & ring.full, Mux(inside.stalled, 3, 2), 1)),
-            Assert(~crowded | (released != 0)),
+            Assert(reach <= known + Mux(judges, 4, 4 + PREFIX_BYTES)),
+            Assert(Mux(judges & (judged > reach), judged, reach)
+                   < most + 4 + Mux(ring.full, 3, 2) * PREFIX_BYTES),
+            Assert((filled < most) | (released != 0)),
         ]
 
         with m.If(ring.i.valid | ring.amend):
-            hit = distance(Mux(ring.amend, pointers.placed, written), taken)
-            m.d.comb += Assert((hit >= released) & (hit < frame.RING_BYTES))
+            m.d.comb += Assert(released + Mux(ring.amend, ring.place, came) < frame.RING_BYTES)
 
         count, left, wide = parser.count, parser.left, parser.wide
-        held = distance(written, committed) + comes
+        held = Mux(ring.commit, 0, came + comes)
         m.d.comb += [
             Assert(count <= parser.whole),
             Assert(parser.inside == (count >= HEADER_BYTES)),
-            Assert((held <= PREFIX_BYTES + MAX_PAYLOAD) & (~judges | (count == 0))),
+            Assert((came + comes <= PREFIX_BYTES + MAX_PAYLOAD) & (~judges | (count == 0))),
         ]
         with m.If(~parser.inside):
             m.d.comb += [Assert(judges | (held == count)), Assert(~(wide | parser.complete | parser.over)),

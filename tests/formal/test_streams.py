@@ -1,6 +1,7 @@
 """Every stream keeps its rules: what is offered stays until it is taken, and no valid waits for a ready."""
 
 from functools import reduce
+from itertools import pairwise
 from operator import add, or_
 
 import pytest
@@ -76,7 +77,8 @@ def no_pulse_while_frozen(m, opened):
     m.d.comb += [
         Assume(~(inside.frozen & (counters.start | counters.clear))),
         Assert(inside.frozen | ~(inside.draining | inside.drained | inside.reading)),
-        Assert(~inside.reading | ~(inside.draining | inside.drained) & (inside.time == 0)),
+        Assert(~inside.reading | ~(inside.draining | inside.drained) & ((inside.time == 0) | (inside.age == 0))),
+        Assert(~inside.summed | inside.drained & ~inside.reading),
     ]
 
 
@@ -104,23 +106,28 @@ def follows_its_program(m, opened):
 
     # Places of the step and of those that are fetched behind it: each follows the one before or, three behind COMMAND,
     # is where a program begins. They tell the kind, up to its END; what is behind that is never a step.
-    step, data, word = (Signal.like(place, name=name, reset_less=True) for name in ("step", "data", "word"))
+    step, kept, data, word = (Signal.like(place, name=name, reset_less=True) for name in (
+        "step", "kept", "data", "word"))
+    flows = inside.lag.flows
+    following = Mux(flows, data, kept), Mux(flows, word, data), Mux(flows, place, word)
+    m.d.sync += kept.eq(following[0])
     with m.If(inside.advance):
-        m.d.sync += step.eq(data)
-    with m.If(inside.advance | ~running):
+        m.d.sync += step.eq(following[0])
+    with m.If(flows):
         m.d.sync += [data.eq(word), word.eq(place)]
+    m.d.comb += Assert(flows | running & (word == place) & ~is_action[Action.COMMAND] & ~is_action[Action.END])
     actions = [fields.get("action", Action.NONE) for fields in program.code]
     entries, ends = list(program.entries.values()), [at for at, action in enumerate(actions) if action == Action.END]
     idle = actions.index(Action.COMMAND) + 3
     rom = Array(refusing(StepLayout.const(fields)) for fields in program.code)
-    for where, held, fetched in ((step, running, inside.step), (data, C(1), StepLayout(code.data)),
-                                 (word, C(1), StepLayout(code.word))):
+    for where, held, fetched in ((step, running, inside.step), (kept, ~flows, StepLayout(opened.inside(inside.lag).kept)),
+                                 (data, C(1), StepLayout(code.data)), (word, C(1), StepLayout(code.word))):
         m.d.comb += Assert(~held | (where >= len(rom)) | (refusing(fetched) == rom[where]))
     m.d.comb += [Assert(~begins[1] | (word == 0)), Assert(~begins[2] | (word == 0) & (data == 0)),
                  Assert(kind < len(entries))]
     with m.If(running):
         ended = 0
-        for before, after in ((step, data), (data, word), (word, place)):
+        for before, after in pairwise((step, *following)):
             ended |= before.matches(*ends)
             m.d.comb += Assert((after == (before + 1)[:len(place)]) | (before == 0) & (after == 0)
                                | (before == idle) & (after == Array(entries)[kind]))

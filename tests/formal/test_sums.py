@@ -6,8 +6,8 @@ from amaranth.hdl import Assert, Assume
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from hdl.config import PRESETS
-from hdl.product import Accumulator, Product, sum_width
+from hdl.config import GROUP, PRESETS
+from hdl.product import DOT_LATENCY, Accumulator, Dot, sum_width
 from sim.formal import Disproved, prove
 
 
@@ -15,42 +15,49 @@ MOST_BANKS = 64
 LARGEST = 128  # of an activation
 
 
-# Of products of the same widths, the last in a chain has most to add to.
-WIDTHS = {(sum_width(position), sum_width(position + 1)): position for position in range(MOST_BANKS)}
+# Of dot products of the same widths, the last in a row has most to add to.
+LINKS = {(sum_width(position), products, sum_width(position + products)): (position, products)
+         for position in range(0, MOST_BANKS, GROUP) for products in range(1, GROUP + 1)}
 
 
 class Link(wiring.Component):
-    """A product of a chain adds its own to the sum of those before it.
+    """A dot product of a row adds its own products to the sum of those before it.
 
-    That it fits there too, and so the sum of any chain, follows by induction over the position.
+    That it fits there too, and so the sum of any row, follows by induction over the position.
 
     Parameters
     ----------
-    position : int
+    position, products : int
     """
 
-    def __init__(self, position):
-        self.position = position
-        super().__init__({"i": In(signed(sum_width(position))), "non_zero": In(1), "sign": In(1), "x": In(signed(8))})
+    def __init__(self, position, products):
+        self.position, self.products = position, products
+        super().__init__({"i": In(signed(sum_width(position))), "non_zero": In(products), "sign": In(products),
+                          "x": In(signed(8)).array(products)})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.product = product = Product(position=self.position)
-        non_zero, sign, begun = Signal(reset_less=True), Signal(reset_less=True), Signal()
-        total, reach = Signal(signed(len(product.o) + 1), reset_less=True), LARGEST * self.position
-        m.d.sync += [begun.eq(1), non_zero.eq(self.non_zero), sign.eq(self.sign),
-                     total.eq(self.i + Mux(non_zero, Mux(sign, -self.x, self.x), 0))]
-        m.d.comb += [product.i.eq(self.i), product.non_zero.eq(self.non_zero), product.sign.eq(self.sign),
-                     product.x.eq(self.x), Assume((self.i <= reach) & (self.i >= -reach))]
-        with m.If(begun):
-            m.d.comb += [Assert(product.o == total), Assert(total <= reach + LARGEST),
-                         Assert(total >= -reach - LARGEST)]
+        m.submodules.dot = dot = Dot(position=self.position, products=self.products)
+        m.d.comb += [dot.i.eq(self.i), dot.non_zero.eq(self.non_zero), dot.sign.eq(self.sign)]
+        m.d.comb += [port.eq(x) for port, x in zip(dot.x, self.x, strict=True)]
+        total, width = C(0, signed(1)), len(dot.o) + 2
+        for index, x in enumerate(self.x):
+            total = total + Mux(self.non_zero[index], Mux(self.sign[index], -x, x), 0)
+        for stage in range(DOT_LATENCY):
+            m.d.sync += (later := Signal(signed(width), name=f"own_{stage}", reset_less=True)).eq(total)
+            total = later
+        if self.position:
+            m.d.sync += (later := Signal(signed(width), name="total", reset_less=True)).eq(total + self.i)
+            total = later
+        before, reach = LARGEST * self.position, LARGEST * (self.position + self.products)
+        m.d.comb += [Assume((self.i <= before) & (self.i >= -before)), Assert(dot.o == total), Assert(total <= reach),
+                     Assert(total >= -reach), Assert(~dot.o_carry)]
         return m
 
 
-@pytest.mark.parametrize("position", WIDTHS.values())
-def test_link(position):
-    prove(Link(position), f"link_{position}", depth=2)
+@pytest.mark.parametrize("position, products", LINKS.values())
+def test_link(position, products):
+    prove(Link(position, products), f"link_{position}_{products}", depth=DOT_LATENCY + 2)
 
 
 class Total(wiring.Component):
