@@ -172,6 +172,7 @@ class Counters(wiring.Component):
         # A round goes by the counters: every fourth cycle is a visit.
         visits = Signal(len(Register) - Register.CYCLES)
         passing = Signal(len(visits) * WORD_BYTES)
+        passes = Cat((time == 0) & ~reading, passing)  # in the next cycle
         # summed: the last round, but for the cycles of the memory
         fetched, summed = age[BLOCK_LATENCY - 1], Signal()
         m.d.sync += [
@@ -179,8 +180,8 @@ class Counters(wiring.Component):
             time.eq(time + 1),
             asked.eq(time),
             age.eq(Cat(1, age)),
-            passing.eq(Cat((time == 0) & ~reading, passing)),
-            visits.eq(Cat((time == 0) & ~reading, passing)[::WORD_BYTES]),
+            passing.eq(passes),
+            visits.eq(passes[::WORD_BYTES]),
         ]
         visited = self._count(m, frozen | self.start | self.clear, visits)
         growth, carry, total = Signal(24, reset_less=True), Signal(reset_less=True), Signal(9)

@@ -112,8 +112,8 @@ class SinglePortMemory(wiring.Component):
 
 
 class Lag(wiring.Component):
-    """What a memory has read, for a reader that may lie far from it: the memory stops a cycle after the reader does, and
-    the word that has left it by then is kept.
+    """What a memory has read, for a reader that may lie far from it: the memory stops a cycle after the reader does,
+    and the word that has left it by then is kept.
 
     Parameters
     ----------

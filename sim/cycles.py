@@ -19,10 +19,10 @@ __all__ = ["ListSize", "array_cycles", "clear_cycles", "flush_cycles", "issue_la
 # quantised in eleven: its multiple of 127, seven digits and one more, the rounding, the sign. Over one adder each takes
 # 44, and 13 pass before the first.
 HELD = 1  # a byte
-OPENING = 1  # before lists are cleared
 QUANTISE = 1 + 1 + 3 + 11
 SERIAL, SERIAL_QUANTISE = 44, 13  # of each element; and once
 LISTING = 4  # an element is judged, counted, written and compared
+OPENING = 1  # before lists are cleared
 
 
 class ListSize(NamedTuple):

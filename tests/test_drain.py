@@ -35,7 +35,7 @@ class FirstStack(wiring.Component):
 
 
 def rtl_drain(banks, cycles, technology=PORTABLE):
-    """Results [(cycle, tile, address, value)], and (valid, first) for the stack below each cycle, of (sums, settle)s."""
+    """Results [(cycle, tile, address, value)], and (valid, first) for the stack below, by cycle, of (sums, settle)s."""
     stack = len(cycles[0][0]) // TRITS
     config = Config(name="test", banks=banks, tiles=stack, stack=stack, depth=16, columns=LONGEST * banks,
                     blocks=BLOCKS)

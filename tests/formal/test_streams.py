@@ -120,7 +120,8 @@ def follows_its_program(m, opened):
     entries, ends = list(program.entries.values()), [at for at, action in enumerate(actions) if action == Action.END]
     idle = actions.index(Action.COMMAND) + 3
     rom = Array(refusing(StepLayout.const(fields)) for fields in program.code)
-    for where, held, fetched in ((step, running, inside.step), (kept, ~flows, StepLayout(opened.inside(inside.lag).kept)),
+    lag = opened.inside(inside.lag)
+    for where, held, fetched in ((step, running, inside.step), (kept, ~flows, StepLayout(lag.kept)),
                                  (data, C(1), StepLayout(code.data)), (word, C(1), StepLayout(code.word))):
         m.d.comb += Assert(~held | (where >= len(rom)) | (refusing(fetched) == rom[where]))
     m.d.comb += [Assert(~begins[1] | (word == 0)), Assert(~begins[2] | (word == 0) & (data == 0)),
