@@ -27,7 +27,7 @@ from .cli_switching import calibrate_command, switching
 from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
 from .generate import greedy, sampler
 from .measure import measure_closeness, measure_matvec, measure_run
-from .port import BAUD, SerialTransport
+from .port import BAUD, LATENCY, SerialTransport
 from .results import replace_table, results_table
 from .tokenizer import tokenizer_of
 
@@ -37,6 +37,7 @@ __all__ = ["main"]
 
 DEMO = pathlib.Path(__file__).parent / "demo"
 WINDOW = 256  # bytes
+UART_LATENCY = 5  # seconds; the largest board's longest frame takes two to simulate
 
 
 def load_array(path, field):
@@ -65,15 +66,17 @@ def port_options(default):
         config_option(None, show_default=f"{default}, or what is at the port", callback=chosen),
         click.option("--port", is_eager=True, help="Serial port of a board, /dev/ttyUSB0, or socket://HOST:PORT."),
         click.option("--baud", type=click.IntRange(min=1), default=BAUD, show_default=True, help="Bits a second."),
+        click.option("--latency", type=click.FloatRange(min=0, min_open=True), default=LATENCY, show_default=True,
+                     help="Seconds that bytes may be on their way, or in a slow simulation of a board."),
     )
     return lambda command: functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
-def accelerator(config_name, port, baud, waveform):
+def accelerator(config_name, port, baud, latency, waveform):
     """Config, None where a board is to tell, and transport, None of the simulated accelerator."""
     if port is not None and waveform:
         raise UserError("--waveform is of the simulated accelerator: leave out --port")
-    return PRESETS.get(config_name), None if port is None else SerialTransport(port, baud)
+    return PRESETS.get(config_name), None if port is None else SerialTransport(port, baud, latency)
 
 
 waveform_option = click.option("--waveform", type=click.Path(path_type=pathlib.Path, dir_okay=False),
@@ -115,7 +118,7 @@ def configs():
 @click.option("--scrub", is_flag=True, help="After each token, find damaged weights in the memories and repair them.")
 @waveform_option
 @user_errors
-def run(model, prompt, tokens, config_name, port, baud, json_path, temperature, seed, scrub, waveform):
+def run(model, prompt, tokens, config_name, port, baud, latency, json_path, temperature, seed, scrub, waveform):
     """Generate text with MODEL, a BitNet b1.58; every BitLinear goes through the RTL, or through a board.
 
     MODEL is a Hugging Face folder, a GGUF or a container (setun convert), and the shipped one unless given. Every
@@ -136,7 +139,7 @@ def run(model, prompt, tokens, config_name, port, baud, json_path, temperature, 
         raise UserError(f"--prompt of {len(prompt_ids)} tokens and --tokens {tokens} exceed the model's context of "
                         f"{loaded.context}: shorten one of them")
     choose = sampler(temperature, seed) if temperature else greedy
-    config, transport = accelerator(config_name, port, baud, waveform)
+    config, transport = accelerator(config_name, port, baud, latency, waveform)
     with progress() as report:
         accelerated, fields = measure_run(config, loaded, prompt_ids, tokens, choose, ends=ends, scrub=scrub,
                                           transport=transport, waveform=waveform, progress=report)
@@ -181,7 +184,7 @@ def report_run(text, accelerated, fields):
 @json_option
 @waveform_option
 @user_errors
-def matvec(weights, activations, config_name, port, baud, output, json_path, waveform):
+def matvec(weights, activations, config_name, port, baud, latency, output, json_path, waveform):
     """Multiply one ternary matrix and one int8 vector on the RTL or a board, with zeros skipped and without."""
     check_folders(output, json_path, waveform)
     w, x = load_array(weights, "--weights"), load_array(activations, "--activations")
@@ -194,7 +197,7 @@ def matvec(weights, activations, config_name, port, baud, output, json_path, wav
     foreign = w[(w < -1) | (w > 1)]
     if foreign.size:
         raise UserError(f"{weights}: --weights has the value {foreign[0]}: only -1, 0 and +1 are ternary")
-    config, transport = accelerator(config_name, port, baud, waveform)
+    config, transport = accelerator(config_name, port, baud, latency, waveform)
     with progress() as report:
         accumulators, fields = measure_matvec(config, w, x, transport=transport, waveform=waveform, progress=report)
     if output:
@@ -232,7 +235,8 @@ def board(config_name, tcp, link, uart, board_name):
     clock, baud = (modelled.clock, modelled.baud) if modelled else (OVERSAMPLING * BAUD, BAUD)
     with (Terminal(link) if tcp is None else Listener(tcp)) as line, contextlib.suppress(KeyboardInterrupt):
         if uart or modelled:
-            simulator, speed = simulate_line(config, clock=clock, baud=baud), f" at {baud:,} baud"
+            simulator = simulate_line(config, clock=clock, baud=baud)
+            speed = f" at {baud:,} baud, for setun run --latency {UART_LATENCY}"
         else:
             simulator, speed = simulate(config), ""
         click.echo(f"{config.name} on {line.name}{speed}; Ctrl-C ends it")

@@ -11,12 +11,12 @@ from sim.transport import LinkError
 
 
 
-__all__ = ["BAUD", "SerialTransport"]
+__all__ = ["BAUD", "LATENCY", "SerialTransport"]
 
 
 BAUD = 3_000_000  # unless given
 CLOCK = 10_000_000  # cycles a second of the slowest device
-LATENCY = .25  # seconds that drivers and USB may keep bytes; an FTDI's timer is 16 ms
+LATENCY = .25  # seconds, unless given, that drivers and USB may keep bytes; an FTDI's timer is 16 ms
 PATIENCE = 2  # times as long may an exchange take in all, where bytes keep coming
 WRITE_SECONDS = 2  # beyond what the bytes take on the line
 POLL_SECONDS = .0005
@@ -27,8 +27,8 @@ PIECE = 4096  # bytes read at once
 class SerialTransport:
     """A device at a serial port, as a ``Transport``.
 
-    An exchange takes, where bytes are missing, ``limit`` at 10 MHz, a quarter of a second and the time of its bytes on
-    the line from the last byte on, and twice that in all.
+    An exchange takes, where bytes are missing, ``limit`` at 10 MHz, the latency and the time of its bytes on the line
+    from the last byte on, and twice that in all.
 
     Parameters
     ----------
@@ -36,23 +36,25 @@ class SerialTransport:
         Name of the port, or a URL of pyserial: ``/dev/ttyUSB0``, ``socket://localhost:5555``.
     baud : int
         Bits a second, 8N1.
+    latency : float
+        Seconds that bytes may take beyond their time on the line: on their way, or in a device that is simulated.
 
     Raises LinkError where the port cannot be opened, or another program has it.
     """
 
-    def __init__(self, port, baud=BAUD):
-        self.port, self.baud = port, baud
+    def __init__(self, port, baud=BAUD, latency=LATENCY):
+        self.port, self.baud, self.latency = port, baud, latency
         self._length = 0  # bytes since an END
         try:
             self._serial = serial.serial_for_url(
                 port, baudrate=baud, timeout=0, write_timeout=WRITE_SECONDS + WINDOW_FRAMES * LONGEST * BITS / baud,
                 exclusive=True)
-        except (OSError, ValueError) as error:
+        except (OSError, OverflowError, ValueError) as error:
             raise LinkError(f"{port}: cannot be opened: {_reason(error)}") from error
 
     def exchange(self, request, replies, limit):
         line = BITS / self.baud
-        quiet = limit / CLOCK + LATENCY + line * len(request)
+        quiet = limit / CLOCK + self.latency + line * len(request)
         most = (replies + WINDOW_FRAMES) * LONGEST  # bytes, of replies and of what an earlier exchange left
         received = b""
         try:
@@ -90,7 +92,14 @@ class SerialTransport:
 def _reason(error):
     if isinstance(error, serial.SerialTimeoutException):
         return "it takes no more bytes"
-    code = getattr(error, "errno", None) or getattr(error.__context__, "errno", None)
+    cause = error.__context__ if isinstance(error.__context__, OSError) else error
+    code = getattr(cause, "errno", None)
     if code in (errno.EAGAIN, errno.EBUSY):
         return "another program uses it"
-    return os.strerror(code) if code else str(error).splitlines()[0]
+    if isinstance(error, OverflowError):
+        return "no port has such a baud rate"
+    if isinstance(error.__context__, (KeyError, TypeError)):  # pyserial stumbled over what it was given
+        return "a URL is like socket://localhost:5555"
+    if code and code > 0:
+        return os.strerror(code)  # pyserial's own words quote the port again
+    return getattr(cause, "strerror", None) or str(error).splitlines()[0]

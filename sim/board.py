@@ -1,10 +1,11 @@
 """A virtual board: a simulated accelerator on a pseudo-terminal or a TCP port, like one on a serial cable."""
 
 import contextlib
+import fcntl
 import os
 import select
 import socket
-import termios
+import struct
 import threading
 import tty
 from pathlib import Path
@@ -18,8 +19,7 @@ QUIET_CYCLES = 1 << 18  # without a byte, after which the clock rests: longer th
 AHEAD = 1 << 16  # bytes that may wait for a client; then the device has to
 PIECE = 4096  # bytes taken from the line at once
 STOP_SECONDS = .1  # between looks at ``stop`` while the clock rests
-BAUDS = {code: int(name[1:]) for name, code in vars(termios).items() if name[0] == "B" and name[1:].isdigit()}
-OUTPUT_SPEED = 5  # in what tcgetattr returns
+TCGETS2, TERMIOS2 = 0x802C542A, struct.Struct("4I20B2I")  # Linux' asm-generic/termbits.h: any rate, in bits a second
 
 
 class Terminal:
@@ -34,8 +34,8 @@ class Terminal:
     -------
     name : str
         Of the port that a client opens.
-    baud : int | None
-        That the client has set; None where that is not one of the usual rates.
+    baud : int
+        That the client has set.
     """
 
     def __init__(self, link=None):
@@ -43,7 +43,8 @@ class Terminal:
         self._board, self._client = os.openpty()
         tty.setraw(self._client)
         os.set_blocking(self._board, False)
-        self.name, self._link = os.ttyname(self._client), link and Path(link)
+        self.name = self._client_name = os.ttyname(self._client)
+        self._link = link and Path(link)
         if self._link:
             self._link.unlink(missing_ok=True)
             self._link.symlink_to(self.name)
@@ -51,7 +52,8 @@ class Terminal:
 
     @property
     def baud(self):
-        return BAUDS.get(termios.tcgetattr(self._board)[OUTPUT_SPEED])
+        *_, rate = TERMIOS2.unpack(fcntl.ioctl(self._board, TCGETS2, bytes(TERMIOS2.size)))
+        return rate
 
     def wait(self, seconds, reads, writes):
         """Wait until there are bytes where it ``reads``, or room for some where it ``writes``; at most ``seconds``."""
@@ -75,8 +77,8 @@ class Terminal:
     def __exit__(self, *error):
         os.close(self._board)
         os.close(self._client)
-        if self._link:
-            self._link.unlink(missing_ok=True)
+        if self._link and self._link.is_symlink() and self._link.readlink() == Path(self._client_name):
+            self._link.unlink()
 
 
 class Listener:

@@ -25,7 +25,6 @@ def device(request):
         if request.param == "simulated":
             transport = SimulatedTransport(config)
         else:
-            patience = stack.enter_context(pytest.MonkeyPatch.context())
-            patience.setattr("firmware.port.LATENCY", 1)  # a busy machine repeats nothing, and counters are exact
-            transport = SerialTransport(stack.enter_context(serving(simulate(config), Terminal())).name)
+            line = stack.enter_context(serving(simulate(config), Terminal()))
+            transport = SerialTransport(line.name, latency=1)  # a busy machine repeats nothing, and counters are exact
         yield Device(stack.enter_context(contextlib.closing(transport)), config)

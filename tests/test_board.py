@@ -30,6 +30,7 @@ from sim.transport import LinkTimeout, simulate
 
 
 CONFIG = PRESETS["4x10"]
+PATIENT = 2  # seconds: on a busy machine, too, nothing is repeated that is not lost
 W = np.random.default_rng(1).integers(-1, 2, (90, 700), np.int8)
 X = np.random.default_rng(2).integers(-128, 128, 700).astype(np.int8)
 
@@ -51,15 +52,9 @@ def terminal(simulator):
         yield line.name
 
 
-@pytest.fixture
-def patience(monkeypatch):
-    """On a busy machine, too, nothing is repeated that is not lost."""
-    monkeypatch.setattr("firmware.port.LATENCY", 2)
-
-
 @contextlib.contextmanager
-def driver(port, config=None, wrap=lambda transport: transport):
-    with contextlib.closing(SerialTransport(port)) as transport:
+def driver(port, config=None, wrap=lambda transport: transport, latency=PATIENT):
+    with contextlib.closing(SerialTransport(port, latency=latency)) as transport:
         yield Device(wrap(transport), config)
 
 
@@ -100,7 +95,7 @@ def test_plain_serial_port(port):
             assert Decoder().feed(plain.read(10)) == [(Kind.WAIT | REPLY, sequence, b"")]
 
 
-def test_reconnects(port, patience):
+def test_reconnects(port):
     """The next session finds the weights."""
     with driver(port) as device:
         placed = placed_on(device)
@@ -119,7 +114,7 @@ def test_new_terminal(simulator):
 
 
 @pytest.mark.parametrize("count", [5, 30, 60, 500, 5000, 12_900, 13_640, 14_000])
-def test_aborted(port, patience, count):
+def test_aborted(port, count):
     """A session ends in its opening, in loading, in a product; the next one works."""
     with pytest.raises(Aborted):
         with driver(port, wrap=lambda transport: Aborting(transport, count)) as device:
@@ -169,10 +164,9 @@ class Slow:
         return self.simulator.run(tx, cycles=cycles)
 
 
-def test_slow_board(simulator, monkeypatch):
+def test_slow_board(simulator):
     """It takes longer for an answer than the driver waits at first."""
-    monkeypatch.setattr("firmware.port.LATENCY", .005)
-    with serving(Slow(simulator, .003), Terminal()) as line, driver(line.name) as device:
+    with serving(Slow(simulator, .003), Terminal()) as line, driver(line.name, latency=.005) as device:
         (placed,), _ = place([pack(W[:, :200], CONFIG)], CONFIG)
         device.load([placed])
         product = device.multiply(placed, X[:200], quantise=False)
@@ -195,11 +189,10 @@ def test_unnamed_config(terminal, monkeypatch):
         check(device, placed_on(device))
 
 
-def test_second_client_waits(simulator, monkeypatch):
-    monkeypatch.setattr("firmware.port.LATENCY", .02)
+def test_second_client_waits(simulator):
     with serving(simulator, Listener()) as line:
         with driver(line.name), pytest.raises(LinkTimeout, match="did not answer"):
-            with driver(line.name):
+            with driver(line.name, latency=.02):
                 pass
         with driver(line.name) as device:
             assert device.config == CONFIG
@@ -230,11 +223,11 @@ def invoke(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_run_is_the_same(terminal, patience, tmp_path):
+def test_run_is_the_same(terminal, tmp_path):
     """setun run says of a board what it says of the simulation, but how fast that is."""
     common = ["run", "--prompt", "And ", "--tokens", 3]
     simulated = invoke(*common, "--config", "4x10", "--json", tmp_path / "simulated.json")
-    board = invoke(*common, "--port", terminal, "--json", tmp_path / "board.json")
+    board = invoke(*common, "--port", terminal, "--latency", PATIENT, "--json", tmp_path / "board.json")
     assert board.exit_code == simulated.exit_code == 0, board.output
     said, of_simulation = (" ".join(result.output.split()) for result in (board, simulated))
     assert said == re.sub(r", [\d,]+ cycles a second simulated", "", of_simulation)
@@ -244,19 +237,19 @@ def test_run_is_the_same(terminal, patience, tmp_path):
 
 
 def test_repeated_products_are_told(terminal, monkeypatch):
-    monkeypatch.setattr("firmware.cli.SerialTransport", lambda port, baud: Noisy(SerialTransport(port, baud), 2e-4, 1))
+    monkeypatch.setattr("firmware.cli.SerialTransport", lambda *line: Noisy(SerialTransport(*line), 2e-4, 1))
     result = invoke("run", "--prompt", "A", "--tokens", 2, "--port", terminal)
     told = re.search(r"(\d+) of 32 products had frames sent again", " ".join(result.output.split()))
     assert result.exit_code == 0 and told and 0 < int(told[1]) < 32, result.output
     assert "every value equals the golden model and every cycle count" in " ".join(result.output.split())
 
 
-def test_matvec(port, patience, tmp_path):
+def test_matvec(port, tmp_path):
     np.save(tmp_path / "w.npy", W)
     np.save(tmp_path / "x.npy", X)
     common = ["matvec", "--weights", tmp_path / "w.npy", "--activations", tmp_path / "x.npy", "--output",
               tmp_path / "out.npy"]
-    result = invoke(*common, "--port", port)
+    result = invoke(*common, "--port", port, "--latency", PATIENT)
     assert result.exit_code == 0 and "90 x 700 on 4x10" in result.output, result.output
     assert (np.load(tmp_path / "out.npy") == matvec(W, X)).all()
     assert invoke(*common, "--config", "4x10").output == result.output
@@ -266,12 +259,11 @@ def test_matvec(port, patience, tmp_path):
         assert refused.exit_code == 2 and line.startswith("Error: ") and words in line, refused.output
 
 
-def test_run_without_a_board(monkeypatch):
-    monkeypatch.setattr("firmware.port.LATENCY", .02)
+def test_run_without_a_board():
     board, client = os.openpty()
     for port, words in (("/dev/no-such-port", "cannot be opened: No such file"), (os.ttyname(client), "did not answer"),
                         ("/dev/null", "cannot be opened"), ("", "cannot be opened")):
-        result = invoke("run", "--port", port)
+        result = invoke("run", "--port", port, "--latency", .02)
         line = result.output.strip().splitlines()[-1]
         assert result.exit_code == 2 and line.startswith("Error: ") and words in line, result.output
     os.close(board)
@@ -281,12 +273,14 @@ def test_run_without_a_board(monkeypatch):
 @contextlib.contextmanager
 def board_process(folder, *options):
     """``setun board``, and the port that it says."""
-    command = [sys.executable, "-c", "from firmware.cli import main; main()", "board", "--config", "4x10", *options]
+    command = [sys.executable, "-c", "from firmware.cli import main; main()", "board", *options]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True,
                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)) as process:
         try:
-            said = re.fullmatch(r"4x10 on (\S+); Ctrl-C ends it\n", process.stdout.readline())
+            said = re.fullmatch(r"\S+ on (\S+?)(?: at ([\d,]+) baud, for setun run --latency (\d+))?; Ctrl-C ends it\n",
+                                process.stdout.readline())
+            process.rate = said[2] and said[2].replace(",", ""), said[3]
             yield process, said[1] if "socket" in said[1] else str(folder / said[1])
         finally:
             process.kill()
@@ -302,6 +296,21 @@ def test_command(options, tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
     assert not list(tmp_path.iterdir())
+
+
+def test_command_with_the_uart_of_a_board(tmp_path):
+    """The driver needs what setun board says: the baud rate and the latency."""
+    w, x = W[:20, :100], X[:100]
+    np.save(tmp_path / "w.npy", w)
+    np.save(tmp_path / "x.npy", x)
+    with board_process(tmp_path, "--board", "icepi-zero", "--link", "port") as (process, port):
+        baud, latency = process.rate
+        result = invoke("matvec", "--weights", tmp_path / "w.npy", "--activations", tmp_path / "x.npy", "--port", port,
+                        "--baud", baud, "--latency", latency, "--output", tmp_path / "out.npy", "--json",
+                        tmp_path / "fields.json")
+    assert result.exit_code == 0 and "20 x 100 on 8x10" in result.output, result.output
+    assert (np.load(tmp_path / "out.npy") == matvec(w, x)).all()
+    assert json.loads((tmp_path / "fields.json").read_text())["repeated"] == 0
 
 
 def endless(port, ready, count):

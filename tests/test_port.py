@@ -9,7 +9,7 @@ import tty
 import pytest
 
 from firmware.device import Device
-from firmware.port import SerialTransport
+from firmware.port import LATENCY, SerialTransport
 from hdl.registers import END
 from links import serving
 from sim.board import Listener, Terminal
@@ -33,9 +33,9 @@ class Answerer:
 
 
 @contextlib.contextmanager
-def at(answer, babble=b"", pause=0, line=Terminal):
+def at(answer, babble=b"", pause=0, line=Terminal, latency=LATENCY):
     with serving(Answerer(answer, babble, pause), line()) as terminal:
-        with contextlib.closing(SerialTransport(terminal.name)) as transport:
+        with contextlib.closing(SerialTransport(terminal.name, latency=latency)) as transport:
             yield transport
 
 
@@ -72,10 +72,9 @@ def test_ends_with_the_last_frame():
     (lambda byte: bytes([byte]), b"", 0, LinkTimeout, "did not answer a command"),
 ], ids=["stalled", "stops in a frame", "babbles", "babbles slowly", "babbles frames", "babbles frames slowly",
         "loops back"])
-def test_bad_ends(monkeypatch, answer, babble, pause, error, message):
-    monkeypatch.setattr("firmware.port.LATENCY", .05)
+def test_bad_ends(answer, babble, pause, error, message):
     start = time.monotonic()
-    with at(answer, babble, pause) as transport, pytest.raises(error, match=message) as failure:
+    with at(answer, babble, pause, latency=.05) as transport, pytest.raises(error, match=message) as failure:
         Device(transport)
     assert time.monotonic() - start < 8 and "\n" not in str(failure.value)
 
@@ -123,8 +122,19 @@ def test_takes_no_bytes(monkeypatch):
     ("/dev/null", "Inappropriate ioctl"),
     ("socket://localhost:1", "Connection refused"),
     ("nothing://here", "protocol 'nothing' not known"),
+    ("socket://localhost", "a URL is like socket://localhost:5555"),
+    ("socket://localhost:99999", "a URL is like socket://localhost:5555"),
+    ("socket://no-such-host.invalid:5555", "(not known|No address|name resolution)"),
 ])
 def test_cannot_be_opened(port, words):
     with pytest.raises(LinkError, match=f"{port}: cannot be opened: .*{words}") as failure:
         SerialTransport(port)
     assert "\n" not in str(failure.value)
+
+
+def test_no_such_rate():
+    board, client = os.openpty()
+    with pytest.raises(LinkError, match="cannot be opened: no port has such a baud rate"):
+        SerialTransport(os.ttyname(client), 1 << 31)
+    os.close(board)
+    os.close(client)

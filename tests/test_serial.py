@@ -47,21 +47,18 @@ def test_matvec():
         assert transport.cycles > 10 * CLOCK / BAUD * 23 * 3  # no byte of the results was faster than its bits
 
 
-def test_matvec_through_a_port(simulator, monkeypatch):
-    monkeypatch.setattr("firmware.port.LATENCY", 2)
-    with serving(simulator, Terminal()) as line, contextlib.closing(SerialTransport(line.name, BAUD)) as transport:
+def test_matvec_through_a_port(simulator):
+    with serving(simulator, Terminal()) as line, contextlib.closing(SerialTransport(line.name, BAUD, 2)) as transport:
         assert_right(product(transport))
 
 
-@pytest.mark.parametrize("baud", [500_000, 2_000_000])
-def test_wrong_rate_of_a_port(simulator, monkeypatch, baud):
+@pytest.mark.parametrize("baud", [500_000, 1_234_567, 2_000_000])
+def test_wrong_rate_of_a_port(simulator, baud):
     """The client's rate counts, as on a cable."""
-    monkeypatch.setattr("firmware.port.LATENCY", .02)
     with serving(simulator, Terminal()) as line:
-        with contextlib.closing(SerialTransport(line.name, baud)) as transport, pytest.raises(LinkError):
+        with contextlib.closing(SerialTransport(line.name, baud, .02)) as transport, pytest.raises(LinkError):
             Device(transport, CONFIG)
-        monkeypatch.setattr("firmware.port.LATENCY", 2)
-        with contextlib.closing(SerialTransport(line.name, BAUD)) as transport:
+        with contextlib.closing(SerialTransport(line.name, BAUD, 2)) as transport:
             assert_right(product(transport))
 
 
