@@ -1,6 +1,6 @@
 """The energy of a token, in ledgers that never mix."""
 
-from sim.energy import ACCUMULATOR_WIDTH, Range, add_energy, coefficient, partial_sum_bits
+from sim.energy import ACCUMULATOR_WIDTH, Range, add_energy, coefficient, coefficients, partial_sum_bits
 
 
 __all__ = ["energy_ledgers"]
@@ -20,7 +20,7 @@ def energy_ledgers(profile, dimensions, config, *, table, device, context, calib
     table : str
         Of sim.energy.arithmetic_tables.
     device : str | None
-        Whose static power and switching are counted; None leaves those out.
+        Whose static power is counted, where energy.yaml has it; its switching is the iCE40's, or else the ECP5's.
     context : int
         Tokens that attention looks back on, for the papers' formula.
     calibration : firmware.calibration.Board | None
@@ -50,7 +50,8 @@ def energy_ledgers(profile, dimensions, config, *, table, device, context, calib
     if streamed:
         kind = "pins" if profile.memory.kind == "link" else profile.memory.kind
         memory[f"{profile.memory.kind}: {streamed:,.0f} bytes of weights"] = coefficient("memory", kind)[0] * streamed
-    if device:
+    static = device in coefficients()["static"]
+    if static:
         memory[f"static power of {device} for {seconds * 1e3:.3g} ms"] = coefficient("static", device)[0] * seconds
     kind = "ice40up5k" if device and device.startswith("iCE40") else "ecp5"
     toggle, each = coefficient("switching", kind, "toggle")[0], coefficient("switching", kind, "cycle")[0]
@@ -61,7 +62,7 @@ def energy_ledgers(profile, dimensions, config, *, table, device, context, calib
         "arithmetic": _ledger(arithmetic, headline=ours, tier="table", source=f"{table} tables",
                               excludes="memory, clock, control; attention, norms and head"),
         "memory": _ledger(memory, headline=sum(memory.values(), Range(0, 0, 0)), tier="modelled",
-                          source=device or "no device: static power left out",
+                          source=device if static else f"{device or 'no device'}: static power left out",
                           excludes="switching of logic; the host; attention, norms and head"),
         "switching": _ledger(switching, headline=sum(switching.values(), Range(0, 0, 0)), tier="modelled",
                              source=f"{kind}, counters times the toggles of setun switching",

@@ -14,6 +14,7 @@ from firmware.measure import measure_run
 from firmware.models import named_models
 from firmware.packing import extent, pack, place
 from firmware.profile import Memory, collect_activations, profile_checkpoint, profile_dimensions
+from hdl.boards import BOARDS
 from hdl.config import PRESETS
 
 
@@ -111,6 +112,17 @@ def test_command(tmp_path):
     assert sum(int(row["layers"]) * float(row[f"cycles_{cause}"]) for row in rows
                for cause in fields["cycles_by_cause"]) == pytest.approx(fields["cycles_per_token"])
     assert "assumed" in result.output and "static power of LFE5U-85F" in result.output
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_command_for_a_board(tmp_path, name):
+    result = invoke("profile", "demo", "--prompt", "A", "--board", name, "--json", tmp_path / "p.json")
+    assert result.exit_code == 0, result.output
+    fields = json.loads((tmp_path / "p.json").read_text())
+    assert fields["clock"] == BOARDS[name].clock and fields["config"] == BOARDS[name].config.name
+    counted = any("static power" in entry for entry in fields["energy"]["memory"]["parts"])
+    left_out = "static power left out" in fields["energy"]["memory"]["of"]
+    assert counted != left_out and left_out == (BOARDS[name].family.name == "gowin")
 
 
 def test_command_with_the_rtl(tmp_path):
