@@ -71,7 +71,7 @@ def build(board_name, seeds, jobs, output, readme, json_path):
     check_folders(output, json_path)
     missed = None
     try:
-        with progress() as told:
+        with progress(lines=True) as told:
             report = build_bitstream(BOARDS[board_name], seeds, jobs=jobs, progress=told)
     except MissedClock as error:
         report, missed = error.report, error
@@ -111,7 +111,8 @@ def report_table(report):
         table.add_row("frequency", f"not reported: {report.no_frequency}")
     else:
         table.add_row("frequency, worst seed", f"{report.worst:.1f} MHz, with a clock of {report.clock:g} MHz")
-        table.add_row("products a second", f"{report.products_a_second / 1e9:.1f} G")
+    if report.products_a_second:
+        table.add_row("products a second, at its clock", f"{report.products_a_second / 1e9:.1f} G")
     return table
 
 
@@ -124,17 +125,23 @@ def program(board_name, seeds, bitstream):
     """Load a bitstream with openFPGALoader: BITSTREAM, or what setun build makes of the same --seeds."""
     board = BOARDS[board_name]
     if bitstream is None:
-        with progress() as told:
+        run_loader(board_name, "--list-boards")  # a library that it lacks is told before what takes long
+        with progress(lines=True) as told:
             bitstream = pathlib.Path(build_bitstream(board, seeds, progress=told).bitstream)
-    command = [toolchain.tool("openfpgaloader-cli"), "--board", board.loader, str(bitstream)]
+    run_loader(board_name, "--board", board.loader, str(bitstream))
+    Console().print(f"{bitstream.name} is loaded into the {board_name}.", highlight=False)
+
+
+def run_loader(board_name, *arguments):
+    """Run openFPGALoader. Raises UserError, with what to do, where it fails."""
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=LOADING_SECONDS)
+        result = subprocess.run([toolchain.tool("openfpgaloader-cli"), *arguments], capture_output=True, text=True,
+                                timeout=LOADING_SECONDS)
     except subprocess.TimeoutExpired:
         raise UserError(f"openFPGALoader has not ended after {LOADING_SECONDS} s: plug the {board_name} in "
                         "again") from None
     if result.returncode:
         raise UserError(explain(board_name, result.stdout + result.stderr))
-    Console().print(f"{bitstream.name} is loaded into the {board_name}.", highlight=False)
 
 
 def explain(board_name, log):
@@ -143,7 +150,9 @@ def explain(board_name, log):
     if any(library in text and ("cannot open shared object" in text or "load" in text and "librar" in text)
            for library in LIBRARIES):
         return "openFPGALoader lacks a library: apt-get install libusb-1.0-0 libftdi1-2"
-    if any(sign in text for sign in ("device not found", "unable to open ftdi", "no device", "not found", "jtag init")):
+    if any(sign in text for sign in ("preamble", "wrong file")):
+        return f"this is no bitstream for the {board_name}: give a file of setun build --board {board_name}"
+    if any(sign in text for sign in ("device not found", "unable to open ftdi", "no device", "jtag init")):
         return (f"no {board_name} was found: plug it in, and allow its USB device to your user "
                 "(openFPGALoader's 99-openfpgaloader.rules)")
     lines = [line for line in log.strip().splitlines() if line.strip()]

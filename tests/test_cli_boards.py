@@ -66,7 +66,7 @@ def test_best_bitstream_and_worst_frequency(routes, tmp_path):
     assert fields["worst"] == 101 and [seed["seed"] for seed in fields["seeds"]] == [1, 2, 3]
     assert fields["sha256"] == hashlib.sha256(b"bitstream of seed 2").hexdigest() and fields["size"] == 19
     assert fields["luts_a_product"] == (160 + 2 * 40) / 80 and fields["share"] == .25
-    assert fields["products_a_second"] == 80 * 101e6
+    assert fields["products_a_second"] == 80 * 100e6  # at the clock
     assert "101.0 MHz" in result.output
 
 
@@ -91,7 +91,8 @@ def test_no_seed_reaches_the_clock(routes, tmp_path):
 def test_program_loads_what_was_built(routes, loader):
     result = CliRunner().invoke(main, ["program", "--board", "icepi-zero", "--seeds", "1,3"])
     assert result.exit_code == 0, result.output
-    (command,) = loader
+    asked, command = loader
+    assert asked[1:] == ["--list-boards"]
     assert command[1:3] == ["--board", "icepi-zero"] and command[3].endswith("3/top.bit")
     assert "top.bit is loaded into the icepi-zero" in result.output
 
@@ -99,7 +100,16 @@ def test_program_loads_what_was_built(routes, loader):
 def test_program_refuses_what_is_too_slow(routes, loader):
     routes.update({1: 80., 2: 99.5, 3: 90.})
     result = CliRunner().invoke(main, ["program", "--board", "icepi-zero"])
-    assert result.exit_code == 2 and "icepi-zero reaches 99.5 MHz" in result.output and not loader
+    assert result.exit_code == 2 and "icepi-zero reaches 99.5 MHz" in result.output and len(loader) == 1
+
+
+def test_program_lacks_a_library(routes, monkeypatch):
+    """Nothing is built for a loader that cannot run."""
+    monkeypatch.setattr(cli_boards, "build_bitstream", None)
+    monkeypatch.setattr(cli_boards.subprocess, "run", lambda command, **options: subprocess.CompletedProcess(
+        command, 127, "", "libusb-1.0.so.0: cannot open shared object file"))
+    result = CliRunner().invoke(main, ["program", "--board", "icepi-zero"])
+    assert result.exit_code == 2 and "apt-get install libusb-1.0-0" in result.output
 
 
 def test_program_loads_a_file(loader, tmp_path):

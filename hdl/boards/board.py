@@ -40,6 +40,8 @@ class Board:
         Of the serial line, at most an eighth of ``clock``.
     loader : str
         Name of the board for openFPGALoader.
+    least_control_set : int
+        Flip-flops of a slice share enable and reset. Where fewer than this have the same, LUTs do what these would.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Board:
     clock: int
     baud: int
     loader: str
+    least_control_set: int = 1
 
     def __post_init__(self):
         if not 0 < self.baud * OVERSAMPLING <= self.clock:
@@ -84,7 +87,7 @@ class BoardTop(Elaboratable):
         m = Module()
         board = self.board
         pin = platform.request(platform.default_clk, dir="-")
-        if board.clock == board.oscillator:
+        if board.family.pll is None:
             m.domains.sync = ClockDomain(reset_less=True)
             m.submodules.clock = buffer = io.Buffer("i", pin)
             m.d.comb += ClockSignal().eq(buffer.i)

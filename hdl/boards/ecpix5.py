@@ -11,6 +11,6 @@ __all__ = ["BOARDS"]
 
 
 BOARDS = (
-    Board(name="ecpix5", config=PRESETS["16x20"], clock=100_000_000, family=FAMILY, platform=ECPIX585Platform,
+    Board(name="ecpix5", config=PRESETS["16x20"], clock=175_000_000, family=FAMILY, platform=ECPIX585Platform,
           baud=3_000_000, loader="ecpix5"),
 )
