@@ -49,15 +49,15 @@ class FoldedAddMiter(wiring.Component):
 class DotMiter(wiring.Component):
     """The ECP5's sum and its carry make the portable one, and are in the range of ``split`` if those before were."""
 
-    def __init__(self, position, products):
-        self.position, self.products = position, products
+    def __init__(self, dot, position, products):
+        self.dot, self.position, self.products = dot, position, products
         super().__init__({"i": In(signed(portable.sum_width(position))), "i_carry": In(1), "x": In(8 * products),
                           "non_zero": In(products), "sign": In(products), "ok": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.twin = twin = portable.Dot(position=self.position, products=self.products)
-        m.submodules.dot = dot = ecp5.Dot(position=self.position, products=self.products)
+        m.submodules.dot = dot = self.dot(position=self.position, products=self.products)
         i, carry = split(self.i, self.i_carry, self.position)
         for component in (twin, dot):
             m.d.comb += [component.non_zero.eq(self.non_zero), component.sign.eq(self.sign)]
@@ -109,14 +109,15 @@ def test_equals_twin(miter, size, tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.parametrize("dot", [ecp5.Dot, ecp5.MaskedDot])
 @pytest.mark.parametrize("position", [0, 4, 12, 60])
 @pytest.mark.parametrize("products", [1, 2, 3, 4])
-def test_dot_equals_twin(position, products, tmp_path):
-    result = prove(DotMiter(position, products), tmp_path)
+def test_dot_equals_twin(dot, position, products, tmp_path):
+    result = prove(DotMiter(dot, position, products), tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("miter", [CarryChainMiter(8), FoldedAddMiter(9), DotMiter(0, 2), DotMiter(4, 1)])
+@pytest.mark.parametrize("miter", [CarryChainMiter(8), FoldedAddMiter(9), DotMiter(ecp5.Dot, 0, 2), DotMiter(ecp5.MaskedDot, 4, 1)])
 def test_proof_can_fail(miter, tmp_path, monkeypatch):
     """A bit of the LUTs is wrong, for addends that are both 1."""
     correct = ecp5.lut4
@@ -124,7 +125,7 @@ def test_proof_can_fail(miter, tmp_path, monkeypatch):
     assert "proof did fail" in prove(miter, tmp_path).stderr
 
 
-@pytest.mark.parametrize("miter", [CarryChainMiter(9), DotMiter(0, 4), DotMiter(4, 1)])
+@pytest.mark.parametrize("miter", [CarryChainMiter(9), DotMiter(ecp5.Dot, 0, 4), DotMiter(ecp5.MaskedDot, 4, 1)])
 def test_proof_needs_carry(miter, tmp_path, monkeypatch):
     """The half to spare passes nothing on."""
     monkeypatch.setattr(ecp5, "PASSES", 0)

@@ -20,7 +20,8 @@ from sim.transport import SimulatedTransport
 
 SIZE = {"name": "2x10", "banks": 2, "tiles": 2, "depth": 512, "columns": 40, "blocks": 12}
 CONFIG = Config(**SIZE)
-MACHINES = [(CONFIG, ecp5.FAMILY), (Config(**SIZE, stack=2, single_port=True), ice40.FAMILY), (CONFIG, gowin.FAMILY)]
+MACHINES = [(CONFIG, ecp5.FAMILY), (CONFIG, ecp5.FULL), (Config(**SIZE, stack=2, single_port=True), ice40.FAMILY),
+            (CONFIG, gowin.FAMILY)]
 
 
 @contextlib.contextmanager

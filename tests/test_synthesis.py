@@ -2,7 +2,7 @@
 
 import pytest
 
-from hdl.boards.ecp5 import ECP5
+from hdl.boards.ecp5 import ECP5, FULL
 from hdl.config import PRESETS
 from hdl.product import PORTABLE
 from sim.synthesis import array_area
@@ -15,3 +15,11 @@ def test_area(technology, budget):
     assert area.luts / config.products <= budget
     assert area.multipliers == 0
     assert area.block_rams == config.banks * (config.tiles + 1)  # a tile's weights, and a bank's lists
+
+
+def test_masked_products_take_fewer_flip_flops():
+    """The rows of a tile share the register of an activation, and eight LUTs a product do what its reset does else."""
+    config = PRESETS["16x20"]
+    own, masked = (array_area(config, technology) for technology in (ECP5, FULL.technology))
+    assert own.flip_flops - masked.flip_flops >= 5 * config.products
+    assert 0 < masked.luts - own.luts <= 8 * config.products

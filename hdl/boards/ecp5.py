@@ -18,7 +18,7 @@ from ..product import LEVELS, AccumulatorSignature, DotSignature, Technology
 from .board import Family
 
 
-__all__ = ["ECP5", "FAMILY", "BlockMemory", "CarryChain", "Dot", "FoldedAdd", "Pll"]
+__all__ = ["ECP5", "FAMILY", "FULL", "BlockMemory", "CarryChain", "Dot", "FoldedAdd", "MaskedDot", "Pll"]
 
 
 BLOCK_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}  # bits of a word: words
@@ -106,15 +106,10 @@ class Dot(wiring.Component):
         m = Module()
         self._chains = 0
         nodes = []
-        for index, x in enumerate(self.x):
-            term, sign = Signal(signed(8), name=f"term_{index}", reset_less=True), Signal(name=f"sign_{index}",
-                                                                                          reset_less=True)
+        for index in range(self.products):
+            sign = Signal(name=f"sign_{index}", reset_less=True)
             m.d.sync += sign.eq(self.sign[index])
-            with m.If(self.non_zero[index]):
-                m.d.sync += term.eq(x)
-            with m.Else():
-                m.d.sync += term.eq(0)
-            nodes.append((term, sign, sign, 1))
+            nodes.append((self._term(m, index), sign, sign, 1))
         for _ in range(LEVELS):
             nodes = [self._add(m, *nodes[low:low + 2]) for low in range(0, len(nodes), 2)]
         if self.position:
@@ -122,6 +117,15 @@ class Dot(wiring.Component):
         (total, _, carry, _), = nodes
         m.d.comb += [self.o.eq(total), self.o_carry.eq(carry)]
         return m
+
+    def _term(self, m, index):
+        """An activation, or zero, a cycle later."""
+        term = Signal(signed(8), name=f"term_{index}", reset_less=True)
+        with m.If(self.non_zero[index]):
+            m.d.sync += term.eq(self.x[index])
+        with m.Else():
+            m.d.sync += term.eq(0)
+        return term
 
     def _add(self, m, left, right=None):
         """A node of (value, whether it is inverted, the carry to be added, products), whose value is in a register."""
@@ -143,6 +147,20 @@ class Dot(wiring.Component):
                 d=right[1].replicate(width), o=value, carry=right[2])
         m.d.sync += [total.eq(value), carry.eq(i_carry)]
         return total, C(0, 1), carry, products + added
+
+
+class MaskedDot(Dot):
+    """Dot for devices that it fills: up to seven flip-flops less a product, and eight LUTs more.
+
+    A slice's two flip-flops share their reset, and so eight of each product with one of their own find no place where
+    most are taken. Here LUTs mask the activation, whose register is the same for all rows of a tile: yosys makes one of
+    them.
+    """
+
+    def _term(self, m, index):
+        x, zero = Signal(signed(8), name=f"x_{index}", reset_less=True), Signal(name=f"zero_{index}", reset_less=True)
+        m.d.sync += [x.eq(self.x[index]), zero.eq(~self.non_zero[index])]
+        return x & (~zero).replicate(8).as_signed()
 
 
 class Accumulator(wiring.Component):
@@ -293,3 +311,4 @@ class Pll(wiring.Component):
 
 
 FAMILY = Family(name="ecp5", technology=ECP5, pll=Pll)
+FULL = FAMILY._replace(technology=ECP5._replace(dot=MaskedDot))  # of a device whose flip-flops are nearly all taken

@@ -4,7 +4,7 @@ from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
 from ..config import PRESETS
 from .board import Board
-from .ecp5 import FAMILY
+from .ecp5 import FAMILY, FULL
 
 
 __all__ = ["BOARDS"]
@@ -15,6 +15,5 @@ COMMON = {"family": FAMILY, "platform": ULX3S_85F_Platform, "baud": 3_000_000, "
 BOARDS = (
     Board(name="ulx3s", config=PRESETS["16x20"], clock=125_000_000, **COMMON),
     Board(name="ulx3s-800", config=PRESETS["16x50"], clock=115_000_000, **COMMON),
-    # Eight flip-flops of each product have a reset of their own, and nearly all of the device's are taken.
-    Board(name="ulx3s-2880", config=PRESETS["24x120"], clock=100_000_000, least_control_set=9, **COMMON),
+    Board(name="ulx3s-2880", config=PRESETS["24x120"], clock=100_000_000, **COMMON | {"family": FULL}),
 )
