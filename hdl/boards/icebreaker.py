@@ -12,5 +12,5 @@ __all__ = ["BOARDS"]
 
 BOARDS = (
     Board(name="icebreaker", clock=40_500_000, family=FAMILY, platform=ICEBreakerPlatform, baud=3_000_000,
-          loader="ice40_generic", least_control_set=4, config=PRESETS["4x10-spram"]),
+          loader="ice40_generic", config=PRESETS["4x10-spram"]),
 )
