@@ -230,10 +230,10 @@ def build(board, seeds=(1, 2, 3), *, jobs=None, progress=lambda description, don
         futures = [pool.submit(_route, board, netlist, command, packing, seed) for seed in seeds]
         try:
             for future in as_completed(futures):
-                routed, _ = future.result()
+                result, _ = future.result()
                 done += 1
-                reached = "is routed" if routed.frequency is None else f"reaches {routed.frequency:.1f} MHz"
-                progress(f"{board.name}: seed {routed.seed} {reached}", done, total)
+                reached = "is routed" if result.frequency is None else f"reaches {result.frequency:.1f} MHz"
+                progress(f"{board.name}: seed {result.seed} {reached}", done, total)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             while not all(future.done() for future in futures):  # a seed may be about to start its next tool
