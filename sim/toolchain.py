@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +15,8 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 
-__all__ = ["ToolError", "build_folder", "environment", "package_versions", "run", "stop", "tool", "versions"]
+__all__ = ["ToolError", "build_folder", "environment", "package_versions", "run", "stop", "stoppable", "tool",
+           "versions"]
 
 
 INSTALL = {
@@ -43,7 +45,7 @@ MAKEFLAGS = " ".join((
 ))
 LOG_LINES = 12  # of a failed tool's log that are shown
 
-_running = set()
+_running, _waiting = set(), set()
 
 
 class ToolError(Exception):
@@ -123,8 +125,21 @@ def run(command, *, folder, timeout, env=None):
         raise ToolError("\n".join([f"{Path(command[0]).name} failed ({process.returncode}); its log ends:", *lines]))
 
 
+@contextlib.contextmanager
+def stoppable():
+    """An event that stop() sets, for what waits for something else than a command."""
+    stopped = threading.Event()
+    _waiting.add(stopped)
+    try:
+        yield stopped
+    finally:
+        _waiting.discard(stopped)
+
+
 def stop():
-    """Kill every command that other threads run, and its children."""
+    """Kill every command that other threads run, and its children; and end what is stoppable()."""
+    for stopped in list(_waiting):
+        stopped.set()
     for process in list(_running):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from amaranth.back import verilog
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from . import toolchain
 
@@ -95,16 +95,24 @@ def cached(folder, key, build):
     """The folder ``folder / key``, made by ``build(path)`` the first time.
 
     It appears complete or not at all; of processes that want the same key at the same time one builds and the others
-    wait.
+    wait. Raises ToolError where the wait is too long, or toolchain.stop() ends it.
     """
     result = Path(folder) / key
     if result.exists():
         return result
     result.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(result.with_suffix(".lock"), timeout=LOCK_SECONDS):
+    lock = FileLock(result.with_suffix(".lock"))
+    try:
+        with toolchain.stoppable() as stopped:
+            lock.acquire(timeout=LOCK_SECONDS, cancel_check=stopped.is_set)
+    except Timeout:
+        raise toolchain.ToolError(f"another process builds {result}, and has not ended it") from None
+    try:
         if not result.exists():
             with tempfile.TemporaryDirectory(dir=folder, prefix=f"{key}.", ignore_cleanup_errors=True) as own:
                 (Path(own) / "made").mkdir()
                 build(Path(own) / "made")
                 (Path(own) / "made").rename(result)
+    finally:
+        lock.release()
     return result

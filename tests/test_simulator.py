@@ -219,6 +219,13 @@ def test_slow_tool_is_stopped(tmp_path):
         toolchain.run(["sh", "-c", "sleep 60 & wait"], folder=tmp_path, timeout=0.2)
 
 
+def until(true):
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(.01)
+
+
 def test_stop(tmp_path):
     """From another thread, with the children; and nothing is left to stop."""
     def fail():
@@ -228,13 +235,32 @@ def test_stop(tmp_path):
 
     ended = threading.Event()
     threading.Thread(target=fail).start()
-    deadline = time.monotonic() + 30
-    while not (tmp_path / "log").exists() or not (tmp_path / "log").stat().st_size:
-        assert time.monotonic() < deadline
-        time.sleep(.01)
+    until(lambda: (tmp_path / "log").exists() and (tmp_path / "log").stat().st_size)
     toolchain.stop()
     assert ended.wait(30)
     toolchain.stop()
+
+
+def test_stop_ends_the_wait_for_another_build(tmp_path):
+    def build():
+        cached(tmp_path, "key", lambda path: release.wait(30))
+
+    def wait():
+        with pytest.raises(toolchain.ToolError, match=r"^another process builds \S+key, and has not ended it$"):
+            cached(tmp_path, "key", lambda path: None)
+        ended.set()
+
+    release, ended = threading.Event(), threading.Event()
+    threads = [threading.Thread(target=build), threading.Thread(target=wait)]
+    threads[0].start()
+    until(lambda: [path for path in tmp_path.iterdir() if path.is_dir()])
+    threads[1].start()
+    until(lambda: toolchain._waiting)
+    toolchain.stop()
+    assert ended.wait(30)
+    release.set()
+    threads[0].join(30)
+    assert (tmp_path / "key").exists()
 
 
 def test_missing_package(monkeypatch):
