@@ -14,7 +14,7 @@ __all__ = ["ATTEMPTS", "DeviceError", "Link"]
 
 ATTEMPTS = 32  # without any answer; 1 KB frames at a thousandth of damaged bytes take 32 once in a million times
 OLD = 128  # answers to an earlier session's commands that are read in an attempt
-SILENCE = 5  # attempts that one counts as in which no frame comes back
+SILENCE = 5  # attempts that one counts as in which nothing comes back but old answers
 DOUBLINGS = 6  # of the wait, at most
 CYCLE_MARGIN = 10_000  # cycles that an answer may take beyond what its command does
 ERRORS = {bytes([error]): error for error in Error}  # by the payload of their frame
