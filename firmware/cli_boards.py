@@ -44,12 +44,14 @@ seeds_option = click.option("--seeds", default="1,2,3", show_default=True, callb
 @click.command()
 def boards():
     """List the boards that bitstreams are built for."""
-    table = Table(title="Boards")
-    for heading in ("board", "device", "config", "products a cycle", "clock, MHz", "baud"):
-        table.add_column(heading, justify="left" if heading in ("board", "device", "config") else "right")
+    table = Table(title="Boards", pad_edge=False)
+    for heading in ("board", "device", "config"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("products a cycle", "MHz", "Mbaud"):
+        table.add_column(heading, justify="right")
     for board in BOARDS.values():
         table.add_row(board.name, board.device, board.config.name, str(board.config.products),
-                      f"{board.clock / 1e6:g}", f"{board.baud:,}")
+                      f"{board.clock / 1e6:g}", f"{board.baud / 1e6:g}")
     Console().print(table)
 
 
