@@ -284,6 +284,11 @@ class Observer(Bench):
         if int8:
             return q
         y = q << self.rng.randrange(25)
+        if self.rng.random() < .5:  # either side of each half between two quotients
+            absmax = int(2 ** self.rng.uniform(8, 31))
+            halves = (2 * np.minimum(abs(q), 126) + 1) * absmax // 254 + self.numbers.integers(0, 2, n)
+            halves[self.rng.randrange(n)] = absmax
+            y = np.sign(q) * halves
         if zeros != "only zeros" and self.rng.random() < .1:
             y[self.rng.randrange(n)] = np.iinfo(np.int32).min
         return y
