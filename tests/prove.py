@@ -1,6 +1,7 @@
 """Runs the proofs, and keeps what became of them for the results. ``make formal``."""
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -31,7 +32,8 @@ class Outcomes:
 
 
 def main(arguments):
-    """pytest on the proofs, with more ``arguments``; its exit status."""
+    """pytest on the proofs, all made anew, with more ``arguments``; its exit status."""
+    shutil.rmtree(build_folder() / "proofs", ignore_errors=True)
     outcomes, of, start = Outcomes(), digest(sources()), time.perf_counter()
     status = pytest.main([*PROOFS, *arguments], plugins=[outcomes])
     (build_folder() / "formal.json").write_text(json.dumps({

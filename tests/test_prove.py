@@ -20,12 +20,14 @@ def test_outcomes():
 @pytest.mark.parametrize("status", [0, 1])
 def test_rows(status, monkeypatch, tmp_path):
     def run(arguments, plugins):
+        assert not (tmp_path / "proofs").exists()
         assert arguments == [*prove.PROOFS, "-x"]
         plugins[0].passed, plugins[0].all = 3, 3 + status
         return status
 
     monkeypatch.setattr("prove.pytest.main", run)
     monkeypatch.setattr("prove.build_folder", lambda: tmp_path)
+    (tmp_path / "proofs").mkdir()
     path = tmp_path / "formal.json"
     assert list(proof_rows(path)) == []
     assert prove.main(["-x"]) == status
