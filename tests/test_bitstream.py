@@ -135,7 +135,8 @@ def test_bad_arguments(arguments, message):
 
 def test_boards():
     result = cli("boards")
-    assert result.exit_code == 0 and all(name[:8] in result.output for name in BOARDS)
+    assert result.exit_code == 0
+    assert all(name in result.output and board.device in result.output for name, board in BOARDS.items())
 
 
 def test_program_without_a_board(tmp_path):
