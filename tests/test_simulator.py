@@ -235,7 +235,7 @@ def test_stop(tmp_path):
 
     ended = threading.Event()
     threading.Thread(target=fail).start()
-    until(lambda: (tmp_path / "log").exists() and (tmp_path / "log").stat().st_size)
+    until(lambda: toolchain._running and (tmp_path / "log").exists() and (tmp_path / "log").stat().st_size)
     toolchain.stop()
     assert ended.wait(30)
     toolchain.stop()
