@@ -8,11 +8,11 @@ from hdl.boards.ecp5 import ECP5, FAMILY
 from hdl.config import PRESETS
 from hdl.product import PORTABLE
 from sim.bitstream import LOGIC, ROUTERS
+from sim.cache import digest
 from sim.liberty import DEFAULT_LIBERTY, read_library
 from sim.synthesis import array_area
 from sim.toolchain import build_folder
 from sim.transport import sources
-from sim.verilog import digest
 
 from .cases import all_cases, run_cases
 from .mac import mac_runs, ratio

@@ -14,8 +14,9 @@ from pathlib import Path
 from hdl.boards.board import BoardTop
 
 from . import toolchain
+from .cache import cached, digest
 from .netlist_cells import count_cells, trim_carries
-from .verilog import cached, digest, without_positions
+from .verilog import without_positions
 
 
 __all__ = ["LOGIC", "ROUTERS", "BuildError", "MissedClock", "Report", "Routed", "build"]

@@ -12,7 +12,7 @@ from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Verilator, VerilatorControlFile
 
 from . import toolchain
-from .verilog import cached, digest
+from .cache import cached, digest
 
 
 __all__ = ["parameters", "run_cocotb"]

@@ -12,7 +12,8 @@ from amaranth.hdl._mem import MemoryInstance
 from amaranth.lib import stream, wiring
 
 from . import toolchain
-from .verilog import cached, digest, without_positions
+from .cache import cached, digest
+from .verilog import without_positions
 
 
 __all__ = ["Disproved", "Opened", "StreamRules", "assert_no_valid_on_ready", "prove", "streams_of"]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from amaranth.back import rtlil
 
 from . import toolchain
-from .verilog import cached, digest
+from .cache import cached, digest
 
 
 __all__ = ["MUTANT", "Mutant", "mutate"]

@@ -9,8 +9,9 @@ from amaranth.back import rtlil
 from hdl.top import Top
 
 from . import toolchain
+from .cache import cached, digest
 from .simulator import Simulator
-from .verilog import cached, digest, without_positions
+from .verilog import without_positions
 
 
 __all__ = ["netlist", "simulate_netlist"]

@@ -12,7 +12,8 @@ from vcd.gtkw import GTKWSave, make_translation_filter
 from hdl.registers import END
 
 from . import toolchain
-from .verilog import cached, digest, generate
+from .cache import cached, digest
+from .verilog import generate
 
 
 __all__ = ["Simulator"]

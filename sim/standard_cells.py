@@ -16,10 +16,11 @@ from hdl.config import ACCUMULATOR_BITS
 from hdl.product import DOT_LATENCY, Accumulator, Dot
 
 from . import toolchain
+from .cache import cached, digest
 from .energy import Range
 from .simulator import Simulator
 from .switching import CELL, PIN, instrument
-from .verilog import cached, digest, without_positions
+from .verilog import without_positions
 
 
 __all__ = ["Int8Mac", "Measured", "TernaryMac", "measure", "synthesise"]

@@ -7,8 +7,9 @@ from amaranth.back import rtlil
 from hdl.array import Array
 
 from . import toolchain
+from .cache import cached, digest
 from .netlist_cells import count_cells
-from .verilog import cached, digest, without_positions
+from .verilog import without_positions
 
 
 __all__ = ["array_area"]

@@ -1,22 +1,14 @@
-"""Verilog of Amaranth components, the same text every time, and the cache of what is built from it."""
+"""Verilog of Amaranth components, the same text every time."""
 
-import hashlib
 import itertools
 import os
 import re
-import tempfile
-from pathlib import Path
 
 from amaranth.back import verilog
-from filelock import FileLock, Timeout
-
-from . import toolchain
 
 
-__all__ = ["cached", "digest", "generate", "without_positions"]
+__all__ = ["generate", "without_positions"]
 
-
-LOCK_SECONDS = 12 * 3600  # longer than any build
 
 _MODULE = re.compile(r"^module (\S+?) ?\(.*?^endmodule\n", re.M | re.S)
 _PORTS = re.compile(r"^(module \S+?) ?\((.*)\);$", re.M)
@@ -84,35 +76,3 @@ def generate(component, name):
 def without_positions(text):
     """RTLIL without what it says of lines in the sources, which tell nothing of the design."""
     return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("attribute \\src"))
-
-
-def digest(*parts):
-    """Key of a build: a hash of all it is made from, and of the tools' versions."""
-    return hashlib.sha256("\0".join([toolchain.versions(), *parts]).encode()).hexdigest()[:20]
-
-
-def cached(folder, key, build):
-    """The folder ``folder / key``, made by ``build(path)`` the first time.
-
-    It appears complete or not at all; of processes that want the same key at the same time one builds and the others
-    wait. Raises ToolError where the wait is too long, or toolchain.stop() ends it.
-    """
-    result = Path(folder) / key
-    if result.exists():
-        return result
-    result.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(result.with_suffix(".lock"))
-    try:
-        with toolchain.stoppable() as stopped:
-            lock.acquire(timeout=LOCK_SECONDS, cancel_check=stopped.is_set)
-    except Timeout:
-        raise toolchain.ToolError(f"another process builds {result}, and has not ended it") from None
-    try:
-        if not result.exists():
-            with tempfile.TemporaryDirectory(dir=folder, prefix=f"{key}.", ignore_cleanup_errors=True) as own:
-                (Path(own) / "made").mkdir()
-                build(Path(own) / "made")
-                (Path(own) / "made").rename(result)
-    finally:
-        lock.release()
-    return result

@@ -15,11 +15,12 @@ from rich.table import Table
 from firmware.console import progress, user_errors
 from hdl.config import Config
 from hdl.top import Top
+from sim.cache import digest
 from sim.cocotb_runner import run_cocotb
 from sim.coverage import read_places
 from sim.toolchain import build_folder
 from sim.transport import sources
-from sim.verilog import digest, generate
+from sim.verilog import generate
 
 
 __all__ = ["CONFIG", "measure", "summary"]

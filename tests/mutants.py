@@ -18,10 +18,10 @@ from cover import CONFIG
 from firmware.console import progress, user_errors
 from hdl.top import Top
 from sim import toolchain
+from sim.cache import digest
 from sim.cocotb_runner import run_cocotb
 from sim.mutation import MUTANT, mutate
 from sim.transport import sources
-from sim.verilog import digest
 
 
 __all__ = ["CONFIG", "COUNT", "EQUIVALENT", "SEED", "judge", "noticed", "run_mutant", "summary"]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from sim.cache import digest
 from sim.toolchain import build_folder
 from sim.transport import sources
-from sim.verilog import digest
 
 
 __all__ = ["Outcomes"]

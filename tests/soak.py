@@ -27,10 +27,10 @@ from golden.quantiser import absmax_quantise
 from hdl.config import PRESETS, TRITS
 from hdl.registers import MAX_PAYLOAD, Flags, Kind, Register
 from links import Noisy
+from sim.cache import digest
 from sim.machine import Machine
 from sim.toolchain import build_folder
 from sim.transport import LinkError, SimulatedTransport, sources
-from sim.verilog import digest
 
 
 __all__ = ["exercise", "fill", "random_run", "random_vector", "random_weights", "soak_descriptors", "soak_link",

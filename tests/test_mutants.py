@@ -8,9 +8,9 @@ from firmware.results import mutants_rows
 from hdl.loader import Loader
 from hdl.top import Top
 from mutants import CONFIG, COUNT, EQUIVALENT, SEED, noticed, run_mutant, summary
+from sim.cache import digest
 from sim.mutation import Mutant, Netlist, mutate
 from sim.transport import sources
-from sim.verilog import digest
 
 
 CYCLES = 20_000

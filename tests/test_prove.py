@@ -5,8 +5,8 @@ import pytest
 
 import prove
 from firmware.results import proof_rows
+from sim.cache import digest
 from sim.transport import sources
-from sim.verilog import digest
 
 
 def test_outcomes():

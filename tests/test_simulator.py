@@ -1,10 +1,7 @@
-import multiprocessing
 import os
 import random
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import cocotb
@@ -21,7 +18,7 @@ from sim import toolchain
 from sim.cocotb_runner import parameters, run_cocotb
 from sim.simulator import Simulator
 from sim.streams import simulate
-from sim.verilog import cached, generate
+from sim.verilog import generate
 
 
 FRAME = bytes([END, 1, 2, 250, END])
@@ -180,93 +177,6 @@ def test_cache_hit_builds_nothing(monkeypatch):
     monkeypatch.setattr(toolchain, "run", None)
     monkeypatch.setenv("PATH", "")
     assert Simulator(Adder(), "adder").exchange(b"a", want=1, limit=100) == b"g"
-
-
-def _build_slowly(folder, barrier, builds):
-    def build(path):
-        with builds:
-            builds.value += 1
-        time.sleep(.5)
-        (path / "name").write_text("made")
-
-    barrier.wait(20)
-    assert (cached(folder, "key", build) / "name").read_text() == "made"
-
-
-def test_one_of_two_processes_builds(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    barrier, builds = context.Barrier(2), context.Value("i", 0)
-    builders = [context.Process(target=_build_slowly, args=(tmp_path, barrier, builds)) for _ in range(2)]
-    for builder in builders:
-        builder.start()
-    for builder in builders:
-        builder.join(30)
-    assert [builder.exitcode for builder in builders] == [0, 0]
-    assert builds.value == 1
-
-
-def test_failed_build_leaves_nothing(tmp_path):
-    def build(path):
-        toolchain.run(["sh", "-c", "echo the reason; exit 3"], folder=path, timeout=10)
-
-    with pytest.raises(toolchain.ToolError, match=r"sh failed \(3\); its log ends:\nthe reason"):
-        cached(tmp_path, "key", build)
-    assert not (tmp_path / "key").exists() and not [path for path in tmp_path.iterdir() if path.is_dir()]
-
-
-def test_slow_tool_is_stopped(tmp_path):
-    with pytest.raises(TimeoutError, match="sh has not ended after 0.2 s"):
-        toolchain.run(["sh", "-c", "sleep 60 & wait"], folder=tmp_path, timeout=0.2)
-
-
-def until(true):
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(.01)
-
-
-def test_stop(tmp_path):
-    """From another thread, with the children; and nothing is left to stop."""
-    def fail():
-        with pytest.raises(toolchain.ToolError, match=r"sh failed \(-9\)"):
-            toolchain.run(["sh", "-c", "sleep 60 & echo started; wait"], folder=tmp_path, timeout=60)
-        ended.set()
-
-    ended = threading.Event()
-    threading.Thread(target=fail).start()
-    until(lambda: toolchain._running and (tmp_path / "log").exists() and (tmp_path / "log").stat().st_size)
-    toolchain.stop()
-    assert ended.wait(30)
-    toolchain.stop()
-
-
-def test_stop_ends_the_wait_for_another_build(tmp_path):
-    def build():
-        cached(tmp_path, "key", lambda path: release.wait(30))
-
-    def wait():
-        with pytest.raises(toolchain.ToolError, match=r"^another process builds \S+key, and has not ended it$"):
-            cached(tmp_path, "key", lambda path: None)
-        ended.set()
-
-    release, ended = threading.Event(), threading.Event()
-    threads = [threading.Thread(target=build), threading.Thread(target=wait)]
-    threads[0].start()
-    until(lambda: [path for path in tmp_path.iterdir() if path.is_dir()])
-    threads[1].start()
-    until(lambda: toolchain._waiting)
-    toolchain.stop()
-    assert ended.wait(30)
-    release.set()
-    threads[0].join(30)
-    assert (tmp_path / "key").exists()
-
-
-def test_missing_package(monkeypatch):
-    monkeypatch.setattr(toolchain, "PACKAGES", ("amaranth", "no-such-package"))
-    with pytest.raises(toolchain.ToolError, match="^no-such-package is not installed: pip install no-such-package$"):
-        toolchain.versions()
 
 
 def test_missing_tool(monkeypatch, tmp_path):

@@ -11,9 +11,9 @@ from firmware.results import soak_rows
 from hdl.config import PRESETS
 from hdl.registers import CRC_BYTES, HEADER_BYTES, REPLY, Kind
 from links import Struck
+from sim.cache import digest
 from sim.machine import Machine
 from sim.transport import sources
-from sim.verilog import digest
 
 
 TEXT = bytes(range(100))
