@@ -7,10 +7,11 @@ from amaranth.utils import ceil_log2
 
 from .codes import ByteDecoder
 from .crc import Crc
-from .memory import BLOCK_LATENCY, Lag
+from .memory import BLOCK_LATENCY
 from .product import PORTABLE
 from .registers import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD, WINDOW_BYTES, WINDOW_FRAMES, Error, WeightsLayout
 from .slip import Framed, SlipDecoder, SlipEncoder
+from .stage import Stage
 
 
 __all__ = ["FrameReceiver", "FrameTransmitter", "LinkHeader", "PREFIX_BYTES", "Status"]
@@ -40,7 +41,7 @@ class Status(data.Struct):
 class Ring(wiring.Component):
     """Ring buffer of RING_BYTES in block RAM, whose bytes can be taken back until they are committed.
 
-    One byte a cycle in and out; the first byte comes out three cycles after ``commit``. There are no more than
+    One byte a cycle in and out; the first byte comes out four cycles after ``commit``. There are no more than
     PREFIX_BYTES + MAX_PAYLOAD that are not committed.
 
     Members
@@ -90,18 +91,18 @@ class Ring(wiring.Component):
             m.d.sync += end.eq(written)
         m.d.sync += self.full.eq(filled[-1] | filled[ceil_log2(SPARE_BYTES):-1].all())
 
-        m.submodules.lag = lag = Lag(8)
-        valid = Signal(BLOCK_LATENCY)  # what the memory has read
+        m.submodules.stage = stage = Stage(8)  # likewise
+        wiring.connect(m, stage.o, wiring.flipped(self.o))
+        valid, flows = Signal(BLOCK_LATENCY), Signal()  # what the memory has read; it goes on
         m.d.comb += [
-            storage.read_enable.eq(lag.flows),
-            storage.output_enable.eq(lag.flows),
+            flows.eq(~stage.i.valid | stage.i.ready),
+            storage.read_enable.eq(flows),
+            storage.output_enable.eq(flows),
             storage.read_address.eq(taken),
-            lag.i.eq(storage.read_data),
-            lag.goes.eq(~self.o.valid | self.o.ready),
-            self.o.payload.eq(lag.o),
-            self.o.valid.eq(valid[-1] | ~lag.flows),
+            stage.i.payload.eq(storage.read_data),
+            stage.i.valid.eq(valid[-1]),
         ]
-        with m.If(lag.flows):
+        with m.If(flows):
             m.d.sync += [valid.eq(Cat(taken != committed, valid)), taken.eq(taken + (taken != committed))]
         return m
 
@@ -194,7 +195,7 @@ class FrameReceiver(wiring.Component):
     Every body that is not empty gives its header, which is kind, sequence and length (two bytes), a Status, and the
     payload. Of a frame that is not sound kind and sequence are as they came, or 0, and there is no payload: length is
     0. One byte a cycle in and out, and one more after each frame, up to seven where it is not sound. The first byte
-    comes six cycles after the END of its frame is taken. The input stalls when almost RING_BYTES wait, and loses
+    comes seven cycles after the END of its frame is taken. The input stalls when almost RING_BYTES wait, and loses
     nothing.
 
     What is wrong with a frame is told in this order: CRC for a bad escape, LENGTH for a body too short for header and

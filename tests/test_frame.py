@@ -296,7 +296,7 @@ def test_window_fits():
 
 
 def test_receiver_timing():
-    """A byte of the link a cycle, and one more a frame; the first byte comes six cycles after END."""
+    """A byte of the link a cycle, and one more a frame; the first byte comes seven cycles after END."""
     receiver, length, count = FrameReceiver(), 100, 4
     link = b"".join(encode(Kind.WEIGHTS, sequence, bytes(length)) for sequence in range(count))
     sent, came = [], []
@@ -312,7 +312,7 @@ def test_receiver_timing():
     # The cycle after a frame falls on its successor's first END, which waits in the decoder, or the byte after it.
     stalls = [sum(end + 1 < cycle for end in ends) for cycle in sent]
     assert [cycle - stall for cycle, stall in zip(sent, stalls)] == list(range(len(link)))
-    assert came == [end + 6 + index for end in ends for index in range(PREFIX_BYTES + length)]
+    assert came == [end + 7 + index for end in ends for index in range(PREFIX_BYTES + length)]
 
 
 @pytest.mark.parametrize("stall_in, stall_out", STALLS)
