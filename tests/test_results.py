@@ -7,7 +7,7 @@ from hdl.results import Results
 from sim.streams import get, simulate
 
 
-LATENCY = 6  # cycles from start to the first byte
+LATENCY = 7  # cycles from start to the first byte
 BLOCKS = 6
 LOW, HIGH = -1 << ACCUMULATOR_BITS - 1, 1 << ACCUMULATOR_BITS - 1
 
@@ -110,7 +110,7 @@ def test_extremes(value):
 
 @pytest.mark.parametrize("tiles", [1, 3])
 def test_timing(tiles):
-    """The first byte six cycles after start, then one a cycle over tiles and blocks."""
+    """The first byte seven cycles after start, then one a cycle over tiles and blocks."""
     for read, cycles in rtl_results(random_values(tiles), [(1, 1), (0, 4)]):
         assert cycles == list(range(LATENCY, LATENCY + len(read)))
 
