@@ -88,7 +88,7 @@ class ListBuilder(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         banks, built = self.config.banks, self.built
-        counts = [Signal(range(self.config.list_depth + 1), name=f"count_{place}", reset_less=True)
+        counts = [Signal(range(self.config.list_depth), name=f"count_{place}", reset_less=True)
                   for place in range(banks)]  # entries of each bank, the one of the next element first
 
         clearing, appending = Signal(), Signal()
