@@ -92,7 +92,7 @@ def random_values(tiles):
     return np.random.default_rng(tiles).integers(LOW, HIGH, (BLOCKS, tiles, TRITS))
 
 
-@pytest.mark.parametrize("tiles", [1, 2, 3, 8])
+@pytest.mark.parametrize("tiles", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("stall", [0.0, 0.7])
 def test_random(tiles, stall):
     values = random_values(tiles)
@@ -108,7 +108,7 @@ def test_extremes(value):
     assert read == reference(values, 0, BLOCKS)
 
 
-@pytest.mark.parametrize("tiles", [1, 3])
+@pytest.mark.parametrize("tiles", [1, 3, 5])
 def test_timing(tiles):
     """The first byte seven cycles after start, then one a cycle over tiles and blocks."""
     for read, cycles in rtl_results(random_values(tiles), [(1, 1), (0, 4)]):
