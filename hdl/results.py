@@ -88,7 +88,7 @@ class Results(wiring.Component):
         row_ends, block_ends = Signal(reset_less=True), Signal(reset_less=True)
         m.d.sync += [row_ends.eq(row == TRITS - 1), block_ends.eq((row == TRITS - 1) & (tile == config.tiles - 1))]
         free = ~left[0] | ~left[1] & self.o.ready
-        goes = age[-1] & (~fetched | free)  # there is a result in the next cycle, and room for it
+        goes = age[-1] & ~fetched  # there is a result in the next cycle, and room for it
         m.d.comb += [
             self.o.valid.eq(left[0]),
             self.o.payload.eq(value[:8]),
