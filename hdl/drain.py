@@ -104,9 +104,12 @@ class Drain(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        for name in ("valid", "first", "leave"):
+        # Unlike what ``select`` is made of it is set at first, or synthesis makes one register of both, and so on through
+        # all stacks, which lie far apart.
+        starts = {"valid": 0, "first": 0, "leave": {"select": (1 << TRITS) - 1}}
+        for name, start in starts.items():
             i, o = getattr(self, f"i_{name}"), getattr(self, f"o_{name}")
-            later = Signal.like(i, name=name, reset_less=True)
+            later = Signal.like(i, name=name, init=start, reset_less=True)
             m.d.sync += later.eq(i)
             m.d.comb += o.eq(later)
 
