@@ -85,8 +85,10 @@ class Followed(wiring.Component):
         ]
 
         place, chosen, known, value = Signal.like(self.watched), Signal(), Signal(), Signal(8)
-        left, taken, flows, (in_word, in_data) = Signal.like(place), inside.taken, inside.lag.flows, inside.valid
-        held = in_word + in_data + (~flows)
+        left, taken, (in_word, in_data) = Signal.like(place), inside.taken, inside.valid
+        stage = opened.inside(inside.stage)
+        staged = ring.o.valid + stage.full
+        held = in_word + in_data + staged
         with m.If(~chosen):
             m.d.sync += [chosen.eq(1), place.eq(self.watched)]
         with m.If(ring.o.valid & ring.o.ready):
@@ -105,6 +107,7 @@ class Followed(wiring.Component):
         m.d.comb += [
             Assert(ahead(inside.committed) + inside.came <= RING_BYTES),
             Assert(left == (taken - held)[:len(left)]),
+            Assert(ring.o.valid | ~stage.full),
         ]
         with m.If(writes):
             m.d.comb += Assert((ahead(hit) >= ahead(inside.committed)) & (ahead(hit) < RING_BYTES))
@@ -115,7 +118,9 @@ class Followed(wiring.Component):
                 m.d.comb += Assert(Mux(comes, port.write_data, opened.word(place[:-1])) == value)
             with m.Elif(ring.o.valid & (place == left)):
                 m.d.comb += Assert(ring.o.payload == value)
-            with m.Elif(~flows & in_data & (place == (left + 1)[:len(left)])):
+            with m.Elif(stage.full & (place == (left + 1)[:len(left)])):
+                m.d.comb += Assert(stage.spare == value)
+            with m.Elif(in_data & (place == (left + staged)[:len(left)])):
                 m.d.comb += Assert(memory.data == value)
             with m.Else():
                 m.d.comb += Assert(memory.word == value)
