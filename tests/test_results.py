@@ -131,9 +131,10 @@ def test_written_again():
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 @pytest.mark.parametrize("wait", [*range(LATENCY + 5), 20, 47, 92])
-def test_clear(wait, stall):
+@pytest.mark.parametrize("tiles", [2, 5])
+def test_clear(tiles, wait, stall):
     """In the middle of a read, whose results stay."""
-    reader, values = Reader(2), random_values(2)
+    reader, values = Reader(tiles), random_values(tiles)
 
     async def bench(ctx):
         await reader.write(ctx, values)
