@@ -28,7 +28,7 @@ def Result(config):
 
 def Leave(config):
     """When the rows of a stack leave: ``select`` is one-hot, the row that is taken; the others tell of the one that
-    was taken in the cycle before."""
+    was taken in the cycle before. All of ``select`` is set in the first cycles of a stack."""
     return data.StructLayout({"select": TRITS, "valid": 1, "address": config.result_bits})
 
 
@@ -104,8 +104,8 @@ class Drain(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        # Unlike what ``select`` is made of it is set at first, or synthesis makes one register of both, and so on through
-        # all stacks, which lie far apart.
+        # ``select`` starts as ones, unlike what Leaving makes it of: synthesis makes one register of two that are
+        # always equal, and stacks lie far apart.
         starts = {"valid": 0, "first": 0, "leave": {"select": (1 << TRITS) - 1}}
         for name, start in starts.items():
             i, o = getattr(self, f"i_{name}"), getattr(self, f"o_{name}")

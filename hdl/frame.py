@@ -91,7 +91,7 @@ class Ring(wiring.Component):
             m.d.sync += end.eq(written)
         m.d.sync += self.full.eq(filled[-1] | filled[ceil_log2(SPARE_BYTES):-1].all())
 
-        m.submodules.stage = stage = Stage(8)  # likewise
+        m.submodules.stage = stage = Stage(8)  # as far away
         wiring.connect(m, stage.o, wiring.flipped(self.o))
         valid, flows = Signal(BLOCK_LATENCY), Signal()  # what the memory has read; it goes on
         m.d.comb += [

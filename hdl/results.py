@@ -54,7 +54,7 @@ class Results(wiring.Component):
         config = self.config
         address, block_address = Signal.like(self.address), Signal.like(self.address)  # of what is read next
         tile, row, blocks = Signal(range(config.tiles)), Signal(range(TRITS)), Signal.like(self.blocks)
-        # Of NEAR tiles, whose block RAM may lie far from that of others.
+        # The address that NEAR tiles read, whose block RAM may lie far from that of others.
         near = [Signal.like(address, name=f"address_{index}", reset_less=True)
                 for index in range(ceil(config.tiles / NEAR))]
         for index, later in enumerate(near):
@@ -76,11 +76,11 @@ class Results(wiring.Component):
                 read_data[index].eq(store.read_data),
             ]
 
-        # A result is chosen among NEAR tiles, and in the cycle after among those.
+        # A result is chosen among NEAR tiles, and in the cycle after among those: the one of ``group``.
         chosen = Array(Signal(signed(config.accumulator_bits), name=f"chosen_{index}", reset_less=True)
                        for index in range(len(near)))
-        read, group = Signal.like(tile, reset_less=True), Signal(range(len(near)), reset_less=True)  # tile, and its NEAR
-        # Unary: bytes that are left, cycles of reading since the address changed.
+        read, group = Signal.like(tile, reset_less=True), Signal(range(len(near)), reset_less=True)
+        # Unary: bytes that are left; cycles of reading since the address changed, one less than to the result's fetch.
         value, left, age = Signal(ACCUMULATOR_BITS, reset_less=True), Signal(ACCUMULATOR_BYTES), Signal(BLOCK_LATENCY)
         started, reading = Signal(), Signal()  # reading: blocks != 0
         fetch, fetched = Signal(), Signal()

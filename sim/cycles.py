@@ -100,8 +100,8 @@ def result_cycles(config, blocks, beats):  # -> int64 [blocks, tiles, 5]
 def issue_latency(config):
     """Cycles from the END of a RUN, taken by an idle machine whose list is ready, to its first beat.
 
-    Seven to the first byte of the frame (hdl.frame), 44 and two for each binary digit of a factor to check and queue the
-    product (hdl.executor), two to the first token (hdl.sequencer).
+    Seven to the first byte of the frame (hdl.frame), 44 and two for each binary digit of a factor to check and queue
+    the product (hdl.executor), two to the first token (hdl.sequencer).
     """
     return 7 + 44 + 2 * digits(config) + 2
 
