@@ -54,12 +54,9 @@ class Results(wiring.Component):
         config = self.config
         address, block_address = Signal.like(self.address), Signal.like(self.address)  # of what is read next
         tile, row, blocks = Signal(range(config.tiles)), Signal(range(TRITS)), Signal.like(self.blocks)
-        # The address that NEAR tiles read, whose block RAM may lie far from that of others.
+        # What NEAR tiles read, whose block RAM may lie far from that of others: ``address``, a cycle later.
         near = [Signal.like(address, name=f"address_{index}", reset_less=True)
                 for index in range(ceil(config.tiles / NEAR))]
-        for index, later in enumerate(near):
-            with m.If(tile // NEAR == index):
-                m.d.sync += later.eq(address)
         read_data = [Signal(signed(config.accumulator_bits), name=f"data_{index}") for index in range(config.tiles)]
         for index in range(config.tiles):
             m.submodules[f"tile_{index}"] = store = self.technology.memory(
@@ -75,6 +72,9 @@ class Results(wiring.Component):
                 store.read_address.eq(near[index // NEAR]),
                 read_data[index].eq(store.read_data),
             ]
+        for index, later in enumerate(near):
+            with m.If(tile // NEAR == index):
+                m.d.sync += later.eq(address)
 
         # A result is chosen among NEAR tiles, and in the cycle after among those: the one of ``group``.
         chosen = Array(Signal(signed(config.accumulator_bits), name=f"chosen_{index}", reset_less=True)
