@@ -26,7 +26,7 @@ __all__ = ["explore_command"]
 
 CELLS = {"LFE5U-25F": (24288, 56), "LFE5U-85F": (83640, 208), "LFE5UM5G-85F": (83640, 208)}  # and block RAM
 CLOCKS = (50e6, 75e6, 100e6, 125e6)
-MEASURED = ("icepi-zero", "ulx3s", "ulx3s-800", "ulx3s-2880")
+MEASURED = ("icepi-zero", "ulx3s", "ulx3s-800", "ulx3s-2400")
 PROMPT = b"In the beginning"
 CONFIG, WIDTH = "banks x rows, depth, stack", 12  # of a configuration, or of where its area is from
 

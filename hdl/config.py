@@ -127,7 +127,7 @@ PRESETS = {config.name: config for config in (
     Config(name="16x20", banks=16, tiles=4, depth=2048, columns=8192, blocks=102),
     Config(name="16x40", banks=16, tiles=8, depth=2048, columns=512, blocks=32),
     Config(name="16x50", banks=16, tiles=10, depth=2048, columns=8192, blocks=102),
-    Config(name="24x120", banks=24, tiles=24, depth=512, columns=1024, blocks=102, stack=4),
+    Config(name="24x100", banks=24, tiles=20, depth=512, columns=1024, blocks=102, stack=4),
     Config(name="4x10-spram", banks=4, tiles=2, depth=16384, columns=512, blocks=102, stack=2, serial=True,
            single_port=True),
     Config(name="16x20-deep", banks=16, tiles=4, depth=32768, columns=32768, blocks=1024),

@@ -15,5 +15,5 @@ COMMON = {"family": FAMILY, "platform": ULX3S_85F_Platform, "baud": 3_000_000, "
 BOARDS = (
     Board(name="ulx3s", config=PRESETS["16x20"], clock=125_000_000, **COMMON),
     Board(name="ulx3s-800", config=PRESETS["16x50"], clock=115_000_000, **COMMON),
-    Board(name="ulx3s-2880", config=PRESETS["24x120"], clock=100_000_000, **COMMON | {"family": FULL}),
+    Board(name="ulx3s-2400", config=PRESETS["24x100"], clock=100_000_000, **COMMON | {"family": FULL}),
 )
