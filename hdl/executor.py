@@ -107,8 +107,8 @@ class Executor(wiring.Component):
             "i_results": In(stream.Signature(8)),
         })
 
-    def _fetch(self, m, advance, stops):
-        """The step, which is nothing while none runs, flags of its action, and the memory of words."""
+    def _fetch(self, m, advance, stops, more):
+        """The step, which is nothing while none runs, and flags of its action."""
         program = Program(self.config)
         m.submodules.code = code = self.technology.memory(
             depth=len(program.code), width=StepLayout.size,
@@ -134,10 +134,15 @@ class Executor(wiring.Component):
             words.read_address.eq(address),
             words.read_enable.eq(advance),
             words.output_enable.eq(advance),
-            words.write_address.eq(address),
-            words.write_data.eq(Cat(self.i.payload, C(0, 1), self.i.payload)),
             self.word.eq(Cat(words.read_data[:BYTE], words.read_data[HIGH:])),
             number.eq(self.kind),
+        ]
+        # Through a register, for the block RAM may lie far away.
+        m.d.sync += [
+            words.write_enable.eq(Cat(~step.one, step.one) & (self.i.valid & (
+                is_action[Action.STORE] | is_action[Action.ARGUMENT] & more)).replicate(2)),
+            words.write_address.eq(address),
+            words.write_data.eq(Cat(self.i.payload, C(0, 1), self.i.payload)),
         ]
         first, second = [bit for bit in range(len(address)) if OTHER >> bit & 1]
         other = turned & (step.word[first] ^ step.word[second]) & ~step.word[-1]
@@ -150,7 +155,7 @@ class Executor(wiring.Component):
             m.d.sync += [signal.eq(0) for signal in (step.as_value(), place, *is_action.values())]
         with m.If(self.vector_start):
             m.d.sync += turned.eq(~turned)
-        return step, is_action, words
+        return step, is_action
 
     def _calculate(self, m, step, go):
         """The total, and the carry of what is added to it."""
@@ -303,7 +308,7 @@ class Executor(wiring.Component):
         begins, running, answering, paying = (Signal(FETCH_LATENCY, init=1), Signal(), Signal(), Signal())
         advance, stops, taken, paid, ended = Signal(), Signal(), Signal(), Signal(), Signal()
         more = Signal()  # bytes of the payload are left, or of the answer's
-        step, is_action, words = self._fetch(m, advance, stops)
+        step, is_action = self._fetch(m, advance, stops, more)
         goes = ~(is_action[Action.ARGUMENT] | is_action[Action.DATA]) | taken  # no other step that waits adds
         executes = (~step.multiply | self.factor[digits(self.config) - 1]) & ~(
             step.scale & (self.flags & Flags.INT8).any())
@@ -316,8 +321,6 @@ class Executor(wiring.Component):
             advance.eq(begins[-1] | running & ~stops),
             taken.eq(self._hand_on(m, is_action, more, refused)),
             Cat(paid, ended).eq(Cat(self._answer(m, is_action, paying, more, refused, error, total))),
-            words.write_enable.eq(Cat(~step.one, step.one) & (
-                self.i.valid & (is_action[Action.STORE] | is_action[Action.ARGUMENT] & more)).replicate(2)),
             self.o_header.valid.eq(answering),
         ]
         self._keep(m, is_action, step)

@@ -15,6 +15,7 @@ __all__ = ["Action", "Operand", "Step", "StepLayout", "Condition", "WORDS", "abo
 
 WORDS = 64  # places in the memory of words
 ADDRESSED = BLOCK_LATENCY  # cycles from the address of a word to the step that uses it
+STORED = 2  # cycles from the step that stores a word until it may be addressed
 
 
 class Operand(enum.Enum, shape=2):
@@ -137,12 +138,12 @@ def assemble(steps):
     cycle later, as that is how long their ways are. A step waits while its address would be in the way of another's,
     or its word has not yet been stored.
     """
-    place, stored, code = 0, -ADDRESSED - 1, defaultdict(dict)
+    place, readable, code = 0, 0, defaultdict(dict)
     for step in steps:
         reads = step.word is not None and not step.stores
-        while reads and ("word" in code[place] or place <= stored + ADDRESSED):
+        while reads and ("word" in code[place] or place < readable):
             place += 1
-        stored = place if step.stores else stored
+        readable = place + ADDRESSED + STORED if step.stores else readable
         delays = {"word": 0 if reads else ADDRESSED} | dict.fromkeys(("test", "unless", "error"), ADDRESSED + 1)
         for name, value in step._asdict().items():
             if value != Step._field_defaults[name]:
