@@ -226,6 +226,7 @@ class FrameReceiver(wiring.Component):
             ring.i.payload.eq(item.data),
             ring.leap.eq(inspector.heads),
             ring.commit.eq(inspector.found & sound),
+            ring.curtail.eq(clears & (place == PREFIX_BYTES - 1)),
         ]
         m.d.comb += [
             slip.o.ready.eq(~ring.full & ~inspector.found & ~clears),
@@ -234,7 +235,6 @@ class FrameReceiver(wiring.Component):
             ring.amend.eq(inspector.found | clears & ~ring.curtail),
             ring.place.eq(place),
             ring.value.eq(Mux(place == HEADER_BYTES, inspector.status, 0)),
-            ring.curtail.eq(clears & (place == PREFIX_BYTES)),
         ]
         with m.If(inspector.found & ~sound):
             m.d.sync += [clears.eq(1), place.eq(inspector.named)]

@@ -165,6 +165,7 @@ class Receiver(wiring.Component):
             Assert((end <= frame.RING_BYTES) & (~ring.amend | (amended < frame.RING_BYTES))),
             Assert(~(ring.i.valid & (judges | ring.commit)) & ~(inspector.found & clears) & ~(ring.commit & judges)),
             Assert(Mux(clears, place <= PREFIX_BYTES, place == HEADER_BYTES)),
+            Assert(ring.curtail == (clears & (place == PREFIX_BYTES))),
             Assert(inspector.named <= 2),
         ]
 
