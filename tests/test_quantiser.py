@@ -80,7 +80,8 @@ def test_latency():
 def test_absmax():
     rng = np.random.default_rng(3)
     pairs = [[-5, 4], [5, -5], [-5, 6], [6, -5], [LARGEST - 1, -LARGEST], [-LARGEST, LARGEST - 1], [0, -1], [0, 0]]
-    vectors = pairs + [rng.integers(-2 ** bits, 2 ** bits, 20).tolist() for bits in (1, 3, 10, 31)]
+    close = [[LARGEST - 1 - (1 << bit), LARGEST - 1] for bit in range(31)]
+    vectors = pairs + close + [rng.integers(-2 ** bits, 2 ** bits, 20).tolist() for bits in (1, 3, 10, 31)]
     absmax = Absmax()
 
     async def bench(ctx):
