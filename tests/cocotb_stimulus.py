@@ -284,13 +284,11 @@ class Observer(Bench):
         if int8:
             return q
         y = q << self.rng.randrange(25)
-        kind, absmax = self.rng.choice(["few bits", "halves", "close"]), int(2 ** self.rng.uniform(8, 31))
-        if kind == "halves":  # either side of each half between two quotients
+        if self.rng.random() < .5:  # either side of each half between two quotients
+            absmax = int(2 ** self.rng.uniform(8, 31))
             halves = (2 * np.minimum(abs(q), 126) + 1) * absmax // 254 + self.numbers.integers(0, 2, n)
             halves[self.rng.randrange(n)] = absmax
             y = np.sign(q) * halves
-        elif kind == "close":  # the absmax shows in the low bits only
-            y = np.sign(q) * (absmax - self.numbers.integers(0, (absmax >> self.rng.randrange(31)) + 1, n))
         if zeros != "only zeros" and self.rng.random() < .1:
             y[self.rng.randrange(n)] = np.iinfo(np.int32).min
         return y

@@ -560,6 +560,10 @@ async def counts(dut):
         assert before[Register.BEATS] == list_size(q, CONFIG.banks, live, skip).beats
         bench.run(1, 3, words, 3, 2)
         await growth(CYCLES_VECTOR=0, CYCLES_LOAD=0)
+    close = np.array([2 ** 31 - 1 - 2 ** bit for bit in reversed(range(31))] + [2 ** 31 - 1])[-n:]
+    bench.list(1, close, len(close), int8=False, skip=True)
+    await growth(CYCLES_VECTOR=listing_cycles(CONFIG, len(close), False), CYCLES_LOAD=0)
+    assert before[Register.ABSMAX] == close[-1]
     for _ in range(2 * QUEUE_DEPTH):
         bench.run(1, 0, words, 3, 0)
         bench.fetch(0, 3)
