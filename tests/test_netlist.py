@@ -2,7 +2,10 @@
 
 import contextlib
 import functools
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,10 +14,10 @@ from firmware.device import Device
 from firmware.packing import Chunk, Placed, pack, place
 from golden.matvec import matvec
 from golden.quantiser import absmax_quantise
-from hdl.boards import ecp5, gowin, ice40
+from hdl.boards import BOARDS, ecp5, gowin, ice40
 from hdl.config import Config
 from sim.cycles import array_cycles
-from sim.netlist import simulate_netlist
+from sim.netlist import simulate_board_netlist, simulate_netlist
 from sim.transport import SimulatedTransport
 
 
@@ -25,10 +28,13 @@ MACHINES = [(CONFIG, ecp5.FAMILY), (CONFIG, ecp5.FULL), (Config(**SIZE, stack=2,
 
 
 @contextlib.contextmanager
-def started(config, family, **options):
-    start = functools.partial(simulate_netlist, family=family, **options)
+def driven(config, start):
     with contextlib.closing(SimulatedTransport(config, start=start)) as transport:
         yield Device(transport, config)
+
+
+def started(config, family, **options):
+    return driven(config, functools.partial(simulate_netlist, family=family, **options))
 
 
 @pytest.fixture(scope="module", params=MACHINES, ids=lambda machine: machine[1].name)
@@ -101,6 +107,29 @@ def test_chunks(device):
               for index, first in enumerate(range(0, packed.blocks, 2))]
     for quantise in (False, True):
         assert not wrong(device, Placed(packed, chunks), w, elements(rng, 30, quantise), quantise=quantise)
+
+
+@pytest.mark.parametrize("name", ["icebreaker", "icepi-zero", "tang-nano-20k"])
+def test_boards(name):
+    """What is placed and routed of the small ones, over their serial lines."""
+    board = BOARDS[name]
+    with driven(board.config, lambda config, waveform: simulate_board_netlist(board, waveform=waveform)) as device:
+        device.identify()
+        rng = np.random.default_rng(5)
+        w = ternary(rng, 43, 37)
+        (placed,), _ = place([pack(w, board.config)], board.config)
+        device.load([placed])
+        for quantise in (False, True):
+            assert not wrong(device, placed, w, elements(rng, 37, quantise), quantise=quantise)
+
+
+def test_simulator_is_found_again():
+    """The cells' text, which it is cached by, does not change with the order of a set."""
+    code = ("from hdl.boards import ecp5; from sim.netlist import cells; "
+            "print(cells(ecp5.FAMILY, 'LUT4 CCU2C DP16KD TRELLIS_FF TRELLIS_IO EHXPLLL DCCA'))")
+    texts = {subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed},
+                            capture_output=True, text=True, check=True).stdout for seed in "123"}
+    assert len(texts) == 1 and all(f"module {name}" in next(iter(texts)) for name in ("LUT4", "EHXPLLL"))
 
 
 def test_comparison_can_fail():

@@ -1,4 +1,6 @@
-// Lattice ECP5: the block RAM, of which yosys has no model (FPGA-TN-02204, sysMEM).
+// Lattice ECP5: the cells of which yosys has no model.
+
+// Block RAM (FPGA-TN-02204, sysMEM).
 //
 // A word of 36 bits is written through port A and read through port B, at the pins of both. Without resets, chip selects
 // and inverted clocks.
@@ -71,4 +73,37 @@ module DP16KD (
         .address_a({ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4, ADA3, ADA2, ADA1, ADA0}),
         .clk_b(CLKB), .enable_b(CEB), .write_b(WEB), .output_enable_b(OCEB), .i_b({18'b0, i_b}), .o_b(o_b),
         .address_b({ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4, ADB3, ADB2, ADB1, ADB0}));
+endmodule
+
+// PLL (FPGA-TN-02200, sysCLOCK), whose output is simulated, and its input as fast; it locks after some cycles.
+module EHXPLLL (
+    input CLKI, CLKFB, RST, STDBY, PHASESEL1, PHASESEL0, PHASEDIR, PHASESTEP, PHASELOADREG, PLLWAKESYNC, ENCLKOP,
+    output CLKOP, LOCK
+);
+    parameter CLKI_DIV = 1, CLKFB_DIV = 1, CLKOP_DIV = 1, CLKOP_CPHASE = 0, CLKOP_FPHASE = 0;
+    parameter CLKOP_ENABLE = "ENABLED", FEEDBK_PATH = "CLKOP", PLLRST_ENA = "DISABLED", INTFB_WAKE = "DISABLED";
+    parameter STDBY_ENABLE = "DISABLED", DPHASE_SOURCE = "DISABLED", OUTDIVIDER_MUXA = "DIVA";
+    parameter OUTDIVIDER_MUXB = "DIVB", OUTDIVIDER_MUXC = "DIVC", OUTDIVIDER_MUXD = "DIVD";
+
+    reg [3:0] age = 0;
+    always @(posedge CLKI) age <= age + !LOCK;
+    assign LOCK = &age;
+    assign CLKOP = CLKI;
+endmodule
+
+// Gate of a clock, which opens and closes while that is low.
+module DCCA (input CLKI, CE, output CLKO);
+    reg open = 0;
+    always @(*) if (!CLKI) open = CE;
+    assign CLKO = CLKI & open;
+endmodule
+
+// Pad of one direction.
+module TRELLIS_IO (inout B, input I, T, output O);
+    parameter DIR = "INPUT";
+    generate
+        if (DIR == "INPUT") assign O = B;
+        else assign B = I;
+    endgenerate
+    initial if (DIR != "INPUT" && DIR != "OUTPUT") $fatal(1, "TRELLIS_IO: a pad of both directions has no model");
 endmodule
