@@ -223,11 +223,13 @@ def invoke(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_run_is_the_same(terminal, tmp_path):
-    """setun run says of a board what it says of the simulation, but how fast that is."""
-    common = ["run", "--prompt", "And ", "--tokens", 3]
-    simulated = invoke(*common, "--config", "4x10", "--json", tmp_path / "simulated.json")
-    board = invoke(*common, "--port", terminal, "--latency", PATIENT, "--json", tmp_path / "board.json")
+@pytest.mark.parametrize("config, arguments", [("16x40", []), ("4x10", ["--prompt", "And ", "--tokens", 3])])
+def test_run_is_the_same(config, arguments, tmp_path):
+    """setun run says of a board what it says of the simulation, but how fast that is: its default, weights resident;
+    weights streamed."""
+    simulated = invoke("run", *arguments, "--config", config, "--json", tmp_path / "simulated.json")
+    with serving(simulate(PRESETS[config]), Terminal()) as line:
+        board = invoke("run", *arguments, "--port", line.name, "--latency", PATIENT, "--json", tmp_path / "board.json")
     assert board.exit_code == simulated.exit_code == 0, board.output
     said, of_simulation = (" ".join(result.output.split()) for result in (board, simulated))
     assert said == re.sub(r", [\d,]+ cycles a second simulated", "", of_simulation)
