@@ -103,7 +103,7 @@ def report_table(report):
                   f"RAM, {area['single_port_rams']} single-port RAM, {area['multipliers']} DSP")
     table.add_row("LUT a product, whole bitstream", f"{report.luts_a_product:.2f}")
     for name, (used, available) in report.used.items():
-        table.add_row(f"after packing: {name}", f"{used:,} of {available:,} ({used / available:.1%})")
+        table.add_row(f"after place and route: {name}", f"{used:,} of {available:,} ({used / available:.1%})")
     table.add_row("synthesis", f"{report.synthesis_seconds:.0f} s")
     for seed in report.seeds:
         speed = "" if seed["frequency"] is None else f"{seed['frequency']:.1f} MHz, "

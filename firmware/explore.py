@@ -28,7 +28,7 @@ SECONDS = 10  # to reach a scheduler
 
 @dataclass(frozen=True)
 class Area:
-    """LUT after synthesis, cells after packing, block RAM and MHz (worst seed) of a whole bitstream."""
+    """LUT after synthesis, cells after place and route, block RAM and MHz (worst seed) of a whole bitstream."""
     luts: float
     cells: float
     block_rams: int

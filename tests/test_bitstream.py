@@ -55,15 +55,15 @@ def test_ice40():
 def test_too_many_cells():
     config = dataclasses.replace(TINY, name="wide", banks=12, tiles=2)
     with pytest.raises(BuildError, match=r"icebreaker with config wide needs \d+ of 5280 logic cells and \d+ of 30 "
-                                         "block RAMs: choose a smaller config, with less banks, tiles, columns or "
-                                         "blocks"):
+                                         "block RAMs: choose a smaller config, with less banks, tiles, depth, columns "
+                                         "or blocks"):
         build(dataclasses.replace(BOARDS["icebreaker"], config=config), [1])
 
 
 def test_too_many_block_rams():
     config = dataclasses.replace(TINY, name="long", columns=8192, blocks=3000)
     with pytest.raises(BuildError, match=r"icepi-zero with config long needs \d+ of 56 block RAMs: "
-                                         "choose a smaller config, with less banks, tiles, columns or blocks"):
+                                         "choose a smaller config, with less banks, tiles, depth, columns or blocks"):
         build(dataclasses.replace(BOARDS["icepi-zero"], config=config), [1])
 
 

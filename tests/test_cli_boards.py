@@ -72,7 +72,7 @@ def test_best_bitstream_and_worst_frequency(routes, tmp_path):
     assert fields["products_a_second"] == 80 * 100e6  # at the clock
     table = " ".join(result.output.replace("│", " ").split())
     for row in ("after synthesis 240 LUT, 30 FF, 2 block RAM, 0 single-port RAM, 1 DSP",
-                "LUT a product, whole bitstream 3.00", "after packing: TRELLIS_COMB 250 of 1,000 (25.0%)",
+                "LUT a product, whole bitstream 3.00", "after place and route: TRELLIS_COMB 250 of 1,000 (25.0%)",
                 "synthesis 2 s", "seed 2 140.0 MHz, place and route 3 s, packing 0 s; slowest from a to b: 2.0 ns",
                 "frequency, worst seed 101.0 MHz, with a clock of 100 MHz", "products a second, at its clock 8.0 G"):
         assert row in table, table
@@ -113,22 +113,23 @@ def says(arguments):
     return " ".join(result.output.split())
 
 
-@pytest.mark.parametrize("error, log, message", [
-    (ToolError("failed"), "Info: a\nERROR: Unable to find legal placement for all cells.\nERROR: more\n",
-     "icepi-zero with config 8x10 and seed 7 cannot be placed and routed, says nextpnr: Unable to find legal placement "
-     "for all cells: try other --seeds, or a smaller config"),
-    (TimeoutError("late"), "",
-     "icepi-zero with config 8x10 and seed 7 is not routed after 4 h: try other --seeds, or a smaller config"),
-    (ToolError("nextpnr is not installed: pip install it"), "", "nextpnr is not installed: pip install it"),
+@pytest.mark.parametrize("step, error, log, message", [
+    ("route", ToolError("failed"), "Info: a\nERROR: Unable to find legal placement for all cells.\nERROR: more\n",
+     "icepi-zero with config 8x10 cannot be placed and routed with seed 7, says nextpnr: Unable to find legal "
+     "placement for all cells: try other --seeds, or a smaller config"),
+    ("route", TimeoutError("late"), "", "icepi-zero with config 8x10 is not placed and routed with seed 7 after 4 h: "
+     "try other --seeds, or a smaller config"),
+    ("route", ToolError("nextpnr is not installed: pip install it"), "", "nextpnr is not installed: pip install it"),
+    ("pack", ToolError("failed"), "ERROR: too many clocks\n",
+     "icepi-zero with config 8x10 cannot be packed, says nextpnr: too many clocks: choose another config"),
 ])
-def test_place_and_route_fails(nextpnr, error, log, message):
+def test_nextpnr_fails(nextpnr, step, error, log, message):
     """What is said is why and what to do, and no log."""
     def run(folder, command):
-        if "--pack-only" in command:
-            (folder / "report.json").write_text('{"utilization": {"TRELLIS_COMB": {"used": 9, "available": 9}}}')
-        else:
+        if ("--pack-only" in command) == (step == "pack"):
             (folder / "log").write_text(log)
             raise error
+        (folder / "report.json").write_text('{"utilization": {"TRELLIS_COMB": {"used": 9, "available": 9}}}')
 
     nextpnr.append(run)
     assert says(["--board", "icepi-zero", "--seeds", "7"]).endswith(f"Error: {message}")
@@ -145,7 +146,7 @@ def test_too_large(nextpnr):
     nextpnr.append(run)
     assert says(["--board", "tang-nano-20k"]).endswith(
         "Error: tang-nano-20k with config 8x10 needs 9 of 8 carry cells and 50 of 46 block RAMs: choose a smaller "
-        "config, with less banks, tiles, columns or blocks")
+        "config, with less banks, tiles, depth, columns or blocks")
 
 
 def test_program_loads_what_was_built(routes, loader):

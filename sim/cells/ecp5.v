@@ -1,4 +1,4 @@
-// Lattice ECP5: the cells of which yosys has no model.
+// Lattice ECP5: the cells of which yosys has no model, or none that Verilator takes.
 
 // Block RAM (FPGA-TN-02204, sysMEM).
 //
@@ -85,6 +85,8 @@ module EHXPLLL (
     parameter STDBY_ENABLE = "DISABLED", DPHASE_SOURCE = "DISABLED", OUTDIVIDER_MUXA = "DIVA";
     parameter OUTDIVIDER_MUXB = "DIVB", OUTDIVIDER_MUXC = "DIVC", OUTDIVIDER_MUXD = "DIVD";
 
+    always @(posedge CLKI) if (RST || STDBY) $fatal(1, "EHXPLLL: a reset has no model");
+
     reg [3:0] age = 0;
     always @(posedge CLKI) age <= age + !LOCK;
     assign LOCK = &age;
@@ -105,5 +107,5 @@ module TRELLIS_IO (inout B, input I, T, output O);
         if (DIR == "INPUT") assign O = B;
         else assign B = I;
     endgenerate
-    initial if (DIR != "INPUT" && DIR != "OUTPUT") $fatal(1, "TRELLIS_IO: a pad of both directions has no model");
+    always @(*) if (DIR != "INPUT" && (DIR != "OUTPUT" || T)) $fatal(1, "TRELLIS_IO: without a model");
 endmodule

@@ -4,6 +4,8 @@
 module SB_PLL40_PAD (input PACKAGEPIN, RESETB, BYPASS, output PLLOUTGLOBAL, LOCK);
     parameter FEEDBACK_PATH = "SIMPLE", DIVR = 4'b0, DIVF = 7'b0, DIVQ = 3'b0, FILTER_RANGE = 3'b0;
 
+    always @(posedge PACKAGEPIN) if (!RESETB || BYPASS) $fatal(1, "SB_PLL40_PAD: without a model");
+
     reg [3:0] age = 0;
     always @(posedge PACKAGEPIN) age <= age + !LOCK;
     assign LOCK = &age;
@@ -19,5 +21,5 @@ module SB_IO (inout PACKAGE_PIN, input CLOCK_ENABLE, OUTPUT_ENABLE, D_OUT_0, out
         if (INPUT) assign D_IN_0 = PACKAGE_PIN;
         else assign PACKAGE_PIN = D_OUT_0;
     endgenerate
-    initial if (!INPUT && PIN_TYPE != 6'b101001) $fatal(1, "SB_IO: a pad without a model");
+    always @(*) if (!INPUT && (PIN_TYPE != 6'b101001 || !OUTPUT_ENABLE)) $fatal(1, "SB_IO: without a model");
 endmodule
