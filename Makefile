@@ -37,22 +37,22 @@ closeness: setup
 	$(SETUN) closeness
 
 formal: setup
-	.venv/bin/python $(CURDIR)/tests/prove.py
+	.venv/bin/python -m tests.campaigns.prove
 
 coverage: setup
-	.venv/bin/python $(CURDIR)/tests/cover.py
+	.venv/bin/python -m tests.campaigns.cover
 
 mutants: setup
-	.venv/bin/python $(CURDIR)/tests/mutants.py
+	.venv/bin/python -m tests.campaigns.mutants
 
 soak: setup
-	.venv/bin/python $(CURDIR)/tests/soak.py
+	.venv/bin/python -m tests.campaigns.soak
 
 fuzz: setup
-	.venv/bin/python -m pytest tests/test_hostile.py --hypothesis-profile fuzz
+	.venv/bin/python -m pytest tests/firmware/formats/test_hostile.py --hypothesis-profile fuzz
 
 large: setup
-	.venv/bin/python $(CURDIR)/tests/large.py
+	.venv/bin/python -m tests.campaigns.large
 
 clean:
 	rm -rf .venv build

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from golden.bit_linear import quantised_matvec
-from golden.decoder import empty_cache, step
-from golden.scalars import to_float
-from sim.cycles import multiply_cycles
-
-from .packing import pack, place
+from .compiler.packing import pack, place
+from .golden.bit_linear import quantised_matvec
+from .golden.decoder import empty_cache, step
+from .golden.scalars import to_float
+from .sim.model.cycles import multiply_cycles
 
 
 __all__ = ["KINDS", "Accelerated", "Tally", "generate", "greedy", "place_model", "sampler"]

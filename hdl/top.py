@@ -4,18 +4,18 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .array import Array
-from .bank import Token
-from .counters import Cause, Counters
-from .drain import Result
-from .executor import Executor
-from .frame import FrameReceiver, FrameTransmitter
-from .loader import Loader
-from .product import PORTABLE
-from .registers import Kind
-from .results import Results
-from .sequencer import Sequencer
-from .vector import VectorUnit
+from .array.array import Array
+from .array.bank import Token
+from .array.drain import Result
+from .array.loader import Loader
+from .array.results import Results
+from .control.counters import Cause, Counters
+from .control.executor import Executor
+from .control.sequencer import Sequencer
+from .link.frame import FrameReceiver, FrameTransmitter
+from .protocol import Kind
+from .technology.product import PORTABLE
+from .vector.vector import VectorUnit
 
 
 __all__ = ["Top", "TraceSignature"]
@@ -42,7 +42,7 @@ class TraceSignature(wiring.Signature):
 
 
 class Top(wiring.Component):
-    """An accelerator on a link that carries the frames of hdl.registers.
+    """An accelerator on a link that carries the frames of hdl.protocol.
 
     Parameters
     ----------

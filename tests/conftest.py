@@ -3,12 +3,12 @@ import contextlib
 import pytest
 from hypothesis import HealthCheck, settings
 
-from firmware.device import Device
-from firmware.port import SerialTransport
-from hdl.config import PRESETS
-from links import serving
-from sim.board import Terminal
-from sim.transport import SimulatedTransport, simulate
+from setun.driver.device import Device
+from setun.driver.port import SerialTransport
+from setun.hdl.config import PRESETS
+from setun.sim.rtl.board import Terminal
+from setun.sim.rtl.transport import SimulatedTransport, simulate
+from tests.support.links import serving
 
 
 settings.register_profile("tests", max_examples=300, derandomize=True, database=None,

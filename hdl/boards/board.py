@@ -1,26 +1,18 @@
 """What a board is, and what is on it: the accelerator behind a serial line, with the clock it runs on."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from amaranth import *
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
 from ..config import Config
-from ..product import Technology
-from ..serial import SerialTop
-from ..uart import OVERSAMPLING
+from ..link.serial import SerialTop
+from ..link.uart import OVERSAMPLING
+from ..technology.family import Family
 
 
-__all__ = ["Board", "BoardTop", "Family"]
-
-
-class Family(NamedTuple):
-    """A family of devices that one set of tools builds for."""
-    name: str  # as in the tools' names
-    technology: Technology
-    pll: type | None  # component (port, *, i_frequency, o_frequency): o, and locked if o runs before
+__all__ = ["Board", "BoardTop"]
 
 
 @dataclass(frozen=True, kw_only=True)

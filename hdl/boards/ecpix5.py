@@ -3,8 +3,8 @@
 from amaranth_boards.ecpix5 import ECPIX585Platform
 
 from ..config import PRESETS
+from ..technology.ecp5 import FAMILY
 from .board import Board
-from .ecp5 import FAMILY
 
 
 __all__ = ["BOARDS"]

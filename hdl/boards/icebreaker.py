@@ -3,8 +3,8 @@
 from amaranth_boards.icebreaker import ICEBreakerPlatform
 
 from ..config import PRESETS
+from ..technology.ice40 import FAMILY
 from .board import Board
-from .ice40 import FAMILY
 
 
 __all__ = ["BOARDS"]

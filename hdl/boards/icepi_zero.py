@@ -3,8 +3,8 @@
 from amaranth_boards.icepi_zero import IcepiZero1_3Platform
 
 from ..config import PRESETS
+from ..technology.ecp5 import FAMILY
 from .board import Board
-from .ecp5 import FAMILY
 
 
 __all__ = ["BOARDS"]

@@ -9,8 +9,8 @@ from amaranth.vendor import GowinPlatform
 from amaranth_boards.resources import LEDResources, UARTResource
 
 from ..config import PRESETS
+from ..technology.gowin import FAMILY
 from .board import Board
-from .gowin import FAMILY
 
 
 __all__ = ["BOARDS", "TangNano20kPlatform"]

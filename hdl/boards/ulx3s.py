@@ -3,8 +3,8 @@
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
 from ..config import PRESETS
+from ..technology.ecp5 import FAMILY, FULL
 from .board import Board
-from .ecp5 import FAMILY, FULL
 
 
 __all__ = ["BOARDS"]

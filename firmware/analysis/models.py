@@ -1,0 +1,89 @@
+"""Models to profile: by name, from a file of dimensions, or a checkpoint."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from ..formats.checkpoint import CheckpointError
+
+
+__all__ = ["Dimensions", "dimensions_of", "load_dimensions", "named_models"]
+
+
+MOST_BYTES = 4096  # of a file; what is nested deeper than this would exhaust the YAML parser's stack
+Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
+
+
+class Dimensions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What decides the shapes of a model's matrices."""
+    name: str
+    hidden: Count
+    inner: Count  # of the feed-forward network
+    layers: Count
+    heads: Count
+    kv_heads: Count
+    vocab: Count
+    context: Count = 2048
+    head_dim: Count | None = None  # hidden / heads unless given
+    activation: Literal["relu2", "silu"] = "relu2"
+    source: str = ""
+
+    def __post_init__(self):
+        if self.head_dim is None and self.hidden % self.heads:
+            raise ValueError(f"hidden is {self.hidden} and no multiple of the {self.heads} heads: give head_dim")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads is {self.heads} and must be a multiple of kv_heads, which is {self.kv_heads}")
+
+    @property
+    def queries(self):
+        """Elements of all heads."""
+        return self.heads * (self.head_dim or self.hidden // self.heads)
+
+    @property
+    def keys(self):
+        """Elements of all kv heads."""
+        return self.kv_heads * self.queries // self.heads
+
+    @property
+    def matrices(self):
+        """{kind: (rows, columns)} of a layer's ternary matrices, those with a common input in one."""
+        return {"qkv": (self.queries + 2 * self.keys, self.hidden), "o": (self.hidden, self.queries),
+                "gate_up": (2 * self.inner, self.hidden), "down": (self.hidden, self.inner)}
+
+    @property
+    def weights(self):
+        """Ternary weights of all layers."""
+        return self.layers * sum(rows * columns for rows, columns in self.matrices.values())
+
+
+def named_models():
+    """{name: Dimensions} of models.yaml."""
+    text = Path(__file__).with_name("models.yaml").read_bytes()
+    return {model.name: model for model in msgspec.yaml.decode(text, type=list[Dimensions])}
+
+
+def load_dimensions(path):
+    """Dimensions of a .json, .yaml or .yml file.
+
+    Raises CheckpointError that names file and field.
+    """
+    decode = msgspec.json.decode if path.suffix == ".json" else msgspec.yaml.decode
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise msgspec.DecodeError(f"is longer than {MOST_BYTES} bytes")
+        return decode(text, type=Dimensions)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: {error}: write name, hidden, inner, layers, heads, kv_heads and vocab, as in "
+                              "firmware/analysis/models.yaml") from error
+
+
+def dimensions_of(checkpoint, name):
+    """Dimensions of golden.model.Checkpoint."""
+    return Dimensions(name=name, hidden=checkpoint.hidden, inner=checkpoint.inner, layers=len(checkpoint.layers),
+                      heads=checkpoint.heads, kv_heads=checkpoint.kv_heads, vocab=checkpoint.vocab,
+                      context=checkpoint.context, activation=checkpoint.activation)

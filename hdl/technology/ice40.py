@@ -1,0 +1,121 @@
+"""Lattice iCE40 UltraPlus: weights in its single-port RAM, and its PLL."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
+
+from .family import Family
+from .holding import HoldingSignature
+from .memory import MemorySignature
+from .product import Technology
+
+
+__all__ = ["FAMILY", "Holding", "ICE40", "Pll", "SinglePortMemory"]
+
+
+SPRAM_WORDS, SPRAM_BITS, MASK_BITS = 16384, 16, 4
+
+
+class SinglePortMemory(wiring.Component):
+    """hdl.technology.memory.SinglePortMemory in SB_SPRAM256KA (Lattice FPGA-TN-02022), one for 16 bits of a word.
+
+    Parameters
+    ----------
+    depth, width, lanes : int
+        As of hdl.technology.memory.SinglePortMemory; at most 16384 words, and a lane is a multiple of 4 bits.
+
+    Raises ValueError where the RAM has no such shape.
+    """
+
+    def __init__(self, *, depth, width, lanes=1):
+        if depth > SPRAM_WORDS or width % MASK_BITS:
+            raise ValueError(f"the iCE40's SPRAM has no {depth} words of {lanes} x {width} bits: at most {SPRAM_WORDS} "
+                             f"words, of lanes of a multiple of {MASK_BITS} bits")
+        self.depth, self.width, self.lanes = depth, width, lanes
+        super().__init__(MemorySignature(depth=depth, width=width, lanes=lanes))
+
+    def elaborate(self, platform):
+        m = Module()
+        writes = self.write_enable.any()
+        mask = Cat(enable.replicate(self.width // MASK_BITS) for enable in self.write_enable)
+        for low in range(0, len(self.read_data), SPRAM_BITS):
+            high = min(low + SPRAM_BITS, len(self.read_data))
+            address, i = Signal(14, name=f"address_{low}"), Signal(SPRAM_BITS, name=f"i_{low}")
+            word = Signal(SPRAM_BITS, name=f"word_{low}")
+            lanes = Signal(SPRAM_BITS // MASK_BITS, name=f"lanes_{low}")
+            m.d.comb += [address.eq(Mux(writes, self.write_address, self.read_address)),
+                         i.eq(self.write_data[low:high]), lanes.eq(mask[low // MASK_BITS:high // MASK_BITS])]
+            m.submodules[f"bits_{low}"] = Instance(
+                "SB_SPRAM256KA", i_CLOCK=ClockSignal(), i_CHIPSELECT=writes | self.read_enable, i_WREN=writes,
+                i_MASKWREN=lanes, i_ADDRESS=address, i_DATAIN=i, o_DATAOUT=word,
+                i_STANDBY=C(0, 1), i_SLEEP=C(0, 1), i_POWEROFF=C(1, 1))  # POWEROFF is active low
+            with m.If(self.output_enable):
+                m.d.sync += self.read_data[low:high].eq(word)
+        return m
+
+
+class Holding(wiring.Component):
+    """hdl.technology.holding.Holding as a chain that shifts: one logic cell a bit, the choice in the LUT before its register."""
+
+    def __init__(self, *, width):
+        super().__init__(HoldingSignature(width))
+
+    def elaborate(self, platform):
+        m = Module()
+        before = self.i[-1]
+        for row, total in reversed(list(enumerate(self.i))):
+            hold = Signal.like(total, name=f"hold_{row}", reset_less=True)
+            m.d.sync += hold.eq(Mux(self.select[0], total, before))
+            before = hold
+        m.d.comb += self.o.eq(before)
+        return m
+
+
+ICE40 = Technology(holding=Holding, single_port_memory=SinglePortMemory)
+
+
+class Pll(wiring.Component):
+    """SB_PLL40_PAD: a clock made from the one at the PLL's own pin (Lattice FPGA-TN-02052).
+
+    Parameters
+    ----------
+    port : io.PortLike
+        The pin.
+    i_frequency, o_frequency : int
+        Hz.
+
+    Raises ValueError where no dividers give ``o_frequency`` exactly.
+
+    Members
+    -------
+    o : Out(1)
+    locked : Out(1)
+    """
+
+    PHASE_DETECTOR = range(10_000_000, 133_000_001)  # Hz
+    OSCILLATOR = range(533_000_000, 1_066_000_001)
+    FILTER = ((17_000_000, 1), (26_000_000, 2), (44_000_000, 3), (66_000_000, 4), (101_000_000, 5), (133_000_001, 6))
+
+    def __init__(self, port, *, i_frequency, o_frequency):
+        self.port = port
+        found = [(reference, shift, (o_frequency << shift) * reference // i_frequency)
+                 for reference in range(1, 17) for shift in range(1, 7)
+                 if i_frequency // reference in self.PHASE_DETECTOR and o_frequency << shift in self.OSCILLATOR
+                 and (o_frequency << shift) * reference % i_frequency == 0
+                 and (o_frequency << shift) * reference // i_frequency <= 128]
+        if not found:
+            raise ValueError(f"the iCE40's PLL does not make {o_frequency} Hz of {i_frequency} Hz")
+        self.reference, self.shift, self.feedback = found[0]
+        self.filter = next(value for end, value in self.FILTER if i_frequency // self.reference < end)
+        super().__init__({"o": Out(1), "locked": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.pll = Instance(
+            "SB_PLL40_PAD", p_FEEDBACK_PATH="SIMPLE", p_DIVR=C(self.reference - 1, 4), p_DIVF=C(self.feedback - 1, 7),
+            p_DIVQ=C(self.shift, 3), p_FILTER_RANGE=C(self.filter, 3), i_PACKAGEPIN=self.port.io,
+            i_RESETB=C(1, 1), i_BYPASS=C(0, 1), o_PLLOUTGLOBAL=self.o, o_LOCK=self.locked)
+        return m
+
+
+FAMILY = Family(name="ice40", technology=ICE40, pll=Pll)

@@ -1,0 +1,110 @@
+"""The simulated accelerator as what carries the driver's frames."""
+
+import math
+import threading
+from functools import cached_property
+
+from rich.console import Console
+
+from ...driver.transport import LinkError
+from ...hdl.array.tile import code_bits
+from ...hdl.build.verilog import sources
+from ...hdl.config import GROUP
+from ...hdl.link.serial import SerialTop
+from ...hdl.protocol import LONGEST
+from ...hdl.top import Top
+from .simulator import Simulator
+
+
+__all__ = ["SimulatedTransport", "simulate", "simulate_line"]
+
+
+QUIET_SECONDS = 2  # a build that takes longer is announced
+
+
+def simulate(config, *, waveform=None):
+    """An accelerator in the fast simulator, built or found in the cache; standard error shows a build that takes long.
+
+    ``waveform`` is as of ``Simulator``, and so is what is raised.
+    """
+    return _simulator(Top(config), config, waveform)
+
+
+def simulate_line(config, *, clock, baud, waveform=None):
+    """Like ``simulate``, at the end of a serial line: ``clock`` and ``baud`` are as of hdl.link.uart.Uart."""
+    return _simulator(SerialTop(config, clock=clock, baud=baud), (config, clock, baud), waveform)
+
+
+def _simulator(component, what, waveform):
+    config = component.config
+    status = Console(stderr=True).status(f"building the simulator for {config.name}")
+    timer = threading.Timer(QUIET_SECONDS, status.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        simulator = Simulator(component, "top", key=f"{what!r}\0{sources()}", waveform=waveform)
+    finally:
+        timer.cancel()
+        timer.join()
+        status.stop()
+    simulator.reset()
+    return simulator
+
+
+class SimulatedTransport:
+    """An accelerator in the fast simulator, as a firmware.driver.transport.Transport; it is built when it is first used.
+
+    Parameters
+    ----------
+    config : Config
+        The accelerator.
+    waveform : path | None
+        As of ``Simulator``.
+    start : function
+        Makes the simulator, as ``simulate`` does; ``limit`` counts beside the time of the bytes on its line, if any.
+
+    Members
+    -------
+    cycles : int
+        Of the device's clock, since the start.
+    cycles_per_second : float
+        Simulated in a second of the time spent simulating.
+    """
+
+    def __init__(self, config, *, waveform=None, start=simulate):
+        self.config = config
+        self.waveform, self.start = waveform, start
+        self._closed = False
+
+    @cached_property
+    def _simulator(self):
+        return self.start(self.config, waveform=self.waveform)
+
+    def exchange(self, request, replies, limit):
+        if self._closed:
+            raise LinkError("the simulated link is closed")
+        line = math.ceil((len(request) + replies * LONGEST) * self._simulator.byte_cycles)
+        return self._simulator.run(request, frames=replies, cycles=limit + line)[1]
+
+    def flip(self, bank, tile, address, bit):
+        """Flip a bit of a tile's word of weights, as radiation does: one of hdl.array.tile.code_bits.
+
+        Raises ValueError where there is none such.
+        """
+        first, lane = tile // self.config.stack * self.config.stack, tile % self.config.stack
+        group, block = bank // GROUP * GROUP, ".block" * self.config.single_port
+        memory = f"top.array.group_{group}.bank_{bank}.tile_{first}.weights{block}"
+        self._simulator.flip(memory, address, lane * code_bits(self.config) + bit)
+
+    def close(self):
+        if not self._closed and "_simulator" in self.__dict__:
+            self._simulator.close()
+        self._closed = True
+
+    @property
+    def cycles(self):
+        return self._simulator.cycles
+
+    @property
+    def cycles_per_second(self):
+        return self._simulator.cycles_per_second

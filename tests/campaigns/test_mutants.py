@@ -1,0 +1,97 @@
+"""Mutants are dead, and those that change nothing are not."""
+
+import json
+
+import pytest
+
+from setun.analysis.results import mutants_rows
+from setun.hdl.array.loader import Loader
+from setun.hdl.build.cache import digest
+from setun.hdl.build.verilog import sources
+from setun.hdl.top import Top
+from setun.sim.verify.mutation import Mutant, Netlist, mutate
+from tests.campaigns.mutants import CONFIG, COUNT, EQUIVALENT, SEED, noticed, run_mutant, summary
+
+
+CYCLES = 20_000
+BLOCKS = ("array", "counters", "executor", "receiver", "vector")
+ALIKE = next(iter(EQUIVALENT))
+
+
+@pytest.fixture(scope="module")
+def machine():
+    return mutate(Top(CONFIG), COUNT, SEED)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_killed(machine, block):
+    """The first mutant of a block that somebody can notice, a bit inverted."""
+    verilog, mutants = machine
+    number = next(mutant.number for mutant in mutants
+                  if mutant.block == block and "inv" in mutant.change and mutant.name not in EQUIVALENT)
+    assert run_mutant(verilog, number, CYCLES)
+
+
+def test_not_changed(machine):
+    assert run_mutant(machine[0], 0, CYCLES) == ""
+
+
+def test_alive(machine):
+    """What nobody can notice is not said to be dead."""
+    verilog, mutants = machine
+    assert run_mutant(verilog, next(mutant.number for mutant in mutants if mutant.name in EQUIVALENT), CYCLES) == ""
+
+
+def test_repeatable(tmp_path, monkeypatch):
+    """The same seed gives the same mutants, and where there are more, others too."""
+    made = []
+    for count, seed in ((20, 1), (10, 1), (20, 2)):
+        monkeypatch.setenv("SETUN_BUILD", str(tmp_path / f"{count} {seed}"))
+        made.append([mutant.name for mutant in mutate(Loader(CONFIG), count, seed)[1]])
+    assert len(made[0]) == 20 and made[0][:10] == made[1]
+    assert made[2] != made[0]
+
+
+@pytest.mark.parametrize("mode, port, bit, control, changes", [
+    ("const1", "A", 0, None, True), ("const1", "A", 1, None, False), ("const0", "A", 1, None, True),
+    ("inv", "A", 1, None, True), ("inv", "Y", 0, None, True), ("inv", "Y", 1, None, False),
+    ("cnot1", "A", 0, 1, True), ("cnot0", "A", 0, 1, False), ("cnot0", "A", 1, 0, True), ("cnot0", "Y", 1, 0, False)])
+def test_changes(mode, port, bit, control, changes):
+    """Bit 1 of A is 1, and bit 1 of Y is not read."""
+    cell = {"type": "$add", "connections": {"A": [2, "1"], "Y": [3, 4]},
+            "port_directions": {"A": "input", "Y": "output"}}
+    ports = {"i": {"direction": "input", "bits": [2]}, "o": {"direction": "output", "bits": [3]}}
+    netlist = Netlist(json.dumps({"modules": {"top": {"cells": {"add": cell}, "ports": ports}}}))
+    control = control if control is None else str(control)
+    assert netlist.changes(mode, "add", port, str(bit), control) == changes
+
+
+@pytest.mark.parametrize("port, changes", [("ADDR", True), ("EN", False)])
+def test_changes_memory(port, changes):
+    """A read without a clock has an address, and no enable that could be another."""
+    cell = {"type": "$memrd_v2", "connections": {"ADDR": [2], "EN": ["1"]},
+            "port_directions": {"ADDR": "input", "EN": "input"}}
+    netlist = Netlist(json.dumps({"modules": {"top": {"cells": {"read": cell}, "ports": {}}}}))
+    assert netlist.changes("inv", "read", port, "0", None) == changes
+
+
+def test_summary():
+    dead, alive, alike = (Mutant(number, "array", cell, "inv Q[0]", "") for number, cell in enumerate("abc"))
+    alike = alike._replace(**dict(zip(("cell", "change"), ALIKE.split(" ", 1))))
+    judged = [(dead, "multiplies: 1 is not 2"), (alive, ""), (alike, "")]
+    assert summary(judged) == {"mutants": 3, "killed": 1, "equivalent": 1, "alive": 1} and noticed(judged) == []
+    judged = [(alive, "stalls"), (alike, "stalls")]
+    assert summary(judged) == {"mutants": 2, "killed": 2, "equivalent": 0, "alive": 0} and noticed(judged) == [ALIKE]
+
+
+def test_rows(tmp_path):
+    path = tmp_path / "mutants.json"
+    assert list(mutants_rows(path)) == []
+    found = {"sources": digest(sources()), "config": {"name": "2x5"}, "seed": 1,
+             "totals": {"mutants": 1500, "killed": 1470, "equivalent": 10, "alive": 20}}
+    path.write_text(json.dumps(found))
+    assert list(mutants_rows(path)) == [(
+        "`make mutants`: changes of the RTL that the tests notice, 2x5, seed 1",
+        "1,470 of 1,500 killed, 10 equivalent, 20 alive: 98.7% of those that can be noticed", "at least 95%")]
+    path.write_text(json.dumps(found | {"sources": "another"}))
+    assert list(mutants_rows(path)) == []

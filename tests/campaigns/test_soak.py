@@ -1,0 +1,96 @@
+"""The long runs, made short, and that they notice what is wrong."""
+
+import json
+
+import pytest
+
+from setun.analysis.results import soak_rows
+from setun.driver import frames
+from setun.hdl.build.cache import digest
+from setun.hdl.build.verilog import sources
+from setun.hdl.config import PRESETS
+from setun.hdl.protocol import CRC_BYTES, HEADER_BYTES, REPLY, Kind
+from setun.sim.model.machine import Machine
+from tests.campaigns import soak
+from tests.support.checkpoints import random_checkpoint
+from tests.support.links import Struck
+
+
+TEXT = bytes(range(100))
+
+
+MODELS = {  # that are wrong
+    "load": lambda load, machine, address, trits: load(machine, address, -trits),
+    "list": lambda list_, machine, slot, q, live, skip: list_(machine, slot, -q, live, skip),
+    "multiply": lambda multiply, machine, slot, base, stride, blocks, destination: multiply(
+        machine, slot, base, stride, blocks, 0),
+}
+
+
+def test_tokens():
+    done = []
+    assert soak.soak_tokens(PRESETS["4x10"], random_checkpoint(), TEXT, 20,
+                            lambda description, made, total: done.append(made)) == (20, 0)
+    assert done[-1] == 20
+
+
+def test_tokens_with_a_flipped_weight(monkeypatch):
+    monkeypatch.setattr("setun.analysis.measure.SimulatedTransport", Struck)
+    monkeypatch.setattr(Struck, "left", 200)
+    count, wrong = soak.soak_tokens(PRESETS["4x10"], random_checkpoint(), TEXT, 3)
+    assert count == 3 and wrong > 0
+
+
+def test_descriptors():
+    assert soak.soak_descriptors(PRESETS["4x10"], 50, 1) == (50, 0)
+
+
+@pytest.mark.parametrize("method", MODELS)
+def test_descriptors_of_another_model(method, monkeypatch):
+    right = getattr(Machine, method)
+    monkeypatch.setattr(Machine, method, lambda *arguments: MODELS[method](right, *arguments))
+    assert soak.soak_descriptors(PRESETS["4x10"], 50, 1)[1] > 0
+
+
+def test_descriptors_with_flipped_weights(monkeypatch):
+    monkeypatch.setattr("soak.SimulatedTransport", Struck)
+    monkeypatch.setattr(Struck, "left", 200)
+    monkeypatch.setattr(Struck, "addresses", range(0, 16384, 16))
+    assert soak.soak_descriptors(PRESETS["4x10"], 50, 1)[1] > 0
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_link(seed):
+    sent, wrong = soak.soak_link(PRESETS["1x5"], 3000, seed)
+    assert sent >= 3000 and wrong == 0
+
+
+def test_link_without_checks(monkeypatch):
+    """It is the CRC that keeps wrong results out."""
+    parse = frames._parse
+
+    def lenient(escaped):
+        body, bad = frames.unescape(escaped)
+        whole = not bad and len(body) == HEADER_BYTES + int.from_bytes(body[2:4], "little") + CRC_BYTES
+        if whole and body[0] == Kind.RESULTS | REPLY:
+            return body[0], body[1], body[HEADER_BYTES:-CRC_BYTES]
+        return parse(escaped)
+
+    monkeypatch.setattr(frames, "_parse", lenient)
+    assert soak.soak_link(PRESETS["1x5"], 3000, 1)[1] > 0
+
+
+def test_link_with_a_flipped_weight(monkeypatch):
+    """A weight that is lost is noticed, by its products or at the end of its session."""
+    monkeypatch.setattr("soak.SimulatedTransport", Struck)
+    assert soak.soak_link(PRESETS["1x5"], 1000, 1)[1] > 0
+
+
+def test_rows(tmp_path):
+    """Figures go to the table of results, those of another RTL do not."""
+    path, outcome = tmp_path / "soak.json", {"what": "tokens", "done": 1000, "differences": 0, "seconds": 9}
+    assert list(soak_rows(path)) == []
+    path.write_text(json.dumps({"sources": digest(sources()), "outcomes": [outcome]}))
+    assert list(soak_rows(path)) == [("`make soak`: 1,000 tokens", "0 differences", "")]
+    path.write_text(json.dumps({"sources": "another", "outcomes": [outcome]}))
+    assert list(soak_rows(path)) == []

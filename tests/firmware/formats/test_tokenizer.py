@@ -1,0 +1,155 @@
+import json
+import pathlib
+
+import pytest
+import transformers.integrations.gguf.gguf_tokenizer_mapping as mapping
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from setun.cli.main import DEMO
+from setun.formats.checkpoint import CheckpointError
+from setun.formats.tokenizer import LLAMA_3, ByteTokenizer, JsonTokenizer, gguf_vocabulary, tokenizer_of
+
+
+TEXTS = ["In the beginning", " And  God said,\n\nLet there be 12345 lights; isn't it?", "naïve 東京 🙂", "",
+         "a<|end|>b\ttab", "<|start|>In"]
+SIZE = 600
+
+
+class Found:
+    """A model file of which only the tokenizer matters."""
+    path = pathlib.Path("model")
+
+    def __init__(self, tokenizer):
+        self.tokenizer = tokenizer
+
+
+@pytest.fixture(scope="module")
+def lines():
+    return (DEMO / "held_out.txt").read_text().splitlines()
+
+
+def byte_level(lines, split, starts=True):
+    """A byte-level BPE as its authors write it."""
+    tokenizer = Tokenizer(models.BPE(ignore_merges=split is not None))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False) if split is None else (
+        pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(split), "isolated"),
+                                 pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]))
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(lines, trainers.BpeTrainer(
+        vocab_size=500, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False,
+        special_tokens=["<|start|>", "<|end|>"]))
+    tokenizer.add_tokens([AddedToken("<user>", normalized=False)])
+    if starts:
+        tokenizer.post_processor = processors.TemplateProcessing("<|start|> $A", special_tokens=[("<|start|>", 0)])
+    return JsonTokenizer(tokenizer.to_str().encode(), pathlib.Path("tokenizer.json"))
+
+
+def sentence_piece(lines):
+    """Fields of a GGUF with SentencePiece's BPE, and what it was made from."""
+    tokenizer = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    tokenizer.train_from_iterator(lines, trainers.BpeTrainer(
+        vocab_size=500, show_progress=False, max_token_length=8,
+        special_tokens=["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]))
+    vocabulary = tokenizer.get_vocab()
+    tokens = sorted(vocabulary, key=vocabulary.get)
+    return {"tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": tokens,
+            "tokenizer.ggml.scores": [-float(index) for index in range(len(tokens))],
+            "tokenizer.ggml.token_type": [2, 3, 3] + [6] * 256 + [1] * (len(tokens) - 259),
+            "tokenizer.ggml.bos_token_id": 1}
+
+
+def test_bytes():
+    tokenizer = tokenizer_of(Found(None))
+    assert isinstance(tokenizer, ByteTokenizer) and tokenizer.json is None
+    assert tokenizer.encode("aé") == [97, 195, 169] and tokenizer.encode("\udcff") == [255]
+    assert tokenizer.decode([72, 105, 300, 195, 169, 255]) == "Hi?é\ufffd"
+
+
+@pytest.mark.parametrize("split", [None, LLAMA_3], ids=["gpt-2", "llama-bpe"])
+@pytest.mark.parametrize("starts", [False, True])
+def test_json(lines, split, starts):
+    """Text in gives text out, whatever the text."""
+    tokenizer = byte_level(lines, split, starts)
+    again = tokenizer_of(Found(tokenizer.json))
+    for text in TEXTS[:4]:
+        ids = again.encode(text)
+        assert again.decode(ids) == text and (ids[:1] == [0]) == starts
+    assert again.decode([0, 501, 10_000]) == again.decode([501])
+    assert again.encode("x\udcffy") == again.encode("x?y")
+
+
+@pytest.mark.parametrize("split", [None, LLAMA_3], ids=["gpt-2", "llama-bpe"])
+@pytest.mark.parametrize("starts", [False, True])
+def test_through_gguf(lines, split, starts):
+    """What is written as a vocabulary of GGUF encodes and decodes as before."""
+    tokenizer = byte_level(lines, split, starts)
+    fields = gguf_vocabulary(tokenizer, SIZE, pathlib.Path("model.gguf"))
+    assert fields["tokenizer.ggml.pre"] == ("gpt-2" if split is None else "llama-bpe")
+    assert len(fields["tokenizer.ggml.tokens"]) == len(fields["tokenizer.ggml.token_type"]) == SIZE
+    assert fields["tokenizer.ggml.token_type"][:2] == [3, 3] and fields["tokenizer.ggml.token_type"][-1] == 5
+    again = tokenizer_of(Found(fields))
+    for text in [*TEXTS, "to a <user> say", "it's 1234567"]:
+        assert again.encode(text) == tokenizer.encode(text), text
+        assert again.decode(again.encode(text)) == tokenizer.decode(tokenizer.encode(text))
+
+
+def oracle(fields):
+    names = mapping.GGUF_TOKENIZER_MAPPING["tokenizer"]
+    return mapping.convert_gguf_tokenizer("bitnet", {
+        names[key.removeprefix("tokenizer.")]: value for key, value in fields.items()
+        if key.removeprefix("tokenizer.") in names})[0]
+
+
+@pytest.mark.parametrize("family", ["gpt-2", "llama-bpe", "llama"])
+def test_gguf_is_that_of_transformers(lines, family):
+    fields = sentence_piece(lines) if family == "llama" else gguf_vocabulary(
+        byte_level(lines, LLAMA_3 if family == "llama-bpe" else None), SIZE, pathlib.Path("model.gguf"))
+    theirs, ours = oracle(fields), tokenizer_of(Found(fields))
+    start = fields["tokenizer.ggml.bos_token_id"]
+    for text in TEXTS + lines[:50]:
+        if not text or family == "llama" and text[0] == " ":
+            continue  # transformers leaves out the space that SentencePiece puts before a space
+        assert ours.encode(text) == [start, *theirs.encode(text, add_special_tokens=False).ids], text
+        assert ours.decode(ours.encode(text)) == theirs.decode(theirs.encode(text, add_special_tokens=False).ids)
+
+
+def test_no_start(lines):
+    fields = sentence_piece(lines) | {"tokenizer.ggml.add_bos_token": False}
+    assert tokenizer_of(Found(fields)).encode("In")[0] != 1
+    fields["tokenizer.ggml.add_space_prefix"] = False
+    assert tokenizer_of(Found(fields)).decode(tokenizer_of(Found(fields)).encode(" In")) == " In"
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"tokenizer.ggml.model": "bert"}, ["tokenizer.ggml.model", "'bert'", "gpt2, llama"]),
+    ({"tokenizer.ggml.pre": "tekken"}, ["tokenizer.ggml.pre", "'tekken'", "llama-bpe"]),
+    ({"tokenizer.ggml.tokens": ["a", "a"]}, ["tokenizer.ggml.tokens", "two tokens"]),
+    ({"tokenizer.ggml.merges": ["a zz9"]}, ["tokenizer.ggml", "zz9"]),
+    ({"tokenizer.ggml.merges": ["a"]}, ["tokenizer.ggml"]),
+    ({"tokenizer.ggml.merges": 7}, ["tokenizer.ggml"]),
+    ({"tokenizer.ggml.bos_token_id": 10 ** 6}, ["tokenizer.ggml"]),
+    ({"tokenizer.ggml.model": "llama"}, ["tokenizer.ggml.scores", "0 scores"]),
+])
+def test_gguf_defects(lines, change, words):
+    fields = gguf_vocabulary(byte_level(lines, None), SIZE, pathlib.Path("model.gguf")) | change
+    with pytest.raises(CheckpointError) as caught:
+        tokenizer_of(Found(fields))
+    assert all(word in str(caught.value) for word in ["model: ", "; ", *words]) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"{}", b'{"model": {}}', b"[" * 100_000, bytes(1 << 26)])
+def test_json_defects(data):
+    with pytest.raises(CheckpointError, match="model: tokenizer.json: .*; ") as caught:
+        tokenizer_of(Found(data))
+    assert "\n" not in str(caught.value)
+
+
+def test_no_place_in_gguf(lines):
+    tokenizer = byte_level(lines, None)
+    for change in ({"decoder": None}, {"pre_tokenizer": {"type": "Whitespace"}}):
+        other = JsonTokenizer(json.dumps(json.loads(tokenizer.json) | change).encode(), pathlib.Path("tokenizer.json"))
+        with pytest.raises(CheckpointError, match="--format hf or setun"):
+            gguf_vocabulary(other, SIZE, pathlib.Path("model.gguf"))
+    with pytest.raises(CheckpointError, match="token 500 and the model 500 tokens"):
+        gguf_vocabulary(tokenizer, 500, pathlib.Path("model.gguf"))

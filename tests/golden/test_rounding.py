@@ -1,0 +1,63 @@
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from setun.golden.rounding import (
+    bit_length,
+    floor_shift,
+    half_up_shift,
+    integer_sqrt,
+    round_half_even,
+    saturate,
+    shift_saturate,
+    truncate_shift,
+)
+
+
+EDGES = sorted({sign * (2 ** power + offset) for power in range(62) for offset in (-1, 0, 1) for sign in (-1, 1)})
+POSITIVE = [value for value in EDGES if value >= 0]
+
+
+def test_bit_length():
+    values = [*POSITIVE, 2 ** 62, 2 ** 63 - 1]
+    assert bit_length(np.array(values)).tolist() == [value.bit_length() for value in values]
+
+
+@pytest.mark.parametrize("shift", [0, 1, 2, 15, 31, 47, 62])
+def test_shifts(shift):
+    exact = [Fraction(value, 2 ** shift) for value in EDGES]
+    values = np.array(EDGES)
+    assert floor_shift(values, shift).tolist() == [math.floor(value) for value in exact]
+    assert truncate_shift(values, shift).tolist() == [math.trunc(value) for value in exact]
+    assert half_up_shift(values, shift).tolist() == [math.floor(value + Fraction(1, 2)) for value in exact]
+
+
+@pytest.mark.parametrize("bits", [2, 16, 32])
+@pytest.mark.parametrize("shift", [-100, -31, -30, -7, -1, 0, 1, 12, 62, 100])
+def test_shift_saturate(shift, bits):
+    values = [value for value in EDGES if abs(value) < 2 ** 61]
+    for value, result in zip(values, shift_saturate(np.array(values), shift, bits).tolist()):
+        rounded = math.floor(value * Fraction(2) ** -shift + Fraction(1, 2))
+        assert result == min(max(rounded, -2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def test_saturate():
+    assert saturate(np.array([-129, -128, 0, 127, 128]), 8).tolist() == [-128, -128, 0, 127, 127]
+
+
+def test_round_half_even():
+    """Against Fraction's round(), ties among them."""
+    rng = np.random.default_rng(0)
+    denominators = np.concatenate([rng.integers(1, 40, 2000), rng.integers(1, 2 ** 40, 2000)])
+    numerators = np.concatenate([rng.integers(0, 4000, 2000), rng.integers(0, 2 ** 48, 2000)])
+    result = round_half_even(numerators, denominators).tolist()
+    assert result == [round(Fraction(n, d)) for n, d in zip(numerators.tolist(), denominators.tolist())]
+    assert round_half_even(np.array([1, 3, 5, 7]), np.array(2)).tolist() == [0, 2, 2, 4]
+
+
+def test_integer_sqrt():
+    squares = [root * root for root in (1, 2, 3, 2 ** 15, 2 ** 16 - 1, 94906267, 2 ** 30 + 1, 2 ** 31 - 1)]
+    values = [0, *POSITIVE, *squares, *(square - 1 for square in squares)]
+    assert integer_sqrt(np.array(values)).tolist() == [math.isqrt(value) for value in values]

