@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .array.array import Array
-from .array.bank import Token
+from .array.bank import Beat
 from .array.drain import Result
 from .array.loader import Loader
 from .array.results import Results
@@ -30,14 +30,14 @@ class TraceSignature(wiring.Signature):
         That is executed, or was last.
     cause : Out(Cause)
         What the cycle is counted as.
-    token : Out(Token)
+    token : Out(Beat)
         The beat that is issued.
     results : Out(Result), one for each tile
         Accumulators as they are written.
     """
 
     def __init__(self, config):
-        super().__init__({"command": Out(Kind, init=Kind.RESET), "cause": Out(Cause), "token": Out(Token(config)),
+        super().__init__({"command": Out(Kind, init=Kind.RESET), "cause": Out(Cause), "token": Out(Beat(config)),
                           "results": Out(Result(config)).array(config.tiles)})
 
 

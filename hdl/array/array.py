@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import GROUP, TRITS
 from ..technology.product import DOT_LATENCY, PORTABLE
-from .bank import Token
+from .bank import Beat
 from .drain import Drain, Leaving, Result, Settle
 from .group import Group
 from .lists import ListWriteLayout
@@ -41,7 +41,7 @@ class Array(wiring.Component):
 
     Members
     -------
-    i_token : In(Token)
+    i_token : In(Beat)
     i_list : In(ListWriteLayout)
     i_weights : In(WeightWrite)
     o_results : Out(Result), one for each tile
@@ -50,7 +50,7 @@ class Array(wiring.Component):
     def __init__(self, config, technology=PORTABLE):
         self.config, self.technology = config, technology
         super().__init__({
-            "i_token": In(Token(config)),
+            "i_token": In(Beat(config)),
             "i_list": In(ListWriteLayout(config)),
             "i_weights": In(WeightWrite(config)),
             "o_results": Out(Result(config)).array(config.tiles),

@@ -8,28 +8,30 @@ from amaranth.utils import ceil_log2
 from ..config import TRITS
 from ..technology.memory import BLOCK_LATENCY
 from .lists import ListWriteLayout
-from .tile import Operand, Tile, WeightWrite
+from .tile import Operand, TileStack, WeightWrite
 
 
-__all__ = ["Bank", "Token"]
+__all__ = ["Bank", "Beat"]
 
 
-def Token(config):
+class Beat(data.StructLayout):
     """One beat: every bank multiplies entry ``beat`` of its list in ``slot`` with its column's word from ``base`` on.
 
     ``first`` and ``last`` frame a row block. The results of one that ``opens`` a product go to address ``destination``
     and following, those of others behind the block's before.
     """
-    return data.StructLayout({
-        "valid": 1,
-        "first": 1,
-        "last": 1,
-        "opens": 1,
-        "slot": config.slot_bits,
-        "beat": ceil_log2(config.list_depth),
-        "base": config.address_bits,
-        "destination": config.result_bits,
-    })
+
+    def __init__(self, config):
+        super().__init__({
+            "valid": 1,
+            "first": 1,
+            "last": 1,
+            "opens": 1,
+            "slot": config.slot_bits,
+            "beat": ceil_log2(config.list_depth),
+            "base": config.address_bits,
+            "destination": config.result_bits,
+        })
 
 
 class Bank(wiring.Component):
@@ -39,7 +41,7 @@ class Bank(wiring.Component):
 
     Members
     -------
-    i_token : In(Token)
+    i_token : In(Beat)
     i_list : In(ListWriteLayout)
     i_weights : In(WeightWrite)
     o_x : Out(signed(8)), one for each stack
@@ -49,7 +51,7 @@ class Bank(wiring.Component):
     def __init__(self, config, technology, *, position):
         self.config, self.technology, self.position = config, technology, position
         super().__init__({
-            "i_token": In(Token(config)),
+            "i_token": In(Beat(config)),
             "i_list": In(ListWriteLayout(config)),
             "i_weights": In(WeightWrite(config)),
             "o_x": Out(signed(8)).array(config.hops),
@@ -88,7 +90,7 @@ class Bank(wiring.Component):
             rows = slice(tiles.start * TRITS, tiles.stop * TRITS)
             write_enable = Signal(config.stack, name=f"write_{tiles.start}", reset_less=True)
             m.d.sync += write_enable.eq(Mux(weights.bank[self.position], weights.tile[tiles], 0))
-            m.submodules[f"tile_{tiles.start}"] = below = Tile(config, self.technology)
+            m.submodules[f"tile_{tiles.start}"] = below = TileStack(config, self.technology)
             m.d.comb += [
                 below.i_operand.eq(operand),
                 below.write_enable.eq(write_enable),

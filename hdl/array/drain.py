@@ -11,25 +11,31 @@ from ..technology.product import sum_width
 __all__ = ["Drain", "Leave", "Leaving", "Result", "Settle"]
 
 
-def Settle(config):
+class Settle(data.StructLayout):
     """What of a token concerns the accumulators.
 
     ``first`` and ``last`` are only set where ``valid`` is. ``opens`` and ``destination`` are those of a block from its
     ``first`` on, for five cycles or more.
     """
-    return data.StructLayout({"valid": 1, "first": 1, "last": 1, "opens": 1, "destination": config.result_bits})
+
+    def __init__(self, config):
+        super().__init__({"valid": 1, "first": 1, "last": 1, "opens": 1, "destination": config.result_bits})
 
 
-def Result(config):
+class Result(data.StructLayout):
     """An accumulator on its way to the result memory of its tile."""
-    return data.StructLayout({"valid": 1, "address": config.result_bits,
-                              "value": signed(config.accumulator_bits)})
+
+    def __init__(self, config):
+        super().__init__({"valid": 1, "address": config.result_bits,
+                          "value": signed(config.accumulator_bits)})
 
 
-def Leave(config):
+class Leave(data.StructLayout):
     """When the rows of a stack leave: ``select`` is one-hot, the row that is taken; the others tell of the one that
     was taken in the cycle before. All of ``select`` is set in the first cycles of a stack."""
-    return data.StructLayout({"select": TRITS, "valid": 1, "address": config.result_bits})
+
+    def __init__(self, config):
+        super().__init__({"select": TRITS, "valid": 1, "address": config.result_bits})
 
 
 class Leaving(wiring.Component):

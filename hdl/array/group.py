@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import GROUP
 from ..technology.product import sum_width
-from .bank import Bank, Token
+from .bank import Bank, Beat
 from .lists import ListWriteLayout
 from .tile import WeightWrite
 
@@ -29,7 +29,7 @@ class Group(wiring.Component):
 
     Members
     -------
-    i_token : In(Token)
+    i_token : In(Beat)
     i_list : In(ListWriteLayout)
     i_weights : In(WeightWrite)
     i_sums, o_sums : partial sums of the rows, in the technology's form
@@ -40,7 +40,7 @@ class Group(wiring.Component):
         self.config, self.technology, self.position = config, technology, position
         self.banks = range(position, min(position + GROUP, config.banks))
         super().__init__({
-            "i_token": In(Token(config)),
+            "i_token": In(Beat(config)),
             "i_list": In(ListWriteLayout(config)),
             "i_weights": In(WeightWrite(config)),
             "i_sums": In(signed(sum_width(position))).array(config.rows),

@@ -8,12 +8,14 @@ from ..config import TRITS
 from .codes import BYTE_BITS, WORD_BITS, ByteDecoder, WordDecoder
 
 
-__all__ = ["Operand", "Tile", "WeightWrite", "code_bits"]
+__all__ = ["Operand", "TileStack", "WeightWrite", "code_bits"]
 
 
-def Operand(config):
+class Operand(data.StructLayout):
     """An activation and the word of its column: {valid, address, x}."""
-    return data.StructLayout({"valid": 1, "address": config.address_bits, "x": signed(8)})
+
+    def __init__(self, config):
+        super().__init__({"valid": 1, "address": config.address_bits, "x": signed(8)})
 
 
 def code_bits(config):
@@ -21,16 +23,18 @@ def code_bits(config):
     return BYTE_BITS if config.single_port else WORD_BITS
 
 
-def WeightWrite(config):
+class WeightWrite(data.StructLayout):
     """A word on its way to the tile (one-hot, or none) of a bank (one-hot, the first bank first).
 
     Bank and tile come a cycle before the word and its address.
     """
-    return data.StructLayout({"bank": config.banks, "tile": config.tiles, "address": config.address_bits,
-                              "word": code_bits(config)})
+
+    def __init__(self, config):
+        super().__init__({"bank": config.banks, "tile": config.tiles, "address": config.address_bits,
+                          "word": code_bits(config)})
 
 
-class Tile(wiring.Component):
+class TileStack(wiring.Component):
     """Weight memory, and a trit decoder for each tile of the stack.
 
     ``operand`` enters in cycle 0, and is at ``o_x`` with its weights in cycle 3: block RAM may lie far from the

@@ -44,14 +44,16 @@ class Cause(enum.Enum, shape=3):
     IDLE = 5
 
 
-def Events(config):
+class Events(data.StructLayout):
     """What happens in a cycle: a bit for each cause, and by how much each counter grows.
 
     ENTRIES does where ``list`` is set, MACS where ``block`` is: each in one of five cycles at most.
     """
-    most = {number: range(config.columns + 1) for number in NUMBERS} | {Register.WEIGHTS_ZERO: range(TRITS + 1)}
-    return data.StructLayout({cause.name.lower(): 1 for cause in CAUSES} | {"list": 1, "block": 1}
-                             | {counter.name.lower(): most.get(counter, 1) for counter in COUNTED})
+
+    def __init__(self, config):
+        most = {number: range(config.columns + 1) for number in NUMBERS} | {Register.WEIGHTS_ZERO: range(TRITS + 1)}
+        super().__init__({cause.name.lower(): 1 for cause in CAUSES} | {"list": 1, "block": 1}
+                         | {counter.name.lower(): most.get(counter, 1) for counter in COUNTED})
 
 
 class Counters(wiring.Component):

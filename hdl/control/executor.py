@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..array.lists import ListState
 from ..link.frame import LinkHeader
 from ..link.slip import Framed
-from ..link.stage import Stage
+from ..link.stream_buffer import StreamBuffer
 from ..protocol import REPLY, Error, Flags, Kind
 from ..technology.memory import BLOCK_LATENCY, Lag
 from ..technology.product import PORTABLE
@@ -273,7 +273,7 @@ class Executor(wiring.Component):
 
     def _answer(self, m, is_action, paying, more, refused, error, total):
         """Offers header and payload of the answer, and an END. Whether a byte is taken, and whether the END is."""
-        m.submodules.answer = answer = Stage(Framed)
+        m.submodules.answer = answer = StreamBuffer(Framed)
         wiring.connect(m, answer.o, wiring.flipped(self.o_payload))
         header, payload, sequence = self.o_header.payload, answer.i, Signal(BYTE, reset_less=True)
         with m.If(is_action[Action.END]):

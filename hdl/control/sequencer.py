@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..array.array import flush_cycles
-from ..array.bank import Token
+from ..array.bank import Beat
 
 
 __all__ = ["QUEUE_DEPTH", "Run", "RunWrite", "Sequencer"]
@@ -14,17 +14,19 @@ __all__ = ["QUEUE_DEPTH", "Run", "RunWrite", "Sequencer"]
 QUEUE_DEPTH = 1  # enough to follow without a gap
 
 
-def Run(config):
+class Run(data.StructLayout):
     """A matrix-vector product: the descriptor of registers.RunLayout, checked, with the length of its list."""
-    return data.StructLayout({
-        "slot": config.slot_bits,
-        "beats": range(config.list_depth + 1),
-        "active": range(config.columns + 1),  # columns in the list whose activation is not zero
-        "base": config.address_bits,
-        "stride": config.address_bits + 1,
-        "blocks": range(config.blocks + 1),
-        "destination": config.result_bits,
-    })
+
+    def __init__(self, config):
+        super().__init__({
+            "slot": config.slot_bits,
+            "beats": range(config.list_depth + 1),
+            "active": range(config.columns + 1),  # columns in the list whose activation is not zero
+            "base": config.address_bits,
+            "stride": config.address_bits + 1,
+            "blocks": range(config.blocks + 1),
+            "destination": config.result_bits,
+        })
 
 
 RunWrite = data.StructLayout({"base": 1, "stride": 1, "blocks": 1, "rest": 1})
@@ -45,7 +47,7 @@ class Sequencer(wiring.Component):
         Fields of ``i`` that are kept. With the ``rest``, which come last, the product is queued. None is written while
         one waits.
     waiting : Out(1)
-    o_token : Out(Token)
+    o_token : Out(Beat)
     flushing : Out(1)
         No token is issued, and results are still on their way.
     pending : Out(range(QUEUE_DEPTH + 3))
@@ -62,7 +64,7 @@ class Sequencer(wiring.Component):
             "i": In(Run(config)),
             "write": In(RunWrite),
             "waiting": Out(1),
-            "o_token": Out(Token(config)),
+            "o_token": Out(Beat(config)),
             "flushing": Out(1),
             "pending": Out(range(QUEUE_DEPTH + 3)),
             "block_done": Out(1),

@@ -11,7 +11,7 @@ from ..technology.memory import BLOCK_LATENCY
 from ..technology.product import PORTABLE
 from .crc import Crc
 from .slip import Framed, SlipDecoder, SlipEncoder
-from .stage import Stage
+from .stream_buffer import StreamBuffer
 
 
 __all__ = ["FrameReceiver", "FrameTransmitter", "LinkHeader", "PREFIX_BYTES", "Status"]
@@ -91,7 +91,7 @@ class Ring(wiring.Component):
             m.d.sync += end.eq(written)
         m.d.sync += self.full.eq(filled[-1] | filled[ceil_log2(SPARE_BYTES):-1].all())
 
-        m.submodules.stage = stage = Stage(8)  # as far away
+        m.submodules.stage = stage = StreamBuffer(8)  # as far away
         wiring.connect(m, stage.o, wiring.flipped(self.o))
         valid, flows = Signal(BLOCK_LATENCY), Signal()  # what the memory has read; it goes on
         m.d.comb += [

@@ -8,7 +8,7 @@ from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
-from .stage import Stage
+from .stream_buffer import StreamBuffer
 
 
 __all__ = ["Uart", "UartReceiver", "UartTransmitter"]
@@ -169,7 +169,7 @@ class Uart(wiring.Component):
         m.submodules.receiver = receiver = UartReceiver(clock=self.clock, baud=self.baud)
         m.submodules.transmitter = transmitter = UartTransmitter(clock=self.clock, baud=self.baud)
         m.submodules.received = received = SyncFIFOBuffered(width=8, depth=FIFO_BYTES)
-        m.submodules.waiting = waiting = Stage(8)
+        m.submodules.waiting = waiting = StreamBuffer(8)
         m.d.comb += [
             receiver.rx.eq(self.rx),
             self.tx.eq(transmitter.tx),

@@ -16,7 +16,7 @@ from setun.golden.codes import BYTE_INVALID, byte_encode
 from setun.golden.layout import tile_weights
 from setun.golden.matvec import matvec
 from setun.golden.quantiser import absmax_quantise
-from setun.hdl.array.bank import Token
+from setun.hdl.array.bank import Beat
 from setun.hdl.array.drain import Result
 from setun.hdl.config import TRITS, Config
 from setun.hdl.control.counters import Cause
@@ -293,7 +293,7 @@ class Bench:
                 wanted = dict(valid=1, first=int(beat == 0), last=int(beat == product.beats - 1),
                               opens=int(block == 0), slot=product.slot, beat=beat,
                               base=product.base + block * product.stride, destination=TRITS * product.destination)
-                assert fields(Token(CONFIG), raw) == wanted, f"{fields(Token(CONFIG), raw)}, not {wanted}"
+                assert fields(Beat(CONFIG), raw) == wanted, f"{fields(Beat(CONFIG), raw)}, not {wanted}"
             cycles = start + result_cycles(CONFIG, count // product.beats, product.beats)
             expected += [(int(cycles[index]), index[1], TRITS * (product.destination + index[0]) + index[2],
                           int(product.values[index])) for index in np.ndindex(cycles.shape)]

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from setun.hdl.config import PRESETS, TRITS
 from setun.hdl.control.sequencer import Run, Sequencer
-from setun.hdl.link.stage import Stage
+from setun.hdl.link.stream_buffer import StreamBuffer
 from setun.hdl.link.uart import FIFO_BYTES, Uart
 from setun.sim.verify.formal import Disproved, Opened, prove
 
@@ -75,18 +75,18 @@ def queue_of(component, stage):
 
 
 def test_stage():
-    stage = Stage(8)
+    stage = StreamBuffer(8)
     prove(queue_of(stage, stage), "stage_queue", depth=2)
 
 
 class Hasty(wiring.Component):
-    """A Stage that takes an item more than it can hold."""
+    """A StreamBuffer that takes an item more than it can hold."""
     i: In(stream.Signature(8))
     o: Out(stream.Signature(8))
 
     def __init__(self):
         super().__init__()
-        self.stage = Stage(8)
+        self.stage = StreamBuffer(8)
 
     def elaborate(self, platform):
         m = Module()

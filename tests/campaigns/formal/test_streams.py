@@ -21,7 +21,7 @@ from setun.hdl.control.steps import Action, StepLayout
 from setun.hdl.link.frame import FrameReceiver, FrameTransmitter, Ring
 from setun.hdl.link.serial import SerialTop
 from setun.hdl.link.slip import SlipDecoder, SlipEncoder
-from setun.hdl.link.stage import Stage
+from setun.hdl.link.stream_buffer import StreamBuffer
 from setun.hdl.link.uart import Uart, UartReceiver, UartTransmitter
 from setun.hdl.protocol import Kind
 from setun.hdl.top import Top
@@ -148,7 +148,7 @@ def follows_its_program(m, opened):
 
 
 COMPONENTS = {  # with what is assumed of other ports
-    Stage: (lambda: Stage(8), {}),
+    StreamBuffer: (lambda: StreamBuffer(8), {}),
     SlipDecoder: (SlipDecoder, {}),
     SlipEncoder: (SlipEncoder, {}),
     FrameReceiver: (FrameReceiver, {}),

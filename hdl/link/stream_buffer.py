@@ -5,10 +5,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 
-__all__ = ["Stage"]
+__all__ = ["StreamBuffer"]
 
 
-class Stage(wiring.Component):
+class StreamBuffer(wiring.Component):
     """Parts a stream in time, both ways: no path leads through it. An item a cycle; a cycle from input to output.
 
     Parameters

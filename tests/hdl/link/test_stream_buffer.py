@@ -2,13 +2,13 @@ import random
 
 import pytest
 
-from setun.hdl.link.stage import Stage
+from setun.hdl.link.stream_buffer import StreamBuffer
 from setun.sim.verify.streams import get, put, simulate
 
 
 @pytest.mark.parametrize("stall_in, stall_out", [(0, 0), (.6, 0), (0, .6), (.5, .5), (.9, .1), (.1, .9)])
 def test_passes_all(stall_in, stall_out):
-    stage, data, received = Stage(8), list(random.Random(1).randbytes(300)), []
+    stage, data, received = StreamBuffer(8), list(random.Random(1).randbytes(300)), []
 
     async def source(ctx):
         await put(ctx, stage.i, data, stall=stall_in)
@@ -21,7 +21,7 @@ def test_passes_all(stall_in, stall_out):
 
 
 def test_an_item_a_cycle():
-    stage, data, cycles = Stage(8), list(range(50)), []
+    stage, data, cycles = StreamBuffer(8), list(range(50)), []
 
     async def source(ctx):
         cycles.append(await put(ctx, stage.i, data))
@@ -36,7 +36,7 @@ def test_an_item_a_cycle():
 
 def test_parts_in_time():
     """Neither side sees in a cycle what the other does in it."""
-    stage = Stage(8)
+    stage = StreamBuffer(8)
 
     async def bench(ctx):
         rng = random.Random(2)
