@@ -28,10 +28,10 @@ test: setup
 	.venv/bin/python -m pytest -n 2
 
 bitstream: setup
-	$(SETUN) build --board $(BOARD) --readme README.md
+	.venv/bin/python -m tests.bench.bitstreams $(BOARD)
 
 results: setup
-	$(SETUN) results
+	.venv/bin/python -m tests.bench.results
 
 closeness: setup
 	$(SETUN) closeness

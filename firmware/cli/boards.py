@@ -1,5 +1,6 @@
-"""The commands for boards: what there is, building a bitstream, loading it."""
+"""The commands for boards and presets: what there is, a simulated board, building a bitstream, loading it."""
 
+import contextlib
 import pathlib
 import shutil
 import subprocess
@@ -9,17 +10,23 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ..analysis.results import bitstream_row, replace_row
+from ..driver.port import BAUD
 from ..hdl.boards import BOARDS
 from ..hdl.build import toolchain
 from ..hdl.build.bitstream import MissedClock
 from ..hdl.build.bitstream import build as build_bitstream
+from ..hdl.config import PRESETS
+from ..hdl.link.uart import OVERSAMPLING
+from ..sim.rtl.board import Listener, Terminal, serve
+from ..sim.rtl.transport import simulate, simulate_line
 from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
+from .options import config_option
 
 
-__all__ = ["boards", "build", "program"]
+__all__ = ["board", "boards", "build", "configs", "program"]
 
 
+UART_LATENCY = 5  # seconds; the largest board's longest frame takes two to simulate
 LOADING_SECONDS = 300
 LIBRARIES = ("libusb", "libftdi")
 board_option = click.option("--board", "board_name", type=click.Choice(list(BOARDS)), required=True,
@@ -55,15 +62,55 @@ def boards():
 
 
 @click.command()
+def configs():
+    """List the presets."""
+    table = Table(title="Presets")
+    for heading in ("config", "banks x rows", "products a cycle", "weights on chip", "longest vector", "result rows"):
+        table.add_column(heading, justify="left" if heading == "config" else "right")
+    for config in PRESETS.values():
+        table.add_row(config.name, f"{config.banks} x {config.rows}", str(config.products),
+                      f"{config.capacity:,}", f"{config.columns:,}", f"{config.blocks * config.rows:,}")
+    Console().print(table)
+
+
+@click.command()
+@config_option(None, show_default="4x10, or that of --board")
+@click.option("--tcp", type=click.IntRange(0, 65535), help="Serve this TCP port of localhost; 0 takes a free one.")
+@click.option("--link", type=click.Path(path_type=pathlib.Path), help="Make this symbolic link to the pseudo-terminal.")
+@click.option("--uart", is_flag=True, help=f"Simulate the UART too, bit by bit at {BAUD:,} baud; some 80 times slower.")
+@click.option("--board", "board_name", type=click.Choice(list(BOARDS)),
+              help="Simulate the UART with the clock and the baud rate of this board; see setun boards.")
+@user_errors
+def board(config_name, tcp, link, uart, board_name):
+    """Serve a simulated accelerator on a pseudo-terminal or a TCP port, as if it were a board, until interrupted.
+
+    Where the UART is simulated, the baud rate that is set on the pseudo-terminal must be right, as on a cable.
+    """
+    if link and tcp is not None:
+        raise UserError("--link is of a pseudo-terminal: leave out --tcp")
+    if link and link.exists() and not link.is_symlink():
+        raise UserError(f"{link}: --link exists and is no symbolic link: choose another name")
+    modelled = BOARDS.get(board_name)
+    config = PRESETS.get(config_name) or (modelled.config if modelled else PRESETS["4x10"])
+    clock, baud = (modelled.clock, modelled.baud) if modelled else (OVERSAMPLING * BAUD, BAUD)
+    with (Terminal(link) if tcp is None else Listener(tcp)) as line, contextlib.suppress(KeyboardInterrupt):
+        if uart or modelled:
+            simulator = simulate_line(config, clock=clock, baud=baud)
+            speed = f" at {baud:,} baud, for setun run --latency {UART_LATENCY}"
+        else:
+            simulator, speed = simulate(config), ""
+        click.echo(f"{config.name} on {line.name}{speed}; Ctrl-C ends it")
+        serve(simulator, line)
+
+
+@click.command()
 @board_option
 @seeds_option
 @click.option("--jobs", type=click.IntRange(min=1), help="Seeds routed at the same time; all processors unless given.")
 @click.option("--output", type=click.Path(path_type=pathlib.Path, dir_okay=False), help="Copy the bitstream here.")
-@click.option("--readme", type=click.Path(path_type=pathlib.Path, dir_okay=False, exists=True),
-              help="Put the board's row into this file's table of bitstreams.")
 @json_option
 @user_errors
-def build(board_name, seeds, jobs, output, readme, json_path):
+def build(board_name, seeds, jobs, output, json_path):
     """Build the bitstream of a board with yosys and nextpnr, and report what it takes and how fast it is.
 
     The bitstream is that of the fastest seed; the frequency that is reported is that of the slowest. Where no seed
@@ -76,13 +123,6 @@ def build(board_name, seeds, jobs, output, readme, json_path):
             report = build_bitstream(BOARDS[board_name], seeds, jobs=jobs, progress=told)
     except MissedClock as error:
         report, missed = error.report, error
-    if readme:
-        try:
-            text = replace_row(readme.read_text(), bitstream_row(report))
-        except ValueError as error:
-            raise UserError(f"{readme}: {error}") from error
-        with writing(readme):
-            readme.write_text(text)
     fields = {**asdict(report), "share": report.share, "luts_a_product": report.luts_a_product,
               "products_a_second": report.products_a_second}
     write_json(json_path, fields)

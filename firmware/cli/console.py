@@ -9,18 +9,13 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ..compiler.packing import CapacityError
-from ..driver.device import DeviceError, MismatchError
-from ..driver.transport import LinkError
-from ..formats.checkpoint import CheckpointError
-from ..hdl.build.bitstream import BuildError
-from ..hdl.build.toolchain import ToolError
+from ..errors import Error
 
 
 __all__ = ["UserError", "check_folders", "json_option", "progress", "user_errors", "write_json", "writing"]
 
 
-USER_ERRORS = (BuildError, CheckpointError, CapacityError, DeviceError, MismatchError, LinkError, ToolError, OSError)
+USER_ERRORS = (Error, OSError)
 
 
 class UserError(click.ClickException):

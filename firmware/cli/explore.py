@@ -17,7 +17,8 @@ from ..hdl.boards import BOARDS
 from ..hdl.build.bitstream import build as build_bitstream
 from ..sim.model.energy import Range
 from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
-from .profile import DEMO, MEMORIES, memory_of
+from .options import DEMO
+from .profile import MEMORIES, memory_of
 
 
 __all__ = ["explore_command"]

@@ -1,4 +1,4 @@
-"""The commands on model files: what is in them, other formats, logits."""
+"""The commands on model files: what is in them, other formats, logits, and how close the integer model is."""
 
 import pathlib
 
@@ -7,14 +7,18 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ..analysis.measure import measure_logits
+from ..analysis.inspection import inspect
+from ..analysis.measure import measure_closeness, measure_logits
 from ..formats.checkpoint import load, open_checkpoint
 from ..formats.convert import FORMATS, convert
-from ..formats.inspection import inspect
 from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
+from .options import DEMO
 
 
-__all__ = ["convert_command", "inspect_command", "logits"]
+__all__ = ["closeness", "convert_command", "inspect_command", "logits"]
+
+
+WINDOW = 256  # bytes
 
 
 @click.command(name="inspect")
@@ -96,3 +100,36 @@ def logits(model, token_ids, numerics, output):
     with writing(output), open(output, "wb") as file:
         np.save(file, found)
     Console(markup=False).print(f"{output}: float32 {list(found.shape)}, {numerics} numerics", highlight=False)
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=pathlib.Path), default=DEMO)
+@click.option("--text", type=click.Path(path_type=pathlib.Path, dir_okay=False), default=DEMO / "held_out.txt",
+              help="What to predict; the shipped held-out text unless given.")
+@click.option("--windows", type=click.IntRange(min=1), default=16, show_default=True, help="Of 256 bytes.")
+@json_option
+@user_errors
+def closeness(model, text, windows, json_path):
+    """Compare the integer golden model of MODEL with the float32 reference on a text, byte by byte."""
+    check_folders(json_path)
+    with open_checkpoint(model) as opened:
+        if opened.tokenizer is not None:
+            raise UserError(f"{model}: --text is taken as bytes, and the model has a tokenizer: use a model of bytes")
+        loaded = opened.checkpoint()
+    try:
+        data = np.frombuffer(text.read_bytes(), np.uint8).astype(np.int64)
+    except OSError as error:
+        raise UserError(f"{text}: --text cannot be read: {error.strerror}") from error
+    length = min(WINDOW, loaded.context)
+    if len(data) and data.max() >= loaded.vocab:
+        raise UserError(f"{text}: --text has the byte {data.max()} and the model {loaded.vocab} tokens: leave it out")
+    if len(data) < windows * length + 1:
+        raise UserError(f"{text}: --text has {len(data)} bytes and {windows} windows need {windows * length + 1}: "
+                        "ask for fewer --windows")
+    with progress() as report:
+        fields = measure_closeness(loaded, data, windows, length, progress=report)
+    write_json(json_path, fields)
+    table = Table(title=f"integer model against float32, {windows} windows of {length} bytes", show_header=False)
+    for name, value in fields.items():
+        table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.6f}")
+    Console().print(table)

@@ -25,12 +25,12 @@ from ..hdl.boards import BOARDS
 from ..hdl.config import PRESETS
 from ..sim.model.energy import Range, arithmetic_tables
 from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
+from .options import DEMO
 
 
 __all__ = ["cycles", "models", "paper", "profile"]
 
 
-DEMO = pathlib.Path(__file__).parents[1] / "demo"
 MEMORIES = {  # bytes a second, and the share of them that arrives: frames of a link, bursts of a memory
     "resident": (0.0, 1.0), "link": (300e3, .98), "sdram": (332e6, .8), "ddr3": (1600e6, .7), "lpddr4": (6400e6, .7)}
 FILE = click.Path(path_type=pathlib.Path, dir_okay=False)

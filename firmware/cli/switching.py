@@ -15,7 +15,7 @@ from ..hdl.technology.ecp5 import FAMILY
 from ..sim.model.energy import Range
 from ..sim.netlist.liberty import DEFAULT_LIBERTY, read_library
 from .console import check_folders, json_option, progress, user_errors, write_json, writing
-from .profile import DEMO
+from .options import DEMO
 
 
 __all__ = ["calibrate_command", "switching"]

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..errors import Error
 from ..golden.codes import byte_encode
 from ..golden.layout import live_first, tile_weights
 
@@ -11,7 +12,7 @@ from ..golden.layout import live_first, tile_weights
 __all__ = ["CapacityError", "Chunk", "Extent", "Packed", "Placed", "extent", "pack", "place"]
 
 
-class CapacityError(ValueError):
+class CapacityError(Error, ValueError):
     """A matrix or vector does not fit a configuration."""
 
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import errors
 from ..driver.transport import LinkError
 from ..golden.codes import byte_decode
 from ..hdl.config import PRESETS, TRITS, Config
@@ -34,7 +35,7 @@ GEOMETRY = {"banks": Register.BANKS, "tiles": Register.TILES, "depth": Register.
 POWERS = 3 ** np.arange(TRITS)
 
 
-class MismatchError(Exception):
+class MismatchError(errors.Error):
     """What is on the link is no accelerator, or another than expected."""
 
 

@@ -3,6 +3,7 @@
 import random
 from itertools import accumulate
 
+from .. import errors
 from ..driver.transport import LinkError, LinkTimeout
 from ..hdl.protocol import CRC_BYTES, REPLY, WINDOW_BYTES, WINDOW_FRAMES, Error, Kind
 from .frames import Decoder, FrameError, encode
@@ -19,7 +20,7 @@ CYCLE_MARGIN = 10_000  # cycles that an answer may take beyond what its command 
 ERRORS = {bytes([error]): error for error in Error}  # by the payload of their frame
 
 
-class DeviceError(Exception):
+class DeviceError(errors.Error):
     """The device refused a command: ``error`` says why."""
 
     def __init__(self, kind, error):

@@ -2,11 +2,13 @@
 
 from typing import Protocol
 
+from ..errors import Error
+
 
 __all__ = ["LinkError", "LinkTimeout", "Transport"]
 
 
-class LinkError(Exception):
+class LinkError(Error):
     """The link does not work, or what came over it makes no sense."""
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from ..errors import Error
 from ..golden.fixed import MAX_HIDDEN
 from ..golden.model import Checkpoint, CheckpointLayer
 
@@ -12,7 +13,7 @@ from ..golden.model import Checkpoint, CheckpointLayer
 __all__ = ["MATRICES", "NORMS", "Architecture", "CheckpointError", "ModelFile", "refuse"]
 
 
-class CheckpointError(ValueError):
+class CheckpointError(Error, ValueError):
     """A defect of a checkpoint, in one line: the file, the field, and what to do about it."""
 
 

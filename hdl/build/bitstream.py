@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ...errors import Error
 from ..boards.board import BoardTop
 from . import toolchain
 from .cache import cached, digest
@@ -49,7 +50,7 @@ RESOURCES = {  # as the place and route tools call them: what they are, and the 
 LOGIC = ("TRELLIS_COMB", "ICESTORM_LC", "LUT4")
 
 
-class BuildError(Exception):
+class BuildError(Error):
     """The design does not fit the device, cannot be routed, or misses its clock; the text says what to change."""
 
 

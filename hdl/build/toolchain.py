@@ -14,6 +14,8 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from ...errors import Error
+
 
 __all__ = ["ToolError", "build_folder", "environment", "package_versions", "run", "stop", "stoppable", "tool",
            "versions"]
@@ -48,7 +50,7 @@ LOG_LINES = 12  # of a failed tool's log that are shown
 _running, _waiting = set(), set()
 
 
-class ToolError(Exception):
+class ToolError(Error):
     """A tool is missing, or a build failed. The text says what to do, or how the log ends."""
 
 

@@ -18,7 +18,6 @@ from ..protocol import (
 from .steps import (
     Action,
     Condition,
-    Operand,
     Step,
     above,
     act,

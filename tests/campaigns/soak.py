@@ -16,7 +16,7 @@ from rich.console import Console
 
 from setun.analysis.measure import measure_run
 from setun.cli.console import progress
-from setun.cli.main import DEMO
+from setun.cli.options import DEMO
 from setun.compiler.packing import pack, place
 from setun.driver.device import Device
 from setun.driver.link import Link

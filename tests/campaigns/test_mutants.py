@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from setun.analysis.results import mutants_rows
 from setun.hdl.array.loader import Loader
 from setun.hdl.build.cache import digest
 from setun.hdl.build.verilog import sources
 from setun.hdl.top import Top
 from setun.sim.verify.mutation import Mutant, Netlist, mutate
+from tests.bench.results import mutants_rows
 from tests.campaigns.mutants import CONFIG, COUNT, EQUIVALENT, SEED, noticed, run_mutant, summary
 
 

@@ -3,9 +3,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from setun.analysis.results import proof_rows
 from setun.hdl.build.cache import digest
 from setun.hdl.build.verilog import sources
+from tests.bench.results import proof_rows
 from tests.campaigns import prove
 
 

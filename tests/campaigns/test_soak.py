@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from setun.analysis.results import soak_rows
 from setun.driver import frames
 from setun.hdl.build.cache import digest
 from setun.hdl.build.verilog import sources
 from setun.hdl.config import PRESETS
 from setun.hdl.protocol import CRC_BYTES, HEADER_BYTES, REPLY, Kind
 from setun.sim.model.machine import Machine
+from tests.bench.results import soak_rows
 from tests.campaigns import soak
 from tests.support.checkpoints import random_checkpoint
 from tests.support.links import Struck

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from setun.cli.main import DEMO
+from setun.cli.options import DEMO
 from setun.compiler.packing import CapacityError
 from setun.driver.device import Device
 from setun.formats import checkpoint

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, BitNetConfig, BitNetForCausalLM
 from transformers.integrations.bitnet import BitLinear, pack_weights
 
 from setun.analysis.measure import measure_logits
-from setun.cli.main import DEMO
+from setun.cli.options import DEMO
 from setun.formats.model_file import MATRICES, Architecture, ModelFile
 from setun.formats.safetensors_file import hf_name
 from setun.golden.closeness import closeness

@@ -4,7 +4,6 @@ import pytest
 from amaranth import *
 from amaranth.hdl import Assert, Assume
 from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from setun.hdl.config import PRESETS, TRITS

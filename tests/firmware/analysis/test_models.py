@@ -3,7 +3,7 @@ import json
 import pytest
 
 from setun.analysis.models import dimensions_of, load_dimensions, named_models
-from setun.cli.main import DEMO
+from setun.cli.options import DEMO
 from setun.formats import checkpoint
 from setun.formats.checkpoint import CheckpointError
 

@@ -11,7 +11,8 @@ from setun.analysis.cases import all_cases, run_cases
 from setun.analysis.measure import measure_run
 from setun.analysis.models import named_models
 from setun.analysis.profile import Memory, collect_activations, profile_checkpoint, profile_dimensions
-from setun.cli.main import DEMO, main
+from setun.cli.main import main
+from setun.cli.options import DEMO
 from setun.compiler.packing import extent, pack, place
 from setun.formats import checkpoint
 from setun.hdl.boards import BOARDS

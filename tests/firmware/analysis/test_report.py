@@ -12,7 +12,7 @@ from setun.analysis.models import named_models
 from setun.analysis.profile import Memory, collect_activations, profile_checkpoint, profile_dimensions
 from setun.analysis.report import WHAT_IF, report, sections, what_if
 from setun.analysis.skipping import savings
-from setun.cli.main import DEMO
+from setun.cli.options import DEMO
 from setun.formats import checkpoint
 from setun.hdl.config import PRESETS
 

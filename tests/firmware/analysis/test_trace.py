@@ -6,7 +6,7 @@ import pytest
 from setun.analysis.models import named_models
 from setun.analysis.profile import Memory, collect_activations, profile_checkpoint, profile_dimensions
 from setun.analysis.trace import UNITS, trace_events
-from setun.cli.main import DEMO
+from setun.cli.options import DEMO
 from setun.formats import checkpoint
 from setun.hdl.config import PRESETS
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from setun.cli.main import DEMO, main
+from setun.cli.main import main
+from setun.cli.options import DEMO
 from setun.golden.matvec import matvec
 from setun.hdl.config import PRESETS
 

@@ -7,7 +7,7 @@ from setun.compiler.packing import Chunk, Placed, pack, place
 from setun.driver.device import Damage, Device, DeviceError, MismatchError, Product, _arguments
 from setun.driver.frames import encode
 from setun.driver.transport import LinkError
-from setun.golden.codes import BYTE_INVALID, byte_decode, byte_encode, word_decode, word_encode
+from setun.golden.codes import BYTE_INVALID, byte_decode, word_decode, word_encode
 from setun.golden.matvec import matvec
 from setun.golden.quantiser import absmax_quantise
 from setun.hdl.array.tile import code_bits

@@ -11,7 +11,7 @@ import pytest
 from gguf import GGMLQuantizationType
 
 from setun.analysis.measure import measure_logits
-from setun.cli.main import DEMO
+from setun.cli.options import DEMO
 from setun.formats.checkpoint import load
 from setun.formats.convert import convert
 from setun.formats.model_file import MATRICES

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from setun.cli.main import DEMO
+from setun.cli.options import DEMO
 from setun.formats.checkpoint import CheckpointError, load, open_checkpoint
 from setun.formats.convert import FORMATS, convert
 from setun.golden.closeness import closeness

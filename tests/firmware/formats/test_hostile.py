@@ -15,10 +15,10 @@ from gguf import GGMLQuantizationType
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from setun.cli.main import DEMO
+from setun.analysis.inspection import inspect
+from setun.cli.options import DEMO
 from setun.formats.checkpoint import CheckpointError, open_checkpoint
 from setun.formats.convert import FORMATS, convert
-from setun.formats.inspection import inspect
 from setun.formats.tokenizer import LLAMA_3, tokenizer_of
 from tests.firmware.formats.test_export import gguf_tensors
 from tests.firmware.formats.test_gguf_file import after, scaled, write_tq

