@@ -12,7 +12,6 @@ from ..hdl.protocol import (
     ACCUMULATOR_BYTES,
     MAGIC,
     MAP_HASH,
-    MAX_PAYLOAD,
     VERSION,
     WINDOW_FRAMES,
     Error,
@@ -25,9 +24,10 @@ from ..hdl.protocol import (
     WeightsLayout,
 )
 from .link import ATTEMPTS, DeviceError, Link
+from .plan import result_pieces, vector_pieces, weight_pieces
 
 
-__all__ = ["Damage", "Device", "DeviceError", "MismatchError", "Product"]
+__all__ = ["Damage", "Device", "DeviceError", "MismatchError", "Product", "Traffic"]
 
 
 GEOMETRY = {"banks": Register.BANKS, "tiles": Register.TILES, "depth": Register.DEPTH, "columns": Register.COLUMNS,
@@ -45,6 +45,13 @@ class Product(NamedTuple):
     absmax: int  # of the vector, where it was quantised
     counters: dict  # growth of each counter by Register name
     repeated: bool  # a frame was sent again, and what it does may be counted twice
+
+
+class Traffic(NamedTuple):
+    """What has crossed the link since the device was opened."""
+    sent: int  # bytes to the device
+    received: int  # bytes from it
+    exchanges: int  # each waits for the link's latency once
 
 
 class Damage(NamedTuple):
@@ -77,6 +84,11 @@ class Device:
         self._link, self._counters, self._rng = Link(transport), None, np.random.default_rng(0)
         self.reset()
         self.identify()
+
+    @property
+    def traffic(self):
+        """Traffic so far."""
+        return Traffic(self._link.sent, self._link.received, self._link.exchanges)
 
     def _transact(self, commands, cycles=0):
         answers = self._link.transact(commands, cycles)
@@ -212,10 +224,8 @@ class Device:
     def _weights(self, packed, chunk):
         words = packed.weights[chunk.first:chunk.first + chunk.blocks].reshape(-1, self.config.banks
                                                                                * self.config.tiles)
-        most = (MAX_PAYLOAD - WeightsLayout.size // 8) // words.shape[1]
-        pieces = [(chunk.base + start, words[start:start + most]) for start in range(0, len(words), most)]
-        return [(Kind.WEIGHTS, _arguments(WeightsLayout, address=address, count=len(piece)) + piece.tobytes())
-                for address, piece in pieces]
+        return [(Kind.WEIGHTS, _arguments(WeightsLayout, address=chunk.base + first, count=count)
+                 + words[first:first + count].tobytes()) for first, count in weight_pieces(self.config, len(words))]
 
     def _send_vector(self, values, live, flags):
         """A vector into slot 0.
@@ -225,10 +235,10 @@ class Device:
         was answered only, and so the answer is about this vector.
         """
         size = 1 if flags & Flags.INT8 else 4
-        most = (MAX_PAYLOAD - VectorLayout.size // 8) // size
+        places = list(vector_pieces(len(values), size))
         pieces = [(Kind.VECTOR, _arguments(VectorLayout, slot=0, flags=int(flags), length=len(values), live=live,
-                                           offset=offset) + values[offset:offset + most].astype(f"<i{size}").tobytes())
-                  for offset in range(0, len(values), most)]
+                                           offset=offset) + values[offset:offset + count].astype(f"<i{size}").tobytes())
+                  for offset, count in places]
         cycles = 6 * len(values)
         self._transact(pieces[:1], cycles)
         position = 1
@@ -241,7 +251,7 @@ class Device:
                     raise
             self._link.repeated += 1
             offset = self.registers(1, Register.OFFSET)[Register.OFFSET]
-            position = offset // most if offset else len(pieces)
+            position = offset // places[0][1] if offset else len(pieces)
         raise LinkError("the accelerator refuses the pieces of a vector again and again: is the cable sound?")
 
     def multiply(self, placed, x, *, quantise, skip=True):  # int [n] -> Product
@@ -277,9 +287,8 @@ class Device:
         return Product(accumulators, self._counters[Register.ABSMAX], counters, self._link.repeated > repeated)
 
     def _results(self, blocks):
-        most = MAX_PAYLOAD // (self.config.rows * ACCUMULATOR_BYTES)
-        spans = [(first, min(most, blocks - first)) for first in range(0, blocks, most)]
-        return [(Kind.RESULTS, _arguments(SpanLayout, first=first, count=count)) for first, count in spans]
+        return [(Kind.RESULTS, _arguments(SpanLayout, first=first, count=count))
+                for first, count in result_pieces(self.config, blocks)]
 
 
 def _arguments(layout, **fields):

@@ -1,7 +1,7 @@
 """Commands over a link that loses and damages bytes: how many go ahead, what is sent again, and when to give up."""
 
 import random
-from itertools import accumulate
+from itertools import accumulate, islice
 
 from .. import errors
 from ..driver.transport import LinkError, LinkTimeout
@@ -9,7 +9,7 @@ from ..hdl.protocol import CRC_BYTES, REPLY, WINDOW_BYTES, WINDOW_FRAMES, Error,
 from .frames import Decoder, FrameError, encode
 
 
-__all__ = ["ATTEMPTS", "DeviceError", "Link"]
+__all__ = ["ATTEMPTS", "DeviceError", "Link", "window"]
 
 
 ATTEMPTS = 32  # without any answer; 1 KB frames at a thousandth of damaged bytes take 32 once in a million times
@@ -93,10 +93,15 @@ class Link:
     -------
     repeated : int
         Frames that were sent again.
+    sent, received : int
+        Bytes that crossed the link to the device, and from it.
+    exchanges : int
+        How often commands were sent and their answers awaited: each costs the link's latency once.
     """
 
     def __init__(self, transport):
         self.transport, self.repeated = transport, 0
+        self.sent = self.received = self.exchanges = 0
         self._decoder, self._sequence = Decoder(), random.randrange(256)  # not that of the session before
 
     def transact(self, commands, cycles=0):
@@ -110,7 +115,7 @@ class Link:
         answers, sent = {}, 0
         spent = doublings = damaged = refused = 0
         while missing := [index for index in range(len(commands)) if index not in answers]:
-            batch = missing[:_window([commands[index] for index in missing])]
+            batch = missing[:window(len(commands[index][1]) for index in missing)]
             self.repeated += sum(index < sent for index in batch)
             sent = max(sent, batch[-1] + 1)
             attempt = self._attempt([commands[index] for index in batch], cycles, doublings)
@@ -136,19 +141,22 @@ class Link:
             frames.append(encode(kind, self._sequence, payload))
         attempt, request = Attempt(kinds), b"".join(frames)
         limit = (cycles + CYCLE_MARGIN * (1 + len(frames)) + 4 * len(request)) << doublings
+        self.sent, self.exchanges = self.sent + len(request), self.exchanges + 1
         for _ in range(OLD):  # each brings a frame at least
-            received = self._decoder.feed(self.transport.exchange(request, attempt.missing, limit))
-            for frame in received:
+            received = self.transport.exchange(request, attempt.missing, limit)
+            self.received += len(received)
+            frames = self._decoder.feed(received)
+            for frame in frames:
                 attempt.take(frame)
             request = b""
-            if not received or not attempt.waits:
+            if not frames or not attempt.waits:
                 break
         return attempt
 
 
-def _window(commands):
-    """How many of the commands, the first ones, may be ahead of their answers."""
-    sizes = accumulate(len(payload) + CRC_BYTES for _, payload in commands[:WINDOW_FRAMES])
+def window(payloads):
+    """How many commands, the first ones, may be ahead of their answers; ``payloads`` are the bytes of each."""
+    sizes = accumulate(payload + CRC_BYTES for payload in islice(payloads, WINDOW_FRAMES))
     return sum(size <= WINDOW_BYTES for size in sizes)
 
 
