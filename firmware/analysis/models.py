@@ -11,7 +11,8 @@ from ..formats.checkpoint import CheckpointError
 __all__ = ["Dimensions", "dimensions_of", "load_dimensions", "named_models"]
 
 
-MOST_BYTES = 4096  # of a file; what is nested deeper than this would exhaust the YAML parser's stack
+MOST_BYTES = 4096  # of YAML; what is nested deeper than this would exhaust its parser's stack
+MOST_JSON_BYTES = 1 << 20  # config.json of some models lists every layer
 Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
 
 
@@ -63,23 +64,48 @@ def named_models():
     return {model.name: model for model in msgspec.yaml.decode(text, type=list[Dimensions])}
 
 
+class HuggingFace(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a Hugging Face config.json decides the shapes of a model's matrices."""
+    hidden_size: Count
+    intermediate_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    vocab_size: Count
+    num_key_value_heads: Count | None = None  # as many as heads unless given
+    max_position_embeddings: Count = 2048
+    head_dim: Count | None = None
+    hidden_act: Literal["relu2", "silu"] = "silu"
+
+    def dimensions(self, path):
+        """Dimensions, which are called as the folder of the file."""
+        return Dimensions(
+            name=path.absolute().parent.name or path.stem, hidden=self.hidden_size, inner=self.intermediate_size,
+            layers=self.num_hidden_layers, heads=self.num_attention_heads,
+            kv_heads=self.num_key_value_heads or self.num_attention_heads, vocab=self.vocab_size,
+            context=self.max_position_embeddings, head_dim=self.head_dim, activation=self.hidden_act, source=str(path))
+
+
 def load_dimensions(path):
-    """Dimensions of a .json, .yaml or .yml file.
+    """Dimensions of a .json, .yaml or .yml file; of a Hugging Face config.json, too.
 
     Raises CheckpointError that names file and field.
     """
-    decode = msgspec.json.decode if path.suffix == ".json" else msgspec.yaml.decode
+    decode, most = ((msgspec.json.decode, MOST_JSON_BYTES) if path.suffix == ".json" else
+                    (msgspec.yaml.decode, MOST_BYTES))
     try:
         with open(path, "rb") as file:
-            text = file.read(MOST_BYTES + 1)
-        if len(text) > MOST_BYTES:
-            raise msgspec.DecodeError(f"is longer than {MOST_BYTES} bytes")
-        return decode(text, type=Dimensions)
+            text = file.read(most + 1)
+        if len(text) > most:
+            raise msgspec.DecodeError(f"is longer than {most} bytes")
+        fields = decode(text)
+        if isinstance(fields, dict) and "hidden_size" in fields:
+            return msgspec.convert(fields, HuggingFace).dimensions(path)
+        return msgspec.convert(fields, Dimensions)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CheckpointError(f"{path}: {error}: write name, hidden, inner, layers, heads, kv_heads and vocab, as in "
-                              "firmware/analysis/models.yaml") from error
+    except (msgspec.DecodeError, msgspec.ValidationError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: {' '.join(str(error).split())}: write name, hidden, inner, layers, heads, kv_heads and vocab (see setun "
+                              "profile --help), or give a Hugging Face config.json") from error
 
 
 def dimensions_of(checkpoint, name):

@@ -8,16 +8,16 @@ import msgspec
 from ..hdl.config import TRITS
 from ..sim.model.energy import coefficient
 from .models import Dimensions, named_models
-from .profile import Memory, profile_dimensions
+from .profile import memory_of, profile_dimensions
 
 
-__all__ = ["Row", "advantage", "linear_energy", "paper_rows"]
+__all__ = ["SDRAM", "Row", "advantage", "linear_energy", "paper_rows"]
 
 
 TABLE = "7nm"  # of both papers
 TOKENS = 512
 BYTE_BITS, FP16_BYTES = 8, 2
-SDRAM = Memory("sdram", 332e6, .8)  # 16 bits at 166 MHz
+SDRAM = memory_of("sdram")
 
 
 class Row(NamedTuple):
@@ -73,12 +73,12 @@ def paper_rows():
 def advantage(config, clock):
     """How the advantage grows with the model on this machine: for each named model, against arrays of the same width.
 
-    Weights come from one SDRAM, of which an int8 array needs 5 and an fp16 array 10 times as much; all three multiply
+    Hypothetical: on no board, so without a link. Weights come from one SDRAM, of which an int8 array needs 5 and an fp16 array 10 times as much; all three multiply
     the same activations. Energy is that of the arithmetic ledger, with attention in fp16 as in the papers. Yields
     dictionaries of ratios, theirs over ours.
     """
     for model in named_models().values():
-        profile = profile_dimensions(model, config, clock=clock, memory=SDRAM)
+        profile = profile_dimensions(model, config, clock=clock, memory=SDRAM, table=TABLE, hypothetical=True)
         ours = profile.bytes_per_token()["weights"]
         cycles = profile.cycles_by_cause()
         array = profile.cycles_per_token - cycles["load"]

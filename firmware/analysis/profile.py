@@ -1,26 +1,33 @@
-"""What an accelerator would do with a model: cycles, bytes and energy of a token, layer by layer."""
+"""What an accelerator would do with a model: cycles, bytes, time and energy of a token, layer by layer."""
 
 import dataclasses
+import functools
 from collections import defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..compiler.packing import extent, pack, place
+from ..compiler.packing import CapacityError, extent, pack, place
+from ..driver.plan import product_exchanges
+from ..errors import Error
 from ..generate import KINDS
 from ..golden.bit_linear import quantised_matvec
 from ..golden.decoder import empty_cache, step
 from ..golden.fixed import to_fixed
 from ..golden.quantiser import absmax_quantise
-from ..hdl.config import TRITS
+from ..hdl.boards import BOARDS
+from ..hdl.config import PRESETS, TRITS
+from ..hdl.link.uart import OVERSAMPLING
 from ..hdl.protocol import ACCUMULATOR_BYTES
 from ..sim.model.cycles import flush_cycles, list_size, listing_cycles
-from .ledgers import energy_ledgers
-from .models import dimensions_of
+from ..sim.model.link import LINE_BITS, product_time
+from .ledgers import TABLE, energy_ledgers, joules_of
+from .models import Dimensions, dimensions_of, named_models
 
 
-__all__ = ["ASSUMED_ZEROS", "CAUSES", "LayerProfile", "Memory", "Profile", "collect_activations", "layer_cycles",
-           "profile_checkpoint", "profile_dimensions"]
+__all__ = ["ASSUMED_ZEROS", "BANDWIDTHS", "CAUSES", "CLOCK", "LATENCY", "LayerProfile", "Memory", "Profile", "PROMPT",
+           "TargetError", "collect_activations", "compare", "layer_cycles", "memory_of", "profile", "profile_checkpoint",
+           "profile_dimensions", "profiler", "speed_text"]
 
 
 # Share of zeros among the int8 inputs, low, mid, high. Behind relu2: 0.67 of a Gaussian gate, 0.79 of the demo; a gate
@@ -29,6 +36,17 @@ ASSUMED_ZEROS = {"relu2": {"down": (.5, .67, .85)}, "silu": {}}
 ASSUMED_ZEROS_ELSEWHERE = (.01, .015, .02)
 SEED = 1958
 CAUSES = ("issue", "flush", "vector")
+CLOCK = 100e6  # Hz, of an accelerator on no board
+LATENCY = 1e-3  # seconds from the last byte of an exchange to the first of the next: of an FTDI in its low-latency mode
+CONFIG, CONFIG_OF_DEMO = "16x20", "16x40"  # presets on no board, of a model without weights and of one with them
+PROMPT = "In the beginning God created the heaven and the earth."
+# Bytes a second that arrive: of 16 bits of SDRAM at 125 MHz, of DDR3 at the 300 MT/s of open controllers on the ECP5,
+# and of 16 bits of LPDDR4 at 3,200 MT/s by its data sheet, 70 %. A board's own chip has a figure of its own.
+BANDWIDTHS = {"sdram": 246e6, "ddr3": 480e6, "lpddr4": 4480e6}
+
+
+class TargetError(Error):
+    """A board does not have what a profile is asked for."""
 
 
 @dataclass(frozen=True)
@@ -38,21 +56,36 @@ class Memory:
     Parameters
     ----------
     kind : str
-        "resident" (all are in the array's memories, whether they fit or not), "link", "sdram", "ddr3" or "lpddr4".
-        The link is there; of the others a controller is assumed that writes words as fast as they come.
+        "resident" (all are in the array's memories), "link", or a memory of BANDWIDTHS beside the FPGA, whose controller
+        writes words as fast as they come.
     bandwidth : float
-        Bytes a second, before ``efficiency``.
-    efficiency : float
-        Share of it that bursts, or a link's frames, reach.
+        Bytes a second that arrive.
     """
     kind: str = "resident"
     bandwidth: float = 0.0
-    efficiency: float = 1.0
 
     def bytes_a_cycle(self, clock):
         """Bytes of weights; from the link at most one, which is what the loader takes."""
-        rate = self.bandwidth * self.efficiency / clock
+        rate = self.bandwidth / clock
         return min(1.0, rate) if self.kind == "link" else rate
+
+    @property
+    def external(self):
+        """It is a memory beside the FPGA."""
+        return self.kind in BANDWIDTHS
+
+
+def memory_of(kind, board=None, bandwidth=None):
+    """Memory of a kind: the board's chip, if it is of that kind, or one with the bandwidth of BANDWIDTHS.
+
+    ``bandwidth`` replaces either. Raises TargetError for a bandwidth of what has none to choose.
+    """
+    if kind not in BANDWIDTHS:
+        if bandwidth:
+            raise TargetError(f"a bandwidth is of a memory, and {kind} is none: give --memory {', '.join(BANDWIDTHS)}")
+        return Memory(kind)
+    chip = board.chip if board and board.chip and board.chip.kind == kind else None
+    return Memory(kind, bandwidth or (chip.bandwidth if chip else BANDWIDTHS[kind]))
 
 
 @dataclass(frozen=True)
@@ -60,10 +93,11 @@ class LayerProfile:
     """A matrix with its input, of ``layers`` layers alike; every count is that of one layer and one token, on average.
 
     Cycles by cause: ``issue`` and ``flush`` of the array, ``vector`` of the vector unit, ``load`` of an array that
-    waits for weights. Bytes: ``weights`` from outside the array, ``activations`` in and ``results`` out. ``listed``
-    products are those of an activation that is not left out and a live row, of ``products`` of the whole matrix.
-    ``issue_dense`` is ``issue`` with no zero skipped, ``issue_whole`` that of a matrix with its dead rows and columns,
-    and ``live_products`` those without them.
+    waits for weights from a memory. Bytes: ``weights`` from outside the array, ``activations`` in and ``results`` out.
+    ``listed`` products are those of an activation that is not left out and a live row, of ``products`` of the whole
+    matrix. ``issue_dense`` is ``issue`` with no zero skipped, ``issue_whole`` that of a matrix with its dead rows and
+    columns, and ``live_products`` those without them. ``link`` counts bytes ``sent`` to the device and ``received``
+    from it, and ``exchanges``; ``link_seconds`` is what they would take alone, and ``seconds`` the time of all.
     """
     layer: int | None
     kind: str
@@ -81,6 +115,9 @@ class LayerProfile:
     products: int
     live_products: int
     listed: float
+    seconds: float
+    link: dict | None = None  # None without a board
+    link_seconds: float | None = None
 
     @property
     def total(self):
@@ -97,27 +134,67 @@ class Profile:
     config: str
     products: int
     clock: float
+    board: str | None
+    baud: float | None  # of the board's line
+    latency: float  # seconds, of an exchange
     memory: Memory
     fits: bool  # the weights, in the array's memories
+    hypothetical: str  # what is supposed that is not there; empty where all is
     stimulus: str
     tier: str  # of the cycles
     tokens: int  # that the averages are over
     layers: list
     cycles_range: tuple  # low, mid, high, from the range of the zeros
     energy: dict = field(default_factory=dict)
+    joules_per_token: dict | None = None
 
     @property
     def cycles_per_token(self):
         return sum(layer.layers * layer.total for layer in self.layers)
 
     @property
+    def seconds_per_token(self):
+        """End to end, without the host's own work."""
+        return sum(layer.layers * layer.seconds for layer in self.layers)
+
+    @property
     def tokens_per_second(self):
-        return self.clock / self.cycles_per_token
+        return 1 / self.seconds_per_token
+
+    def rates(self):
+        """{part: tokens a second that it alone would allow, None where there is none}, and of all "end_to_end"."""
+        cycles, streamed = self.cycles_by_cause(), self.bytes_per_token()["weights"]
+        return {
+            "array": self.clock / sum(cycles[cause] for cause in CAUSES),
+            "link": 1 / sum(layer.layers * layer.link_seconds for layer in self.layers) if self.board else None,
+            "memory": self.memory.bandwidth / streamed if self.memory.external and streamed else None,
+            "end_to_end": self.tokens_per_second,
+        }
+
+    @property
+    def binds(self):
+        """The part that allows the fewest tokens a second."""
+        rates = {part: rate for part, rate in self.rates().items() if part != "end_to_end" and rate is not None}
+        return min(rates, key=rates.get)
+
+    @property
+    def verdict(self):
+        """One line: which part binds, and what the others would allow."""
+        others = ", ".join(f"the {part} alone allows {speed_text(rate)}" for part, rate in self.rates().items()
+                           if part != "end_to_end" and rate is not None)
+        return f"The {self.binds} binds: {others} tokens a second."
 
     @property
     def speed(self):
         """Tokens a second, as text."""
-        return f"{self.tokens_per_second:,.0f}" if self.tokens_per_second >= 1000 else f"{self.tokens_per_second:.4g}"
+        return speed_text(self.tokens_per_second)
+
+    @property
+    def weights(self):
+        """Where they are, in words."""
+        if self.fits or self.memory.kind == "resident":
+            return "resident"
+        return f"from {self.memory.kind} for every token, {self.memory.bandwidth / 1e6:,.3g} MB/s"
 
     def cycles_by_cause(self):
         """{cause: cycles of a token}."""
@@ -127,25 +204,37 @@ class Profile:
         """{stream: bytes}."""
         return _summed((layer.bytes, layer.layers) for layer in self.layers)
 
+    def link_per_token(self):
+        """{"sent": bytes, "received": bytes, "exchanges": count} of a token, None without a board."""
+        return _summed((layer.link, layer.layers) for layer in self.layers) if self.board else None
+
     @property
     def utilisation(self):
         """Share of the array's products, over all cycles, that were of a listed activation and a live row."""
         return sum(layer.layers * layer.listed for layer in self.layers) / (self.cycles_per_token * self.products)
 
     def fields(self):
-        """What setun profile --json writes; these names stay.
+        """What setun profile --json writes; these names stay. With --board all it is a list of them.
 
+        ``tokens_per_second`` end to end, without the host's own work, and ``rates``: tokens a second that ``array``,
+        ``link`` and ``memory`` alone would allow (null where there is none), and ``end_to_end``; ``binds`` names the
+        part with the fewest. ``link_per_token``: bytes sent and received and exchanges, at ``baud`` and with
+        ``latency`` (s) for each exchange; null without a ``board``. ``hypothetical`` says what is supposed that is not
+        there. ``joules_per_token`` of the board: low, mid, high in J, tier and of; null where it is not known.
         ``cycles_per_token`` and ``cycles_by_cause``, with ``cycles_range`` (low, mid, high) where zeros are assumed;
         ``bytes_per_token`` by stream: weights from outside the array, activations in, results out; ``energy`` by
-        ledger: low, mid, high in J, tier, of, excludes, and its parts; ``tokens_per_second`` at ``clock`` (Hz);
-        ``utilisation``; ``layers``: the fields of LayerProfile, and ``cycles_per_token`` of all layers alike;
-        ``tokens`` that the averages are over, and ``stimulus``, ``tier``, ``memory``, ``fits``, ``products``,
-        ``config``, ``model`` and ``source`` that say what was profiled.
+        ledger: low, mid, high in J, tier, of, excludes, and its parts; ``clock`` (Hz); ``utilisation``; ``layers``: the
+        fields of LayerProfile, and ``cycles_per_token`` of all layers alike; ``tokens`` that the averages are over, and
+        ``stimulus``, ``tier``, ``memory``, ``fits``, ``products``, ``config``, ``model`` and ``source`` that say what
+        was profiled.
         """
         return {
-            **{name: getattr(self, name) for name in ("model", "source", "config", "products", "clock", "fits",
-                                                      "stimulus", "tier", "tokens", "cycles_per_token",
-                                                      "tokens_per_second", "utilisation")},
+            **({"hypothetical": self.hypothetical} if self.hypothetical else {}),
+            **{name: getattr(self, name) for name in ("model", "source", "config", "board", "baud", "latency", "products",
+                                                      "clock", "fits", "stimulus", "tier", "tokens", "tokens_per_second",
+                                                      "binds", "joules_per_token", "cycles_per_token", "utilisation")},
+            "rates": self.rates(),
+            "link_per_token": self.link_per_token(),
             "memory": dataclasses.asdict(self.memory),
             "cycles_range": dict(zip(("low", "mid", "high"), self.cycles_range)),
             "cycles_by_cause": self.cycles_by_cause(),
@@ -154,6 +243,11 @@ class Profile:
             "layers": [{**dataclasses.asdict(layer), "cycles_per_token": layer.layers * layer.total}
                        for layer in self.layers],
         }
+
+
+def speed_text(rate):
+    """Tokens a second."""
+    return f"{rate:,.0f}" if rate >= 1000 else f"{rate:.4g}"
 
 
 def _summed(parts):
@@ -166,39 +260,62 @@ def _summed(parts):
 
 def layer_cycles(placed, config, x, *, skip=True, int8=False):  # int8 [n] -> {cause: cycles}
     """Cycles of a matrix-vector product by cause, as the counters of hdl.protocol have them; waits are not in it."""
+    return _cycles(placed, config, list_size(x[placed.packed.columns], config.banks, placed.packed.live, skip), int8)
+
+
+def _cycles(placed, config, size, int8=False):  # ListSize -> {cause: cycles}
     packed, chunks = placed
-    beats = list_size(x[packed.columns], config.banks, packed.live, skip).beats
-    return {"issue": packed.blocks * beats, "flush": len(chunks) * flush_cycles(config),
+    return {"issue": packed.blocks * size.beats, "flush": len(chunks) * flush_cycles(config),
             "vector": listing_cycles(config, packed.shape[1], int8)}
 
 
 def _load_cycles(placed, config, memory, clock, runs):
-    """Cycles in which the array waits for weights, its chunks taking ``runs`` cycles each.
+    """Cycles for each chunk in which the array waits for its weights, the chunks taking ``runs`` cycles each.
 
-    A chunk's weights come while the one before runs, if they lie in the other half of the memory; the driver does so.
+    A chunk's weights come while the one before runs, if they lie in the other half of the memory.
     """
-    if not any(chunk.load for chunk in placed.chunks):
-        return 0.0
+    if not (memory.external and any(chunk.load for chunk in placed.chunks)):
+        return [0.0] * len(placed.chunks)
     loads = [chunk.blocks * placed.packed.words * config.banks * config.tiles / memory.bytes_a_cycle(clock)
              for chunk in placed.chunks]
-    waits = loads[0]
-    for before, chunk, load, run in zip(placed.chunks, placed.chunks[1:], loads[1:], runs):
-        waits += load if before.base == chunk.base else max(0.0, load - run)
-    return waits
+    return loads[:1] + [load if before.base == chunk.base else max(0.0, load - run)
+                        for before, chunk, load, run in zip(placed.chunks, placed.chunks[1:], loads[1:], runs)]
 
 
-def _layer_profile(placed, config, memory, clock, vectors, *, layer, kind, layers, weight_zeros=None):
+@dataclass(frozen=True)
+class _Target:
+    """What a model is profiled on; ``baud`` is None without a board."""
+    config: object
+    clock: float
+    memory: Memory
+    baud: float | None
+    latency: float
+
+    def product_times(self, placed, vector, runs):
+        """sim.model.link.Time of a product on the board's line, and of the line alone."""
+        exchanges = list(product_exchanges(placed, self.config, self.memory.kind == "link"))
+        return [product_time(exchanges, byte=LINE_BITS * self.clock / self.baud, latency=self.latency * self.clock,
+                             vector=vector, runs=runs, idle=idle) for idle in (False, True)]
+
+
+def _layer_profile(placed, target, vectors, *, layer, kind, layers, weight_zeros=None):
     packed, chunks = placed
-    rows, columns = packed.shape
+    config, (rows, columns) = target.config, packed.shape
     sizes = [list_size(x[packed.columns], config.banks, packed.live, True) for x in vectors]
-    counted = [layer_cycles(placed, config, x) for x in vectors]
+    counted = [_cycles(placed, config, size) for size in sizes]
     dense = list_size(np.ones(columns, np.int8), config.banks, packed.live, False).beats
-    loads = [_load_cycles(placed, config, memory, clock, [chunk.blocks * size.beats + flush_cycles(config)
-                                                          for chunk in chunks]) for size in sizes]
+    runs = np.array([[chunk.blocks * size.beats + flush_cycles(config) for chunk in chunks] for size in sizes])
+    loads = np.array([_load_cycles(placed, config, target.memory, target.clock, run) for run in runs])
     cycles = {cause: float(np.mean([each[cause] for each in counted])) for cause in CAUSES}
-    cycles["load"] = float(np.mean(loads))
+    cycles["load"] = float(loads.sum(1).mean())
     live_rows, whole = len(packed.rows), extent(packed.shape, config)
     streamed = any(chunk.load for chunk in chunks)
+    timing = {"seconds": sum(cycles.values()) / target.clock}
+    if target.baud:
+        means = (runs + loads).mean(0).tolist()
+        time, line = target.product_times(placed, cycles["vector"], means)
+        timing = {"seconds": time.cycles / target.clock, "link_seconds": line.cycles / target.clock,
+                  "link": {"sent": time.sent, "received": time.received, "exchanges": time.exchanges}}
     return LayerProfile(
         layer=layer, kind=kind, layers=layers, rows=rows, columns=columns, dead_rows=rows - live_rows,
         dead_columns=columns - packed.live,
@@ -211,17 +328,118 @@ def _layer_profile(placed, config, memory, clock, vectors, *, layer, kind, layer
                "activations": 4 * columns, "results": packed.blocks * config.rows * ACCUMULATOR_BYTES},
         products=rows * columns,
         live_products=live_rows * packed.live,
-        listed=float(np.mean([size.entries for size in sizes])) * live_rows)
+        listed=float(np.mean([size.entries for size in sizes])) * live_rows,
+        **timing)
 
 
-def _place(matrices, config, memory):
-    """Placed matrices, and whether they fit the array's memories."""
-    fits = place(matrices, config)[1]
-    return place(matrices, config, resident=memory.kind == "resident" or fits)[0], fits
+def _takes(dimensions, config):
+    """The longest vector, and a row block of its columns, fit."""
+    longest = max(columns for _, columns in dimensions.matrices.values())
+    return longest <= config.columns and -(-longest // config.banks) <= config.depth
 
 
-def profile_dimensions(dimensions, config, *, clock, memory=Memory(), table="7nm", device=None, context=512,
-                       calibration=None):
+def _holds(dimensions, config):
+    """So do all weights, in the array's memories."""
+    words = sum(-(-rows // config.rows) * -(-columns // config.banks)
+                for rows, columns in dimensions.matrices.values())
+    return _takes(dimensions, config) and dimensions.layers * words <= config.depth
+
+
+def _would_do(suits, dimensions, what):
+    """Presets and boards of which ``suits(dimensions, config)`` is true, as the end of an error."""
+    presets = [name for name, config in PRESETS.items() if suits(dimensions, config)]
+    boards = [name for name, board in BOARDS.items() if suits(dimensions, board.config)]
+    found = " and ".join(f"the {kind} {', '.join(names)}" for kind, names in (("presets", presets), ("boards", boards))
+                         if names)
+    return f"{found} {what}" if found else f"there is no preset or board to {what}"
+
+
+def _suited(dimensions, make, items, config, board, memory, hypothetical):
+    """config, [Packed or Extent], whether they fit, and what of all that is supposed.
+
+    ``make(item, config)`` is pack or extent. Raises CapacityError and TargetError, unless ``hypothetical``.
+    """
+    supposed = [] if board else ["no board, and so no link and no energy of one"]
+    where = f"config {config.name}" + (f" on {board.name}" if board else "")
+    anyway = "or give --hypothetical"
+    try:
+        matrices = [make(item, config) for item in items]
+    except CapacityError as error:
+        if not hypothetical:
+            reason = str(error).rpartition(": ")[0]
+            raise CapacityError(f"{reason}: {_would_do(_takes, dimensions, 'take it')}, {anyway}") from error
+        longest = max(columns for _, columns in dimensions.matrices.values())
+        config = dataclasses.replace(config, columns=max(config.columns, longest),
+                                     depth=max(config.depth, -(-longest // config.banks)))
+        supposed.append(f"{where} takes vectors of {longest:,} elements")
+        matrices = [make(item, config) for item in items]
+    words = sum(packed.blocks * packed.words for packed in matrices)
+    fits = words <= config.depth
+    size = words * config.banks * config.tiles
+    if memory.kind == "resident" and not fits:
+        if not hypothetical:
+            streams = ", or give --memory link, which sends them for every token" if board else ""
+            raise CapacityError(f"the weights of {dimensions.name} take {words:,} words and {where} has {config.depth:,}: "
+                                f"{_would_do(_holds, dimensions, 'hold them')}{streams}, {anyway}")
+        supposed.append(f"{where} holds {words:,} words of weights, not {config.depth:,}")
+    if memory.kind == "link" and not board:
+        raise TargetError("--memory link is a board's: give --board, or leave it out")
+    if memory.external and not fits:
+        supposed.append(_supposed_memory(dimensions, board, memory, size, hypothetical))
+    return config, matrices, fits, supposed
+
+
+def _supposed_memory(dimensions, board, memory, size, hypothetical):
+    """What of a memory beside the FPGA is not there. Raises CapacityError and TargetError unless ``hypothetical``."""
+    rate = f"{memory.kind} of {memory.bandwidth / 1e6:,.0f} MB/s"
+    if not board:
+        return rate
+    chip = board.chip if board.chip and board.chip.kind == memory.kind else None
+    if chip and size > chip.size:
+        larger = [name for name, other in BOARDS.items() if other.chip and other.chip.size >= size]
+        missing = f"{size / 1e6:,.0f} MB of weights in the {chip.size / 1e6:,.0f} MB of {memory.kind} on {board.name}"
+        if not hypothetical:
+            raise CapacityError(f"{dimensions.name} needs {missing}: "
+                                + (f"the chip of {', '.join(larger)} is large enough, " if larger else
+                                   "no board's chip is large enough, ") + "or give --hypothetical")
+        return f"{missing}, and a controller"
+    missing = f"a controller for the {memory.kind}" if chip else f"{rate} and its controller"
+    if not hypothetical:
+        raise TargetError(f"the bitstream of {board.name} has no {missing.removeprefix('a ')}: give --memory link, or "
+                          "--hypothetical to suppose it")
+    return f"{missing} on {board.name}"
+
+
+def _place(matrices, config, memory, fits):
+    return place(matrices, config, resident=fits or memory.kind == "resident")[0]
+
+
+def _profile(dimensions, make, items, config, levels, *, clock, memory, board, latency, hypothetical, table, context,
+             calibration, tier, **about):
+    """Profile of placed matrices; ``levels(placed, target)`` makes the lists of LayerProfile, low, mid, high."""
+    if calibration and calibration.board != (board.name if board else None):
+        raise TargetError(f"the calibration was made on {calibration.board}, and the profile is of "
+                          f"{board.name if board else 'no board'}: give --board {calibration.board}, or leave it out")
+    config, matrices, fits, supposed = _suited(dimensions, make, items, config, board, memory, hypothetical)
+    baud = min(board.baud, clock / OVERSAMPLING) if board else None
+    if memory.kind == "link":
+        memory = Memory("link", baud / LINE_BITS)
+    target = _Target(config, clock, memory, baud, latency)
+    low, mid, high = levels(_place(matrices, config, memory, fits), target)
+    totals = sorted(sum(layer.layers * layer.total for layer in layers) for layers in (low, mid, high))
+    tier += "" if fits or not memory.external else f"; the wait for {memory.kind} is modelled"
+    result = Profile(
+        model=dimensions.name, source=dimensions.source, activation=dimensions.activation, config=config.name,
+        products=config.products, clock=clock, board=board.name if board else None, baud=baud, latency=latency,
+        memory=memory, fits=fits, hypothetical="; ".join(supposed), tier=tier, layers=mid, cycles_range=tuple(totals),
+        **about)
+    energy = energy_ledgers(result, dimensions, config, table=table, board=board, context=context,
+                            calibration=calibration)
+    return dataclasses.replace(result, energy=energy, joules_per_token=joules_of(energy, board))
+
+
+def profile_dimensions(dimensions, config, *, clock=CLOCK, memory=Memory(), board=None, latency=LATENCY,
+                       hypothetical=False, table=TABLE, context=512, calibration=None):
     """Profile of a model without weights; the zeros among its activations are assumed, drawn with a fixed seed.
 
     Parameters
@@ -231,33 +449,33 @@ def profile_dimensions(dimensions, config, *, clock, memory=Memory(), table="7nm
     clock : float
         Hz.
     memory : Memory
-    table, device, context, calibration
-        As of ``energy_ledgers``.
-
-    Raises CapacityError where a matrix cannot go through.
+    board : hdl.boards.board.Board | None
+        Whose link and device it is; without one the time is that of array, vector unit and memory alone.
+    latency : float
+        Seconds of each exchange over the link.
+    hypothetical : bool
+        Suppose what is not there, and say so, where else CapacityError or TargetError is raised: room for weights and
+        vectors, a memory and its controller.
+    table, context, calibration
+        As of ``energy_ledgers``. A calibration of another board raises TargetError.
     """
-    matrices = dimensions.matrices
-    extents = [extent(shape, config) for shape in matrices.values()]
-    placed, fits = _place([item for item in extents for _ in range(dimensions.layers)], config, memory)
-    placed = placed[::dimensions.layers]
-    assumed = ASSUMED_ZEROS[dimensions.activation]
-    profiles = []
-    for level in range(3):  # the middle one is reported, the others are its range
-        rng, layers = np.random.default_rng(SEED), []
-        for (kind, (_, columns)), item in zip(matrices.items(), placed, strict=True):
-            zeros = assumed.get(kind, ASSUMED_ZEROS_ELSEWHERE)[level]
-            x = np.where(rng.random(columns) < zeros, 0, 1).astype(np.int8)
-            layers.append(_layer_profile(item, config, memory, clock, [x], layer=None, kind=kind,
-                                         layers=dimensions.layers))
-        profiles.append(layers)
-    totals = sorted(sum(layer.layers * layer.total for layer in layers) for layers in profiles)
-    result = Profile(
-        model=dimensions.name, source=dimensions.source, activation=dimensions.activation, config=config.name,
-        products=config.products, clock=clock, memory=memory, fits=fits,
-        stimulus="assumed zeros, drawn with a fixed seed", tier=_tier(memory, assumed=True), tokens=1,
-        layers=profiles[1], cycles_range=tuple(totals))
-    return dataclasses.replace(result, energy=energy_ledgers(result, dimensions, config, table=table, device=device,
-                                                             context=context, calibration=calibration))
+    matrices, assumed = dimensions.matrices, ASSUMED_ZEROS[dimensions.activation]
+
+    def levels(placed, target):
+        for level in range(3):
+            on = target if level == 1 else dataclasses.replace(target, baud=None)  # only the cycles of the others count
+            rng, layers = np.random.default_rng(SEED), []
+            for (kind, (_, columns)), item in zip(matrices.items(), placed[::dimensions.layers], strict=True):
+                zeros = assumed.get(kind, ASSUMED_ZEROS_ELSEWHERE)[level]
+                x = np.where(rng.random(columns) < zeros, 0, 1).astype(np.int8)
+                layers.append(_layer_profile(item, on, [x], layer=None, kind=kind, layers=dimensions.layers))
+            yield layers
+
+    return _profile(
+        dimensions, extent, [shape for shape in matrices.values() for _ in range(dimensions.layers)], config, levels,
+        clock=clock, memory=memory, board=board, latency=latency, hypothetical=hypothetical, table=table,
+        context=context, calibration=calibration, tier="exact for these zeros, which are assumed",
+        stimulus="assumed zeros, drawn with a fixed seed", tokens=1)
 
 
 def collect_activations(checkpoint, prompt, progress=lambda description, done, total: None):
@@ -275,25 +493,91 @@ def collect_activations(checkpoint, prompt, progress=lambda description, done, t
     return dict(seen)
 
 
-def profile_checkpoint(checkpoint, name, activations, config, *, clock, memory=Memory(), table="7nm", device=None,
-                       context=512, calibration=None):
-    """Profile of golden.model.Checkpoint on ``activations``, of collect_activations."""
+def profile_checkpoint(checkpoint, name, activations, config, *, clock=CLOCK, memory=Memory(), board=None,
+                       latency=LATENCY, hypothetical=False, table=TABLE, context=512, calibration=None):
+    """Profile of golden.model.Checkpoint on ``activations``, of collect_activations; the rest as of
+    profile_dimensions."""
     model, dimensions = to_fixed(checkpoint), dimensions_of(checkpoint, name)
     keys = [(index, kind) for index in range(len(model.layers)) for kind in KINDS]
-    placed, fits = _place([pack(getattr(model.layers[index], kind).codes, config) for index, kind in keys], config,
-                          memory)
-    layers = [_layer_profile(item, config, memory, clock, activations[layer, kind], layer=layer, kind=kind, layers=1,
-                             weight_zeros=float(np.mean(getattr(model.layers[layer], kind).codes == 0)))
-              for (layer, kind), item in zip(keys, placed, strict=True)]
-    cycles, tokens = sum(layer.total for layer in layers), len(activations[keys[0]])
-    result = Profile(
-        model=name, source="", activation=dimensions.activation, config=config.name, products=config.products,
-        clock=clock, memory=memory, fits=fits, stimulus=f"activations of {tokens} tokens",
-        tier=_tier(memory, assumed=False), tokens=tokens, layers=layers, cycles_range=(cycles,) * 3)
-    return dataclasses.replace(result, energy=energy_ledgers(result, dimensions, config, table=table, device=device,
-                                                             context=context, calibration=calibration))
+    codes = {(index, kind): getattr(model.layers[index], kind).codes for index, kind in keys}
+
+    def levels(placed, target):
+        layers = [_layer_profile(item, target, activations[key], layer=key[0], kind=key[1], layers=1,
+                                 weight_zeros=float(np.mean(codes[key] == 0)))
+                  for key, item in zip(keys, placed, strict=True)]
+        return layers, layers, layers
+
+    tokens = len(activations[keys[0]])
+    return _profile(
+        dimensions, pack, [codes[key] for key in keys], config, levels, clock=clock, memory=memory, board=board,
+        latency=latency, hypothetical=hypothetical, table=table, context=context, calibration=calibration,
+        tier="exact: equal to the RTL cycle for cycle", stimulus=f"activations of {tokens} tokens", tokens=tokens)
 
 
-def _tier(memory, assumed):
-    exact = "exact for these zeros, which are assumed" if assumed else "exact: equal to the RTL cycle for cycle"
-    return exact if memory.kind == "resident" else f"{exact}; the wait for {memory.kind} is modelled"
+def profiler(model, *, name="model", tokens=None, progress=lambda description, done, total: None):
+    """The function of a Config, and of what follows it in profile_dimensions, that profiles ``model``.
+
+    ``model``, ``name`` and ``tokens`` are as of ``profile``.
+    """
+    if isinstance(model, str):
+        if model not in named_models():
+            raise TargetError(f"{model}: no model of that name: see setun models")
+        model = named_models()[model]
+    if isinstance(model, Dimensions):
+        return functools.partial(profile_dimensions, model)
+    tokens = list(tokens or PROMPT.encode())[:model.context]
+    return functools.partial(profile_checkpoint, model, name, collect_activations(model, tokens, progress))
+
+
+def profile(model, *, name="model", tokens=None, config=None, board=None, clock=None, memory="resident", bandwidth=None,
+            progress=lambda description, done, total: None, **options):
+    """Profile of a token of a model.
+
+    Parameters
+    ----------
+    model : golden.model.Checkpoint | Dimensions | str
+        A model with weights, which is called ``name`` and profiled on the activations of ``tokens``, the bytes of
+        PROMPT unless given; one without weights; or the name of such a one (``named_models``).
+    config : Config | str | None
+        A configuration or the name of a preset; the board's unless given.
+    board : hdl.boards.board.Board | str | None
+        A board or its name.
+    clock : float | None
+        Hz; the board's unless given.
+    memory : str
+        "resident", "link", or one of BANDWIDTHS.
+    bandwidth : float | None
+        Bytes a second of that memory.
+    options
+        ``latency``, ``hypothetical``, ``table``, ``context`` and ``calibration`` of profile_dimensions, and what is
+        raised.
+    """
+    board = _named(BOARDS, board, "board")
+    again = profiler(model, name=name, tokens=tokens, progress=progress)
+    default = CONFIG if again.func is profile_dimensions else CONFIG_OF_DEMO
+    config = _named(PRESETS, config, "preset") or (board.config if board else PRESETS[default])
+    return again(config, clock=clock or (board.clock if board else CLOCK), board=board,
+                 memory=memory_of(memory, board, bandwidth), **options)
+
+
+def _named(known, item, what):
+    if isinstance(item, str) and item not in known:
+        raise TargetError(f"{item}: no {what} of that name: there are {', '.join(known)}")
+    return known.get(item, item) if isinstance(item, str) else item
+
+
+def compare(again, kinds=("resident", "link"), bandwidth=None, **options):
+    """{board: Profile, or the error that says why there is none} of all boards, as they are.
+
+    ``again`` is as of ``profiler``. Weights are where the first of ``kinds`` that goes has them.
+    """
+    found = {}
+    for name, board in BOARDS.items():
+        for kind in kinds:
+            try:
+                found[name] = again(board.config, clock=board.clock, board=board,
+                                    memory=memory_of(kind, board, bandwidth), **options)
+                break
+            except (CapacityError, TargetError) as error:
+                found[name] = error
+    return found

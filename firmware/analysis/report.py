@@ -16,6 +16,7 @@ from ..compiler.packing import CapacityError
 from ..generate import KINDS
 from ..hdl.config import MAX_TILES, TRITS, Config
 from ..sim.model.energy import Range
+from .profile import speed_text
 from .skipping import savings
 
 
@@ -46,6 +47,17 @@ def _figure(*traces, x, y, **layout):
     figure.update_layout(template="plotly_white", height=HEIGHT, xaxis_title=x, yaxis_title=y, margin={"t": 20},
                          font={"size": 14}, colorway=["#1b6ca8", "#e07a1f", "#3a7d44", "#8a4f9e", "#b3313d"], **layout)
     return figure
+
+
+def rates(profile):
+    """What each part alone would allow."""
+    found = {part.replace("_", " "): rate for part, rate in profile.rates().items() if rate is not None}
+    figure = _figure(go.Bar(x=list(found), y=list(found.values())), x="", y="tokens a second")
+    figure.update_yaxes(type="log")
+    note = ("Of each part alone: array and vector unit, the link's bytes and latencies, the memory's bytes; and of all "
+            "as they follow each other, without the host's own work.")
+    return Section("What binds", note, figure, ["part", "tokens a second"],
+                   [[part, speed_text(rate)] for part, rate in found.items()])
 
 
 def roofline(profile, config):
@@ -138,10 +150,10 @@ def zero_accounts(profile, config):
 def what_if(config, memory, again):
     """[(banks, rows, MHz, MB/s, cycles, tokens a second)] over the grid WHAT_IF, of what fits.
 
-    ``again(config, clock, memory)`` profiles anew; a memory that is resident has no bandwidth to vary.
+    ``again(config, clock, memory)`` profiles anew; only a memory beside the FPGA has a bandwidth to vary.
     """
     found = []
-    bandwidths = WHAT_IF["bandwidth, MB/s"] if memory.kind != "resident" else (0,)
+    bandwidths = WHAT_IF["bandwidth, MB/s"] if memory.external else (0,)
     for banks, rows in itertools.product(WHAT_IF["banks"], WHAT_IF["rows"]):
         if banks * rows // TRITS > MAX_TILES:
             continue
@@ -158,7 +170,7 @@ def what_if(config, memory, again):
 
 def sections(profile, config):
     """All figures with their tables."""
-    return [cycles(profile), roofline(profile, config), *(energy(profile, name) for name in profile.energy),
+    return [rates(profile), cycles(profile), roofline(profile, config), *(energy(profile, name) for name in profile.energy),
             zeros(profile), zero_accounts(profile, config)]
 
 
@@ -170,7 +182,9 @@ def report(profile, config, grid):
         full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True})))
         for section in sections(profile, config)]
     low, _, high = profile.cycles_range
+    joules = profile.joules_per_token
     return environment.get_template("report.html.j2").render(
-        profile=profile, low=low, high=high, drawn=drawn, plotly=Markup(get_plotlyjs()),
+        profile=profile, low=low, high=high, drawn=drawn,
+        joules=joules and Range(*(joules[name] for name in Range._fields)).text(), plotly=Markup(get_plotlyjs()),
         choices=[(name, sorted({row[place] for row in grid})) for place, name in enumerate(WHAT_IF)], grid=grid,
         grid_json=Markup(json.dumps(grid)), config=config)

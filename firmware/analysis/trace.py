@@ -3,15 +3,15 @@
 __all__ = ["trace_events"]
 
 
-UNITS = {"weights": 1, "vector": 2, "array": 3}
+UNITS = {"weights": 1, "vector": 2, "array": 3, "link": 4}
 
 
 def trace_events(profile):
     """{"traceEvents": [...]} of a token, layer after layer, in microseconds at the profile's clock.
 
     The vector unit lists an input, then the array multiplies its chunks; their weights are written before that, where
-    they do not lie in the array's memories, and what is written beside the array's work is not shown apart. Each
-    event's ``args`` hold its cycles.
+    they do not come over the link, and what is written beside the array's work is not shown apart. On a board the link
+    follows: the time of the matrix in which the device waits for it. Each event's ``args`` hold its cycles.
     """
     events = [{"ph": "M", "pid": 1, "tid": number, "name": "thread_name", "args": {"name": name}}
               for name, number in UNITS.items()]
@@ -34,5 +34,8 @@ def trace_events(profile):
             add("weights", name, layer.cycles["load"], bytes=layer.bytes["weights"])
             add("array", name, layer.cycles["issue"] + layer.cycles["flush"], issue=layer.cycles["issue"],
                 flush=layer.cycles["flush"], zeros=sum(layer.zeros) / len(layer.zeros))
+            if layer.link:
+                add("link", name, layer.seconds * profile.clock - layer.total, **layer.link)
     return {"displayTimeUnit": "ns", "traceEvents": events,
-            "otherData": {"model": profile.model, "config": profile.config, "clock": profile.clock}}
+            "otherData": {"model": profile.model, "config": profile.config, "clock": profile.clock,
+                          **({"hypothetical": profile.hypothetical} if profile.hypothetical else {})}}

@@ -1,112 +1,130 @@
 """The command that looks for accelerators worth building."""
 
+import contextlib
 import functools
 import pathlib
 from dataclasses import asdict
 
 import click
-import plotly.graph_objects as go
 from rich.console import Console
 from rich.table import Table
 
-from ..analysis.explore import SECONDS, explore, grid, measured_areas, pareto, write_areas
-from ..analysis.models import dimensions_of, load_dimensions, named_models
-from ..analysis.profile import collect_activations, profile_checkpoint, profile_dimensions
-from ..formats import checkpoint
+from ..analysis.explore import (
+    CELLS,
+    clocks_of,
+    explore,
+    grid,
+    local_executor,
+    measured_areas,
+    pareto,
+    write_areas,
+)
+from ..analysis.models import Dimensions, dimensions_of
+from ..analysis.profile import memory_of, speed_text
 from ..hdl.boards import BOARDS
 from ..hdl.build.bitstream import build as build_bitstream
 from ..sim.model.energy import Range
-from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
-from .options import DEMO
-from .profile import MEMORIES, memory_of
+from .console import UserError, check_folders, json_option, need, progress, user_errors, write_json, writing
+from .profile import accelerator_options, loaded_model
 
 
 __all__ = ["explore_command"]
 
 
-CELLS = {"LFE5U-25F": (24288, 56), "LFE5U-85F": (83640, 208), "LFE5UM5G-85F": (83640, 208)}  # and block RAM
-CLOCKS = (50e6, 75e6, 100e6, 125e6)
-MEASURED = ("icepi-zero", "ulx3s", "ulx3s-800", "ulx3s-2400")
-PROMPT = b"In the beginning"
+SECONDS = 10  # to reach a scheduler
+TEXT = "In the beginning"  # whose activations are taken
 CONFIG, WIDTH = "banks x rows, depth, stack", 12  # of a configuration, or of where its area is from
 
 
-def client_of(scheduler):
-    """dask.distributed.Client of a cluster, or of two threads of this process."""
-    from dask.distributed import Client, LocalCluster
-
+@contextlib.contextmanager
+def executor_of(scheduler):
+    """concurrent.futures.Executor of a Dask cluster, or of this machine's processors."""
     if scheduler is None:
-        return Client(LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0"))
+        with local_executor() as executor:
+            yield executor
+        return
+    need("distributed", "cluster")
+    from dask.distributed import Client
+
     try:
-        return Client(scheduler, timeout=SECONDS)
+        client = Client(scheduler, timeout=SECONDS)
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"--scheduler {scheduler}: there is no Dask scheduler: {error}") from error
+    with client, client.get_executor(pure=False) as executor:
+        yield executor
 
 
 @click.command("explore")
 @click.argument("model", default="demo")
-@click.option("--board", "board_name", type=click.Choice([name for name, board in BOARDS.items()
-                                                          if board.device in CELLS]),
-              default="ulx3s", show_default=True, help="Whose device must hold it.")
-@click.option("--memory", "memory_kind", type=click.Choice(list(MEMORIES)), default="resident", show_default=True,
-              help="Where weights come from; all but resident and link are modelled.")
-@click.option("--bandwidth", type=click.FloatRange(min=0, min_open=True), help="Of that memory, MB/s.")
-@click.option("--efficiency", type=click.FloatRange(0, 1, min_open=True), help="Share of it that arrives.")
-@click.option("--scheduler", help="Address of a Dask scheduler, tcp://HOST:8786; this machine unless given.")
+@click.option("--board", "board_name", type=click.Choice(list(BOARDS)), default="ulx3s", show_default=True,
+              help="Whose device must hold it, and whose link it has.")
+@accelerator_options
+@click.option("--scheduler", help="Address of a Dask scheduler, tcp://HOST:8786, of the extra cluster; the processors "
+                                  "of this machine unless given.")
 @click.option("--measure", is_flag=True, help="First build the bitstreams whose area is interpolated between; hours.")
 @json_option
 @click.option("--html", "html_path", type=click.Path(path_type=pathlib.Path, dir_okay=False),
               help="Write the points to this file, which needs no network.")
 @user_errors
-def explore_command(model, board_name, memory_kind, bandwidth, efficiency, scheduler, measure, json_path, html_path):
-    """Sweep banks, rows, depth and clock for MODEL to the Pareto front of tokens a second, LUT, block RAM and
+def explore_command(model, board_name, memory_kind, bandwidth, latency, hypothetical, scheduler, measure, json_path,
+                    html_path):
+    """Sweep banks, rows, depth and clock for MODEL to the Pareto front of tokens a second end to end, LUT, block RAM and
     energy.
 
-    Presets that were built before are not built again, and points that were evaluated before not evaluated.
+    MODEL is as of setun profile. On a device that is no ECP5 only the board's own preset is looked at, as it was built.
+    Points that were evaluated before are not evaluated again.
     """
     check_folders(json_path, html_path)
-    memory, board, named = memory_of(memory_kind, bandwidth, efficiency), BOARDS[board_name], named_models()
-    if measure:
-        with progress() as bar:
-            write_areas([build_bitstream(BOARDS[name], progress=bar) for name in MEASURED])
-    path = pathlib.Path(model)
-    if model in named or path.suffix in (".yaml", ".yml", ".json"):
-        dimensions = named.get(model) or load_dimensions(path)
-        again, key = functools.partial(profile_dimensions, dimensions, device=board.device), repr(dimensions)
-    elif model == "demo" or path.exists():
-        loaded = checkpoint.load(DEMO if model == "demo" else path)
-        dimensions = dimensions_of(loaded, path.name)
-        activations = collect_activations(loaded, list(PROMPT))
-        again = functools.partial(profile_checkpoint, loaded, path.name, activations, device=board.device)
-        key = repr(sorted((str(name), [x.tolist() for x in vectors]) for name, vectors in activations.items()))
-    else:
-        raise UserError(f"{model}: no checkpoint, no .yaml or .json file, and no model of that name: see setun models")
-    areas = measured_areas()
+    if html_path:
+        need("plotly", "profile")
+    board = BOARDS[board_name]
+    memory = memory_of(memory_kind or "resident", board, bandwidth and bandwidth * 1e6)
+    with progress() as bar:
+        if measure:
+            write_areas([build_bitstream(each, progress=bar) for each in BOARDS.values()])
+        again, tokens, loaded = loaded_model(model, TEXT, bar)
+    dimensions = loaded if isinstance(loaded, Dimensions) else dimensions_of(loaded, model)
+    options = {"board": board, "latency": latency, "hypothetical": hypothetical}
+    again = functools.partial(again, **options)
+    key = repr((dimensions, [x.tolist() for xs in again.args[-1].values() for x in xs] if tokens else None, options))
     columns = max(columns for _, columns in dimensions.matrices.values())
-    candidates = grid(board, columns, *CELLS[board.device], areas)
+    candidates = grid(board, columns, measured_areas())
     if not candidates:
+        again(board.config, clock=board.clock, memory=memory)  # says what would do
         raise UserError(f"{board_name} holds no accelerator that takes a vector of {columns} elements of {model}: "
                         "choose a larger --board")
-    with client_of(scheduler) as client, progress() as bar:
-        points = explore(again, key, candidates, CLOCKS, memory, client, bar)
+    tasks = [(config, area, clock) for config, area in candidates for clock in clocks_of(board, config, area)]
+    with executor_of(scheduler) as executor, progress() as bar:
+        points = explore(again, key, tasks, memory, executor, bar)
     if not points:
-        raise UserError(f"the weights of {model} fit no accelerator on the {board_name}: give --memory sdram")
+        again(board.config, clock=board.clock, memory=memory)
+        raise UserError(f"{model} fits no accelerator on the {board_name}: choose a larger --board")
+    found = again(board.config, clock=board.clock, memory=memory) if hypothetical else None
     front = pareto(points)
-    write_json(json_path, {"model": model, "board": board_name, "memory": asdict(memory),
+    write_json(json_path, {**({"hypothetical": found.hypothetical} if found else {}), "model": model,
+                           "board": board_name, "memory": asdict(memory),
                            "points": [asdict(point) for point in points], "front": [asdict(point) for point in front]})
+    title = f"{model} on {board.name}"
+    if found:
+        title = f"Hypothetical, {found.hypothetical}: {title}"
     if html_path:
         with writing(html_path):
-            figure_of(points, front, f"{model} on {board.device}").write_html(html_path, include_plotlyjs=True)
-    report_front(front, points, model, board)
+            figure_of(points, front, title).write_html(html_path, include_plotlyjs=True)
+    report_front(front, points, title)
+    if board.device not in CELLS:
+        Console().print(f"{board.device} is no ECP5, the only family whose area is known for other presets: this is the "
+                        "board's own, as it was built.", highlight=False, soft_wrap=True)
 
 
 def figure_of(points, front, title):
     """LUT against tokens a second; the front stands out."""
+    import plotly.graph_objects as go
+
     def trace(chosen, name, **marker):
         return go.Scatter(x=[point.luts for point in chosen], y=[point.tokens_per_second for point in chosen],
                           mode="markers", name=name, marker=marker,
                           text=[f"{point.banks} x {point.rows}, {point.depth} words, {point.clock / 1e6:g} MHz, "
-                                f"{point.tier}" for point in chosen])
+                                f"{point.tier}, the {point.binds} binds" for point in chosen])
 
     figure = go.Figure([trace(points, "all", color="#bbb"), trace(front, "front", color="#1b6ca8", size=10)])
     figure.update_layout(template="plotly_white", title=title, xaxis_title="LUT after synthesis, whole bitstream",
@@ -114,17 +132,17 @@ def figure_of(points, front, title):
     return figure
 
 
-def report_front(front, points, model, board):
-    table = Table(title=f"{model} on {board.device}: {len(front)} of {len(points)} points are on the front",
-                  pad_edge=False)
-    for heading in (CONFIG, "MHz", "tokens a second", "LUT", "block RAM", "energy", "area"):
-        table.add_column(heading, justify="left" if heading == "area" else "right",
+def report_front(front, points, title):
+    """The front as a table, fastest first."""
+    table = Table(title=f"{title}: {len(front)} of {len(points)} points are on the front", pad_edge=False)
+    for heading in (CONFIG, "MHz", "tokens a second", "binds", "LUT", "block RAM", "energy", "area"):
+        left = heading in ("binds", "area")
+        table.add_column(heading, justify="left" if left else "right",
                          min_width=WIDTH if heading in (CONFIG, "area") else None)
     for point in front:
         table.add_row(f"{point.banks}x{point.rows}-{point.depth}-{point.stack}", f"{point.clock / 1e6:g}",
-                      f"{point.tokens_per_second:,.0f}" if point.tokens_per_second >= 1000 else
-                      f"{point.tokens_per_second:.4g}", f"{point.luts:,.0f}", str(point.block_rams),
+                      speed_text(point.tokens_per_second), point.binds, f"{point.luts:,.0f}", str(point.block_rams),
                       Range(point.energy, point.energy, point.energy).text(), point.tier)
     Console().print(table)
-    Console().print("Tokens a second are those of array and vector unit; energy is the middle of the memory ledger, "
-                    "without switching and arithmetic.", highlight=False)
+    Console().print("Tokens a second are end to end, without the host's own work; energy is the middle of the board's, or "
+                    "of the memory ledger where its device's static power is not known.", highlight=False, soft_wrap=True)

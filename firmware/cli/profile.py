@@ -12,70 +12,107 @@ from rich.table import Table
 
 from ..analysis.calibration import load_board
 from ..analysis.cases import all_cases, run_cases
+from ..analysis.ledgers import TABLE
 from ..analysis.measure import measure_run
 from ..analysis.models import load_dimensions, named_models
-from ..analysis.paper import advantage, paper_rows
-from ..analysis.profile import Memory, Profile, collect_activations, profile_checkpoint, profile_dimensions
-from ..analysis.report import report, what_if
+from ..analysis.paper import SDRAM, advantage, paper_rows
+from ..analysis.profile import (
+    BANDWIDTHS,
+    CLOCK,
+    CONFIG,
+    CONFIG_OF_DEMO,
+    LATENCY,
+    PROMPT,
+    Profile,
+    compare,
+    memory_of,
+    profiler,
+    speed_text,
+)
 from ..analysis.trace import trace_events
+from ..errors import Error
 from ..formats import checkpoint
 from ..formats.tokenizer import tokenizer_of
 from ..generate import KINDS
 from ..hdl.boards import BOARDS
 from ..hdl.config import PRESETS
 from ..sim.model.energy import Range, arithmetic_tables
-from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
+from .console import UserError, check_folders, json_option, need, progress, user_errors, write_json, writing
 from .options import DEMO
 
 
-__all__ = ["cycles", "models", "paper", "profile"]
+__all__ = ["DIMENSIONS", "accelerator_options", "cycles", "loaded_model", "models", "paper", "profile"]
 
 
-MEMORIES = {  # bytes a second, and the share of them that arrives: frames of a link, bursts of a memory
-    "resident": (0.0, 1.0), "link": (300e3, .98), "sdram": (332e6, .8), "ddr3": (1600e6, .7), "lpddr4": (6400e6, .7)}
+ALL = "all"  # boards
 FILE = click.Path(path_type=pathlib.Path, dir_okay=False)
-
-
-def memory_of(kind, bandwidth, efficiency):
-    rate, share = MEMORIES[kind]
-    if kind == "resident" and (bandwidth or efficiency):
-        raise UserError("--bandwidth and --efficiency are of a memory: give --memory sdram, ddr3, lpddr4 or link")
-    return Memory(kind, bandwidth * 1e6 if bandwidth else rate, efficiency or share)
+DIMENSIONS = """\b
+A file of dimensions, .yaml or .json, has these fields (those of 2b4t):
+    name: my-model
+    hidden: 2560
+    inner: 6912          # of the feed-forward network
+    layers: 30
+    heads: 20
+    kv_heads: 5
+    vocab: 128256
+    context: 4096        # 2048 unless given
+    head_dim: 128        # hidden / heads unless given
+    activation: relu2    # or silu; relu2 unless given
+    source: config.json  # where they are from; empty unless given
+A Hugging Face config.json has hidden_size, intermediate_size, num_hidden_layers,
+num_attention_heads, num_key_value_heads, vocab_size, max_position_embeddings,
+head_dim and hidden_act; others are not looked at."""
 
 
 def accelerator_options(command):
-    """Decorator: preset or board, clock, memory."""
+    """Decorator: memory, latency, and what may be supposed."""
     for option in reversed((
-            click.option("--config", "config_name", type=click.Choice(list(PRESETS)), help="See setun configs."),
-            click.option("--board", "board_name", type=click.Choice(list(BOARDS)),
-                         help="Take preset, clock and static power of this board; see setun boards."),
-            click.option("--clock", type=click.FloatRange(min=0, min_open=True), help="MHz; 100, or the board's."),
-            click.option("--memory", "memory_kind", type=click.Choice(list(MEMORIES)), default="resident",
-                         show_default=True, help="Where weights come from; all but resident and link are modelled."),
-            click.option("--bandwidth", type=click.FloatRange(min=0, min_open=True), help="Of that memory, MB/s."),
-            click.option("--efficiency", type=click.FloatRange(0, 1, min_open=True), help="Share of it that arrives."),
+            click.option("--memory", "memory_kind", type=click.Choice(["resident", "link", *BANDWIDTHS]),
+                         help="Where weights come from: the array's own memories, which is meant unless given, the "
+                              "board's line, or a memory beside the FPGA."),
+            click.option("--bandwidth", type=click.FloatRange(min=0, min_open=True),
+                         help="MB/s that arrive from that memory; its chip's unless given."),
+            click.option("--latency", type=click.FloatRange(min=0), default=LATENCY, show_default=True,
+                         help="Seconds of each exchange over the link, both ways together; an FTDI's timer is 0.016 "
+                              "where the driver cannot set it to 0.001."),
+            click.option("--hypothetical", is_flag=True, help="Suppose what is not there, and say so in every output: "
+                                                              "room for weights and vectors, a memory's controller."),
     )):
         command = option(command)
     return command
 
 
-def accelerator_of(config_name, board_name, clock, default):
-    """Config, clock in Hz, and device."""
-    board = BOARDS.get(board_name)
-    config = PRESETS[config_name] if config_name else board.config if board else PRESETS[default]
-    return config, clock * 1e6 if clock else board.clock if board else 100e6, board.device if board else None
+def loaded_model(model, prompt, bar):
+    """The function that profiles MODEL (see ``profiler``), the tokens of ``prompt``, None without weights, and the
+    Checkpoint, or the Dimensions."""
+    named, path = named_models(), pathlib.Path(model)
+    if model in named or path.suffix in (".yaml", ".yml", ".json"):
+        dimensions = named.get(model) or load_dimensions(path)
+        return profiler(dimensions), None, dimensions
+    if model != "demo" and not path.exists():
+        raise UserError(f"{model}: no checkpoint, no .yaml or .json file, and no model of that name: see setun models")
+    with checkpoint.open_checkpoint(DEMO if model == "demo" else path) as opened:
+        tokenizer, loaded = tokenizer_of(opened), opened.checkpoint()
+    tokens = tokenizer.encode(prompt)[:loaded.context]
+    if not tokens or max(tokens) >= loaded.vocab:
+        raise UserError(f"--prompt must have tokens below {loaded.vocab}, at least one: change it")
+    return profiler(loaded, name=path.name, tokens=tokens, progress=bar), tokens, loaded
 
 
-@click.command(epilog=inspect.getdoc(Profile.fields).replace("``", ""))
+@click.command(epilog=DIMENSIONS + "\n\n" + inspect.getdoc(Profile.fields).replace("``", ""))
 @click.argument("model", default="demo")
+@click.option("--config", "config_name", type=click.Choice(list(PRESETS)), help="See setun configs.")
+@click.option("--board", "board_name", type=click.Choice([*BOARDS, ALL]),
+              help="Take preset, clock, link and power of this board; all compares them. See setun boards.")
+@click.option("--clock", type=click.FloatRange(min=0, min_open=True), help="MHz; 100, or the board's.")
 @accelerator_options
-@click.option("--prompt", default="In the beginning God created the heaven and the earth.", show_default=True,
+@click.option("--prompt", default=PROMPT, show_default=True,
               help="Whose activations are taken, of a model with weights.")
 @click.option("--simulate", type=click.IntRange(min=0), default=0, show_default=True,
               help="Tokens to run on the RTL too, of a model with weights; exit 1 where its cycles differ.")
-@click.option("--table", type=click.Choice(arithmetic_tables()), default="7nm", show_default=True,
+@click.option("--table", type=click.Choice(arithmetic_tables()), default=TABLE, show_default=True,
               help="Of the energy of arithmetic.")
-@click.option("--calibration", "calibration_path", type=FILE, help="What setun calibrate wrote of a board.")
+@click.option("--calibration", "calibration_path", type=FILE, help="What setun calibrate wrote of this board.")
 @click.option("--context", type=click.IntRange(min=1), default=512, show_default=True,
               help="Tokens that attention looks back on.")
 @json_option
@@ -83,45 +120,45 @@ def accelerator_of(config_name, board_name, clock, default):
 @click.option("--html", "html_path", type=FILE, help="Write figures and tables to this file, which needs no network.")
 @click.option("--trace", "trace_path", type=FILE, help="Write a token as a Chrome trace, for ui.perfetto.dev.")
 @user_errors
-def profile(model, config_name, board_name, clock, memory_kind, bandwidth, efficiency, prompt, simulate, table,
-            calibration_path, context, json_path, csv_path, html_path, trace_path):
-    """Cycles, bytes and energy of a token of MODEL, layer by layer.
+def profile(model, config_name, board_name, clock, memory_kind, bandwidth, latency, hypothetical, prompt, simulate,
+            table, calibration_path, context, json_path, csv_path, html_path, trace_path):
+    """Tokens a second of MODEL end to end, with cycles, bytes and energy of a token, layer by layer.
 
     MODEL is demo, a checkpoint of a BitNet b1.58 (see setun run), whose activations are real, or without weights a name
-    (setun models) or a .yaml or .json file of dimensions, whose zeros are assumed.
+    (setun models), a .yaml or .json file of dimensions (below) or a Hugging Face config.json, whose zeros are assumed.
     """
     check_folders(json_path, csv_path, html_path, trace_path)
-    memory = memory_of(memory_kind, bandwidth, efficiency)
-    named, path = named_models(), pathlib.Path(model)
-    config, clock, device = accelerator_of(config_name, board_name, clock, "16x20" if model in named else "16x40")
-    options = {"table": table, "device": device, "context": context,
-               "calibration": load_board(calibration_path) if calibration_path else None}
-    if model in named or path.suffix in (".yaml", ".yml", ".json"):
-        if simulate:
-            raise UserError(f"--simulate needs weights, and {model} has none: leave it out")
-        again = functools.partial(profile_dimensions, named.get(model) or load_dimensions(path), **options)
-        found = again(config, clock=clock, memory=memory)
-    elif model == "demo" or path.exists():
-        with checkpoint.open_checkpoint(DEMO if model == "demo" else path) as opened:
-            tokenizer, loaded = tokenizer_of(opened), opened.checkpoint()
-        tokens = tokenizer.encode(prompt)[:loaded.context]
-        if not tokens or max(tokens) >= loaded.vocab:
-            raise UserError(f"--prompt must have tokens below {loaded.vocab}, at least one: change it")
+    if html_path:
+        need("plotly", "profile")
+    with progress() as bar:
+        again, tokens, loaded = loaded_model(model, prompt, bar)
+    if simulate and tokens is None:
+        raise UserError(f"--simulate needs weights, and {model} has none: leave it out")
+    options = {"latency": latency, "hypothetical": hypothetical, "table": table, "context": context}
+    bandwidth = bandwidth and bandwidth * 1e6
+    if board_name == ALL:
+        alone = {"--config": config_name, "--clock": clock, "--simulate": simulate, "--calibration": calibration_path,
+                 "--csv": csv_path, "--html": html_path, "--trace": trace_path}
+        if given := [name for name, value in alone.items() if value]:
+            raise UserError(f"--board all compares boards as they are: leave out {', '.join(given)}")
+        return report_boards(compare(again, [memory_kind] if memory_kind else ["resident", "link"], bandwidth,
+                                     **options), model, json_path)
+    board = BOARDS.get(board_name)
+    default = PRESETS[CONFIG if tokens is None else CONFIG_OF_DEMO]
+    config = PRESETS[config_name] if config_name else board.config if board else default
+    options |= {"board": board, "calibration": load_board(calibration_path) if calibration_path else None}
+    found = again(config, clock=clock * 1e6 if clock else board.clock if board else CLOCK,
+                  memory=memory_of(memory_kind or "resident", board, bandwidth), **options)
+    if simulate:
         with progress() as bar:
-            activations = collect_activations(loaded, tokens, bar)
-            again = functools.partial(profile_checkpoint, loaded, path.name, activations, **options)
-            found = again(config, clock=clock, memory=memory)
-            if simulate:
-                _, run = measure_run(config, loaded, tokens[:1], simulate, progress=bar)
-    else:
-        raise UserError(f"{model}: no checkpoint, no .yaml or .json file, and no model of that name: see setun models")
+            _, run = measure_run(config, loaded, tokens[:1], simulate, progress=bar)
     write_json(json_path, found.fields())
     if csv_path:
         write_csv(csv_path, found)
     if trace_path:
         write_json(trace_path, trace_events(found))
     if html_path:
-        write_html(html_path, found, config, again)
+        write_html(html_path, found, config, functools.partial(again, **options))
     report_profile(found)
     if simulate:
         equal = run["cycles_per_token"] == run["cycles_predicted"]
@@ -131,14 +168,44 @@ def profile(model, config_name, board_name, clock, memory_kind, bandwidth, effic
             raise SystemExit(1)
 
 
+def joules_text(found):
+    """Joules a token of the board, with their range."""
+    joules = found.joules_per_token
+    return Range(*(joules[name] for name in Range._fields)).text() if joules else "not known"
+
+
+def report_boards(compared, model, json_path):
+    """All boards in one table, the fastest first, and as JSON."""
+    write_json(json_path, [{"board": name, "refused": str(found)} if isinstance(found, Error) else found.fields()
+                           for name, found in compared.items()])
+    profiles = sorted((found for found in compared.values() if isinstance(found, Profile)),
+                      key=lambda found: -found.tokens_per_second)
+    out, table = Console(), Table(title=f"Tokens a second of {model} on all boards, without the host's own work")
+    for heading in ("board", "config", "weights", "array", "link", "memory", "end to end", "energy a token", "binds"):
+        table.add_column(heading, justify="left" if heading in ("board", "config", "weights", "binds") else "right",
+                         overflow="fold")
+    for found in profiles:
+        rates = {part: "" if rate is None else speed_text(rate) for part, rate in found.rates().items()}
+        table.add_row(found.board, found.config, found.weights, rates["array"], rates["link"], rates["memory"],
+                      rates["end_to_end"], joules_text(found), found.binds)
+    if profiles:
+        out.print(table)
+    for name, found in compared.items():
+        if isinstance(found, Error):
+            out.print(f"{name}: {found}", highlight=False, soft_wrap=True)
+        elif found.hypothetical:
+            out.print(f"{name} is hypothetical: {found.hypothetical}.", highlight=False, soft_wrap=True)
+
+
 def write_csv(path, found):
     """A line for each matrix."""
-    rows = [{"layer": "all" if layer.layer is None else layer.layer, "kind": layer.kind, "layers": layer.layers,
+    rows = [{**({"hypothetical": found.hypothetical} if found.hypothetical else {}), "layer": "all" if layer.layer is None else layer.layer, "kind": layer.kind, "layers": layer.layers,
              "rows": layer.rows, "columns": layer.columns, "dead_rows": layer.dead_rows,
              "dead_columns": layer.dead_columns, "zeros": np.mean(layer.zeros),
              **{f"cycles_{cause}": value for cause, value in layer.cycles.items()}, "issue_dense": layer.issue_dense,
              **{f"bytes_{stream}": value for stream, value in layer.bytes.items()}, "products": layer.products,
-             "listed": layer.listed} for layer in found.layers]
+             "listed": layer.listed, "seconds": layer.seconds,
+             **{f"link_{name}": value for name, value in (layer.link or {}).items()}} for layer in found.layers]
     with writing(path), open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
@@ -147,6 +214,8 @@ def write_csv(path, found):
 
 def write_html(path, found, config, again):
     """The report, with what other accelerators would do."""
+    from ..analysis.report import report, what_if
+
     with progress() as bar:
         bar("what if", 0, None)
         grid = what_if(config, found.memory, lambda config, clock, memory: again(config, clock=clock, memory=memory))
@@ -155,10 +224,25 @@ def write_html(path, found, config, again):
 
 
 def report_profile(found):
+    """What people came for first: the rate, what binds it, and the energy; then the cycles, then the ledgers."""
     out = Console()
+
+    def say(text):
+        out.print(text, highlight=False, soft_wrap=True)
+
+    if found.hypothetical:
+        say(f"Hypothetical: {found.hypothetical}.")
+    whole = "end to end" if found.board else "of array, vector unit and memory alone"
+    say(f"{found.speed} tokens a second {whole}, without the host's own work. {found.verdict}")
+    if found.board:
+        link = found.link_per_token()
+        say(f"A token sends {link['sent']:,.0f} and receives {link['received']:,.0f} bytes in {link['exchanges']:,.0f} "
+            f"exchanges of {found.latency * 1e3:g} ms, at {found.baud:,.0f} baud.")
+        joules = found.joules_per_token
+        say(f"{joules_text(found)} a token: {joules['tier']}, {joules['of']}." if joules else
+            f"Energy a token of {found.board} is not known: nobody has published its device's static power.")
     table = Table(title=f"{found.model} on {found.config}, {found.products} products a cycle at {found.clock / 1e6:g} "
-                        f"MHz, weights {found.memory.kind}" + ("" if found.fits or found.memory.kind != "resident"
-                                                                else ", though they do not fit"))
+                        f"MHz, weights {found.weights}: cycles")
     kinds = {kind: [layer for layer in found.layers if layer.kind == kind] for kind in KINDS}
     table.add_column("matrix")
     for kind, layers in kinds.items():
@@ -180,10 +264,8 @@ def report_profile(found):
     out.print(table)
     low, _, high = found.cycles_range
     spread = "" if low == high else f" [{low:,.0f}-{high:,.0f}]"
-    out.print(f"{found.cycles_per_token:,.0f}{spread} cycles a token, {found.speed} tokens a second, "
-              f"utilisation {found.utilisation:.1%}: {found.tier}; {found.stimulus}.", highlight=False)
-    out.print("Left out: attention, norms, residuals and the head, which are the host's, and vectors on the link.",
-              highlight=False)
+    say(f"{found.cycles_per_token:,.0f}{spread} cycles a token, utilisation {found.utilisation:.1%}: {found.tier}; "
+        f"{found.stimulus}. Left out: attention, norms, residuals and the head, which are the host's.")
     ledgers = Table(title="Energy of a token; ledgers are not to be added")
     ledgers.add_column("ledger and its figures")
     ledgers.add_column("energy", justify="right", no_wrap=True)
@@ -194,7 +276,7 @@ def report_profile(found):
         ledgers.add_section()
     out.print(ledgers)
     for name, ledger in found.energy.items():
-        out.print(f"{name}: without {ledger['excludes']}.", highlight=False)
+        say(f"{name}: without {ledger['excludes']}.")
 
 
 @click.command()
@@ -257,8 +339,8 @@ def paper(json_path):
     out.print(table)
     config, clock = PRESETS["16x20-deep"], 125e6
     machine = list(advantage(config, clock))
-    table = Table(title=f"This machine, {config.name} at {clock / 1e6:g} MHz with SDRAM (modelled), against arrays of "
-                        "the same width")
+    table = Table(title=f"This machine, {config.name} at {clock / 1e6:g} MHz with {SDRAM.bandwidth / 1e6:g} MB/s of "
+                        "SDRAM, hypothetical: no board has it, against arrays of the same width")
     for heading in ("model", "bytes a token", "tokens a second", "int8: bytes", "cycles", "energy", "fp16: bytes",
                     "cycles", "energy"):
         table.add_column(heading, justify="left" if heading == "model" else "right")

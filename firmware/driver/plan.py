@@ -5,6 +5,7 @@ from typing import NamedTuple
 from ..hdl.protocol import (
     ACCUMULATOR_BYTES,
     MAX_PAYLOAD,
+    WINDOW_FRAMES,
     Kind,
     Register,
     RunLayout,
@@ -50,16 +51,20 @@ def result_pieces(config, blocks):
 
 
 def product_exchanges(placed, config, streamed):
-    """Yield the lists of Command that ``Device.multiply`` exchanges with the device for an int32 vector, in order.
+    """Yield the exchanges of ``Device.multiply`` for an int32 vector, in order: a list of Command, and how often it comes.
 
     ``placed`` is as of ``Device.multiply``; what it says of loading counts where the weights are ``streamed`` over the
     link.
     """
     for commands in _transactions(placed, config, streamed):
-        while commands:
-            count = window(command.payload for command in commands)
-            yield commands[:count]
-            commands = commands[count:]
+        start = 0
+        while start < len(commands):
+            end = start + window(command.payload for command in commands[start:start + WINDOW_FRAMES])
+            exchange, after = commands[start:end], end
+            while commands[after:after + len(exchange)] == exchange:
+                after += len(exchange)
+            yield exchange, (after - start) // len(exchange)
+            start = after
 
 
 def _transactions(placed, config, streamed):

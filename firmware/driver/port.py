@@ -1,5 +1,6 @@
 """The link over a serial port, or whatever else pyserial opens."""
 
+import contextlib
 import errno
 import os
 import time
@@ -50,6 +51,9 @@ class SerialTransport:
                 exclusive=True)
         except (OSError, OverflowError, ValueError) as error:
             raise LinkError(f"{port}: cannot be opened: {_reason(error)}") from error
+        # An FTDI then hands over what it has after 1 ms and not after 16. Not all systems and ports can be asked.
+        with contextlib.suppress(AttributeError, NotImplementedError, OSError, ValueError):
+            self._serial.set_low_latency_mode(True)
 
     def exchange(self, request, replies, limit):
         line = BITS / self.baud

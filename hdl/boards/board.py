@@ -12,7 +12,34 @@ from ..link.uart import OVERSAMPLING
 from ..technology.family import Family
 
 
-__all__ = ["Board", "BoardTop"]
+__all__ = ["Board", "BoardTop", "Chip", "sdram"]
+
+
+IN_ORDER = .985  # share of an SDRAM's words that arrive when they are read in order: the rest is refresh
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A memory chip on a board. No bitstream has a controller for it: profiles that use it are hypothetical.
+
+    Parameters
+    ----------
+    kind : str
+        "sdram" or "ddr3".
+    size : int
+        Bytes.
+    bandwidth : float
+        Bytes a second that arrive when it is read in order, not those of the data sheet.
+    """
+
+    kind: str
+    size: int
+    bandwidth: float
+
+
+def sdram(*, megabytes, width, clock):
+    """Chip of a single data rate SDRAM of ``width`` bits on the accelerator's own ``clock``, in Hz."""
+    return Chip("sdram", megabytes << 20, IN_ORDER * width / 8 * clock)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +59,8 @@ class Board:
         Of the serial line, at most an eighth of ``clock``.
     loader : str
         Name of the board for openFPGALoader.
+    chip : Chip | None
+        The memory beside the FPGA, if any.
     """
 
     name: str
@@ -41,6 +70,7 @@ class Board:
     clock: int
     baud: int
     loader: str
+    chip: Chip | None = None
 
     def __post_init__(self):
         if not 0 < self.baud * OVERSAMPLING <= self.clock:

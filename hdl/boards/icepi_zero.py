@@ -4,7 +4,7 @@ from amaranth_boards.icepi_zero import IcepiZero1_3Platform
 
 from ..config import PRESETS
 from ..technology.ecp5 import FAMILY
-from .board import Board
+from .board import Board, sdram
 
 
 __all__ = ["BOARDS"]
@@ -12,5 +12,6 @@ __all__ = ["BOARDS"]
 
 BOARDS = (
     Board(name="icepi-zero", config=PRESETS["8x10"], clock=100_000_000, family=FAMILY, platform=IcepiZero1_3Platform,
-          baud=3_000_000, loader="icepi-zero"),
+          baud=3_000_000, loader="icepi-zero",
+          chip=sdram(megabytes=32, width=16, clock=100_000_000)),  # a W9825G6KH-6
 )

@@ -10,7 +10,7 @@ from amaranth_boards.resources import LEDResources, UARTResource
 
 from ..config import PRESETS
 from ..technology.gowin import FAMILY
-from .board import Board
+from .board import Board, sdram
 
 
 __all__ = ["BOARDS", "TangNano20kPlatform"]
@@ -32,5 +32,6 @@ class TangNano20kPlatform(GowinPlatform):
 
 BOARDS = (
     Board(name="tang-nano-20k", config=PRESETS["8x10"], clock=27_000_000, family=FAMILY, platform=TangNano20kPlatform,
-          baud=1_000_000, loader="tangnano20k"),
+          baud=1_000_000, loader="tangnano20k",
+          chip=sdram(megabytes=8, width=32, clock=27_000_000)),  # in the package
 )

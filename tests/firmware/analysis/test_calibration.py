@@ -91,14 +91,15 @@ def test_commands(tmp_path):
     assert result.exit_code == 0 and "static: 300" in result.output, result.output
     board = load_board(tmp_path / "b.yaml")
     assert isinstance(board, Board) and board.board == "ulx3s"
-    result = runner.invoke(main, ["profile", "2b4t", "--calibration", str(tmp_path / "b.yaml"), "--json",
-                                  str(tmp_path / "p.json")])
+    result = runner.invoke(main, ["profile", "2b4t", "--board", "ulx3s", "--memory", "link", "--calibration",
+                                  str(tmp_path / "b.yaml"), "--json", str(tmp_path / "p.json")])
     assert result.exit_code == 0, result.output
     fields = json.loads((tmp_path / "p.json").read_text())
-    ledger, seconds = fields["energy"]["board"], fields["cycles_per_token"] / fields["clock"]
+    ledger, seconds = fields["energy"]["board"], 1 / fields["tokens_per_second"]
     listed = sum(layer["layers"] * layer["listed"] for layer in fields["layers"])
     assert ledger["tier"] == "calibrated"
-    assert ledger["mid"] == pytest.approx(STATIC * seconds + CYCLE * fields["cycles_per_token"] + PRODUCT * listed)
+    assert ledger["mid"] == pytest.approx(STATIC * seconds + CYCLE * seconds * fields["clock"] + PRODUCT * listed)
+    assert fields["joules_per_token"]["mid"] == ledger["mid"]
 
 
 def test_refuses_a_board(tmp_path):

@@ -1,5 +1,6 @@
 import json
 
+import msgspec
 import pytest
 
 from setun.analysis.models import dimensions_of, load_dimensions, named_models
@@ -42,7 +43,37 @@ def test_files(tmp_path, suffix):
     assert load_dimensions(path).matrices["qkv"] == (128 + 2 * 64, 64)
 
 
+BITNET = {  # config.json of microsoft/bitnet-b1.58-2B-4T, what decides shapes and some of the rest
+    "architectures": ["BitNetForCausalLM"], "bos_token_id": 128000, "hidden_act": "relu2", "hidden_size": 2560,
+    "intermediate_size": 6912, "max_position_embeddings": 4096, "num_attention_heads": 20, "num_hidden_layers": 30,
+    "num_key_value_heads": 5, "rope_theta": 500000.0, "vocab_size": 128256,
+    "quantization_config": {"quant_method": "bitnet"}}
+
+
+def test_hugging_face(tmp_path):
+    """A config.json alone is the model; fields that say nothing of shapes are not looked at."""
+    path = tmp_path / "bitnet" / "config.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(BITNET))
+    found, named = load_dimensions(path), named_models()["2b4t"]
+    assert found == msgspec.structs.replace(named, name="bitnet", source=str(path))
+    fewer = {name: value for name, value in BITNET.items()
+             if name not in ("num_key_value_heads", "max_position_embeddings")}
+    path.write_text(json.dumps(fewer | {"head_dim": 64, "hidden_act": "silu"}))
+    found = load_dimensions(path)
+    assert (found.kv_heads, found.queries, found.activation, found.context) == (20, 20 * 64, "silu", 2048)
+
+
+def test_demo_s_config():
+    """The shipped checkpoint's config.json has the dimensions of its matrices."""
+    assert load_dimensions(DEMO / "config.json").matrices == dimensions_of(checkpoint.load(DEMO), "demo").matrices
+
+
 @pytest.mark.parametrize("text, words", [
+    (json.dumps({"hidden_size": 64}), "missing required field `intermediate_size`"),
+    (json.dumps(BITNET | {"vocab_size": 0}), "`$.vocab_size`"),
+    (json.dumps(BITNET | {"hidden_act": "gelu"}), "`$.hidden_act`"),
+    (json.dumps(BITNET | {"num_attention_heads": 7}), "no multiple of the 7 heads"),
     (json.dumps(SMALL | {"hidden": 0}), "`$.hidden`"),
     (json.dumps(SMALL | {"hidden": "64"}), "`$.hidden`"),
     (json.dumps(SMALL | {"hidden": 1 << 60}), "`$.hidden`"),
@@ -51,7 +82,7 @@ def test_files(tmp_path, suffix):
     (json.dumps(SMALL | {"heads": 3}), "hidden is 64 and no multiple of the 3 heads"),
     (json.dumps(SMALL | {"kv_heads": 3}), "must be a multiple of kv_heads, which is 3"),
     (json.dumps(SMALL | {"activation": "gelu"}), "`$.activation`"),
-    ("[" * 100_000, "is longer than 4096 bytes"),
+    ("[" * ((1 << 20) + 1), "is longer than"),
     ("[" * 4096, "write name, hidden"),
     ("", "write name, hidden"),
     ("null", "write name, hidden"),
@@ -62,7 +93,7 @@ def test_refuses(tmp_path, text, words, suffix):
     path.write_text(text)
     with pytest.raises(CheckpointError) as caught:
         load_dimensions(path)
-    assert str(caught.value).startswith(f"{path}: ") and words in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ") and words in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_no_file(tmp_path):

@@ -9,11 +9,12 @@ import subprocess
 import pytest
 
 from setun.analysis.models import named_models
-from setun.analysis.profile import Memory, collect_activations, profile_checkpoint, profile_dimensions
+from setun.analysis.profile import Memory, collect_activations, memory_of, profile_checkpoint, profile_dimensions
 from setun.analysis.report import WHAT_IF, report, sections, what_if
 from setun.analysis.skipping import savings
 from setun.cli.options import DEMO
 from setun.formats import checkpoint
+from setun.hdl.boards import BOARDS
 from setun.hdl.config import PRESETS
 
 
@@ -27,10 +28,11 @@ def profiled(request):
     """Profile, config, and the function that profiles anew."""
     if request.param == "demo":
         loaded, config, memory = checkpoint.load(DEMO), PRESETS["16x40"], Memory()
-        again = functools.partial(profile_checkpoint, loaded, "demo", collect_activations(loaded, list(b"In the")))
+        again = functools.partial(profile_checkpoint, loaded, "demo", collect_activations(loaded, list(b"In the")),
+                                  board=BOARDS["ulx3s-800"])
     else:
-        config, memory = PRESETS["16x20"], Memory("sdram", 332e6, .8)
-        again = functools.partial(profile_dimensions, named_models()["2b4t"], device="LFE5U-85F")
+        config, memory = PRESETS["16x20"], memory_of("sdram")
+        again = functools.partial(profile_dimensions, named_models()["2b4t"])
     return again(config, clock=125e6, memory=memory), config, again
 
 
@@ -86,9 +88,20 @@ def test_tables(profiled, page):
     assert len(tables) == len(expected) + 1
     for table, section in zip(tables, expected):
         assert table[0] == section.headings and table[1:] == section.rows
-    assert float(tables[0][-1][-1].replace(",", "")) == pytest.approx(profile.cycles_per_token, abs=.05)
+    assert tables[0][-1] == ["end to end", profile.speed]
+    assert float(tables[1][-1][-1].replace(",", "")) == pytest.approx(profile.cycles_per_token, abs=.05)
     assert len(tables[-1]) == len(grid) + 1 and [row[:4] for row in tables[-1][1:]] == [
         [str(value) for value in row[:4]] for row in grid]
+
+
+def test_heading(profiled, page):
+    """What is supposed stands before all figures, then the rate, what binds, and the joules of a board."""
+    profile, _, _ = profiled
+    text = " ".join(re.sub("<script.*?</script>|<[^>]*>", "", page[0].read_text(), flags=re.DOTALL).split())
+    start = text[:text.index("cycles a token")]
+    assert f"{profile.speed} tokens a second" in start and profile.verdict in start
+    assert (f"Hypothetical: {profile.hypothetical}." in start) == (profile.model == "2b4t")
+    assert ("mJ a token: modelled, ulx3s-800" in start) == (profile.model == "demo")
 
 
 def test_one_ledger_a_figure(profiled):
@@ -153,5 +166,5 @@ def test_savings(profiled):
 def test_savings_of_rows(name, saved):
     """Only relu makes rows of up superfluous."""
     config = PRESETS["16x20"]
-    profile = profile_dimensions(named_models()[name], config, clock=125e6, memory=Memory("sdram", 332e6, .8))
+    profile = profile_dimensions(named_models()[name], config, clock=125e6, memory=memory_of("sdram"))
     assert any("relu" in saving.zero for saving in savings(profile, config)) == saved

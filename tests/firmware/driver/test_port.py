@@ -7,6 +7,7 @@ import time
 import tty
 
 import pytest
+import serial
 
 from setun.driver.device import Device
 from setun.driver.port import LATENCY, SerialTransport
@@ -50,6 +51,23 @@ def test_carries_all_bytes(line):
     every = bytes(range(256)) * 8
     with at(lambda byte: bytes([byte]), line=line) as transport:
         assert transport.exchange(every, 8, limit=0) + transport.exchange(b"", 1, limit=0) == every
+
+
+def test_low_latency(monkeypatch):
+    """It is asked for, and a port that cannot do it works without: a pseudo-terminal, and a socket, which has no such
+    method."""
+    asked = []
+    plain = serial.Serial.set_low_latency_mode
+
+    def ask(port, value):
+        asked.append(value)
+        plain(port, value)
+
+    monkeypatch.setattr(serial.Serial, "set_low_latency_mode", ask)
+    for line in (Terminal, Listener):
+        with at(lambda byte: bytes([byte]), line=line) as transport:
+            assert transport.exchange(FRAME, 1, limit=0) == FRAME
+    assert asked == [True]
 
 
 def test_ends_with_the_last_frame():
