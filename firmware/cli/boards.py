@@ -81,7 +81,7 @@ def configs():
 @click.option("--board", "board_name", type=click.Choice(list(BOARDS)),
               help="Simulate the UART with the clock and the baud rate of this board; see setun boards.")
 @user_errors
-def board(config_name, tcp, link, uart, board_name):
+def board(config, tcp, link, uart, board_name):
     """Serve a simulated accelerator on a pseudo-terminal or a TCP port, as if it were a board, until interrupted.
 
     Where the UART is simulated, the baud rate that is set on the pseudo-terminal must be right, as on a cable.
@@ -91,7 +91,7 @@ def board(config_name, tcp, link, uart, board_name):
     if link and link.exists() and not link.is_symlink():
         raise UserError(f"{link}: --link exists and is no symbolic link: choose another name")
     modelled = BOARDS.get(board_name)
-    config = PRESETS.get(config_name) or (modelled.config if modelled else PRESETS["4x10"])
+    config = config or (modelled.config if modelled else PRESETS["4x10"])
     clock, baud = (modelled.clock, modelled.baud) if modelled else (OVERSAMPLING * BAUD, BAUD)
     with (Terminal(link) if tcp is None else Listener(tcp)) as line, contextlib.suppress(KeyboardInterrupt):
         if uart or modelled:

@@ -8,6 +8,7 @@ from .formats import closeness, convert_command, inspect_command, logits
 from .profile import cycles, models, paper, profile
 from .run import matvec, run
 from .switching import calibrate_command, switching
+from .verilog import verilog
 
 
 __all__ = ["main"]
@@ -19,5 +20,6 @@ def main():
 
 
 for command in (board, boards, build, calibrate_command, closeness, configs, convert_command, cycles, explore_command,
-                inspect_command, logits, matvec, models, paper, profile, program, run, switching):
+                inspect_command, logits, matvec, models, paper, profile, program, run, switching,
+                verilog):
     main.add_command(command)
