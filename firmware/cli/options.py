@@ -7,7 +7,7 @@ import click
 
 from ..driver.port import BAUD, LATENCY, SerialTransport
 from ..hdl.config import PRESETS
-from .console import UserError
+from .console import Output, UserError
 
 
 __all__ = ["DEMO", "accelerator", "config_option", "port_options", "waveform_option"]
@@ -44,5 +44,5 @@ def accelerator(config_name, port, baud, latency, waveform):
     return PRESETS.get(config_name), None if port is None else SerialTransport(port, baud, latency)
 
 
-waveform_option = click.option("--waveform", type=click.Path(path_type=pathlib.Path, dir_okay=False),
+waveform_option = click.option("--waveform", type=Output(),
                                help="Write a VCD of the whole simulation, for GTKWave or Surfer.")

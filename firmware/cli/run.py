@@ -14,7 +14,7 @@ from ..analysis.measure import measure_matvec, measure_run
 from ..formats import checkpoint
 from ..formats.tokenizer import tokenizer_of
 from ..generate import greedy, sampler
-from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
+from .console import Input, Output, UserError, json_option, print_table, progress, user_errors, write_json, writing
 from .options import DEMO, accelerator, port_options, waveform_option
 
 
@@ -52,7 +52,6 @@ def run(model, prompt, tokens, config_name, port, baud, latency, json_path, temp
     accumulator is compared with the golden model, and every count of cycles with the cycle model; exit 1 where one
     differs.
     """
-    check_folders(json_path, waveform)
     with checkpoint.open_checkpoint(model) as opened:
         tokenizer, ends, loaded = tokenizer_of(opened), opened.ends, opened.checkpoint()
     if not math.isfinite(temperature):
@@ -87,7 +86,7 @@ def report_run(text, accelerated, fields):
     for kind, tally in [*accelerated.tallies.items(), ("all", total)]:
         table.add_row(kind, f"{tally.values:,}", str(tally.mismatches), f"{tally.cycles:,}", f"{tally.predicted:,}",
                       f"{tally.utilisation:.1%}", f"{tally.skipped:.1%}", end_section=kind == "down")
-    out.print(table)
+    print_table(table, out)
     verdict = ("every value equals the golden model and every cycle count the cycle model"
                if not total.mismatches and not total.cycle_errors else
                f"{total.mismatches} values and {total.cycle_errors} counts of cycles differ from the models")
@@ -102,18 +101,15 @@ def report_run(text, accelerated, fields):
 
 
 @click.command()
-@click.option("--weights", required=True, type=click.Path(path_type=pathlib.Path),
-              help=".npy, int8 [M, n] of -1, 0, +1.")
-@click.option("--activations", required=True, type=click.Path(path_type=pathlib.Path), help=".npy, int8 [n].")
+@click.option("--weights", required=True, type=Input(), help=".npy, int8 [M, n] of -1, 0, +1.")
+@click.option("--activations", required=True, type=Input(), help=".npy, int8 [n].")
 @port_options("16x20")
-@click.option("--output", type=click.Path(path_type=pathlib.Path, dir_okay=False),
-              help="Write the result here: .npy, int32 [M].")
+@click.option("--output", type=Output(), help="Write the result here: .npy, int32 [M].")
 @json_option
 @waveform_option
 @user_errors
 def matvec(weights, activations, config_name, port, baud, latency, output, json_path, waveform):
     """Multiply one ternary matrix and one int8 vector on the RTL or a board, with zeros skipped and without."""
-    check_folders(output, json_path, waveform)
     w, x = load_array(weights, "--weights"), load_array(activations, "--activations")
     if w.dtype != np.int8 or w.ndim != 2 or not w.size:
         raise UserError(f"{weights}: --weights is {w.dtype} {list(w.shape)} and must be int8 [M, n]")
@@ -135,6 +131,6 @@ def matvec(weights, activations, config_name, port, baud, latency, output, json_
     for name, value in fields.items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float)
                       else str(value))
-    Console().print(table)
+    print_table(table)
     exact = (fields["cycles"], fields["cycles_dense"]) == (fields["cycles_predicted"], fields["cycles_dense_predicted"])
     sys.exit(1 if fields["mismatches"] or not exact and not fields["repeated"] else 0)
