@@ -16,7 +16,8 @@ __all__ = ["cached", "digest"]
 
 LOCK_SECONDS = 12 * 3600  # longer than any build
 REMEDY = "choose another folder for builds with SETUN_BUILD"
-FULL = "No space left on device"  # what tools say
+FULL = "No space left on device"  # what tools say, if they can still write it
+SPARE = 1 << 20  # bytes; with less the disk is full
 
 
 def digest(*parts):
@@ -25,7 +26,7 @@ def digest(*parts):
 
 
 @contextlib.contextmanager
-def kept_in(folder):
+def _written_in(folder):
     """Turns what goes wrong with the files in a folder of builds into a ToolError that names file and SETUN_BUILD."""
     try:
         yield
@@ -34,11 +35,18 @@ def kept_in(folder):
             raise
         where = error.filename or folder
         raise toolchain.ToolError(f"{where}: cannot be written: {error.strerror}: {REMEDY}") from error
+
+
+@contextlib.contextmanager
+def _space_in(folder):
+    """Turns the failure of a tool that has filled the disk into a ToolError that says so."""
+    try:
+        yield
     except toolchain.ToolError as error:
-        lines = [line for line in str(error).splitlines() if FULL in line]
-        if not lines:
+        said = [line.strip() for line in str(error).splitlines() if FULL in line]
+        if not said and shutil.disk_usage(folder).free >= SPARE:
             raise
-        raise toolchain.ToolError(f"{folder}: a tool says: {lines[0].strip()}: {REMEDY}") from error
+        raise toolchain.ToolError(f"{folder}: {said[0] if said else FULL}: {REMEDY}") from error
 
 
 def cached(folder, key, build):
@@ -52,7 +60,7 @@ def cached(folder, key, build):
     result = Path(folder) / key
     if result.exists():
         return result
-    with kept_in(folder):
+    with _written_in(folder):
         result.parent.mkdir(parents=True, exist_ok=True)
         try:
             with toolchain.stoppable() as stopped:
@@ -65,6 +73,7 @@ def cached(folder, key, build):
                     shutil.rmtree(left, ignore_errors=True)
                 with tempfile.TemporaryDirectory(dir=folder, prefix=f"{key}.", ignore_cleanup_errors=True) as own:
                     (Path(own) / "made").mkdir()
-                    build(Path(own) / "made")
+                    with _space_in(folder):
+                        build(Path(own) / "made")
                     (Path(own) / "made").rename(result)
     return result

@@ -1,11 +1,12 @@
 import errno
 import multiprocessing
 import os
+import shutil
 import time
 
 import pytest
 
-from setun.hdl.build import toolchain
+from setun.hdl.build import cache, toolchain
 from setun.hdl.build.cache import cached
 
 
@@ -66,8 +67,18 @@ def test_tool_on_a_full_disk(tmp_path):
 
     with pytest.raises(toolchain.ToolError) as caught:
         cached(tmp_path, "key", build)
-    assert str(caught.value) == (f"{tmp_path}: a tool says: x.o: No space left on device: choose another folder for "
-                                 "builds with SETUN_BUILD")
+    assert str(caught.value) == (f"{tmp_path}: x.o: No space left on device: choose another folder for builds with "
+                                 "SETUN_BUILD")
+
+
+def test_tool_that_cannot_say_so(tmp_path, monkeypatch):
+    """Its log is on the full disk as well."""
+    def build(path):
+        toolchain.run(["sh", "-c", "exit 1"], folder=path, timeout=10)
+
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(1 << 30, 1 << 30, 4096))
+    with pytest.raises(toolchain.ToolError, match=f"^{tmp_path}: No space left on device: .* SETUN_BUILD$"):
+        cached(tmp_path, "key", build)
 
 
 def test_slow_tool_is_no_matter_of_the_disk(tmp_path):
