@@ -67,6 +67,8 @@ def _make(what, function, *arguments, **fields):
 
 
 def _from_file(path):
+    if path.exists() and not path.is_file():
+        raise ArgumentError(f"{path}: config is no regular file: give one with banks, tiles, depth, columns and blocks")
     try:
         with open(path, "rb") as file:
             text = file.read(MOST_BYTES + 1)

@@ -10,7 +10,7 @@ from ..driver.port import BAUD, LATENCY, SerialTransport
 from ..errors import ArgumentError
 from ..formats.checkpoint import DEMO
 from ..hdl.config import PRESETS
-from .console import UserError
+from .console import Output, UserError
 
 
 __all__ = ["BOARD", "CONFIG", "DEMO", "accelerator", "config_option", "port_options", "waveform_option"]
@@ -61,5 +61,5 @@ def accelerator(port, baud, latency, waveform):
     return None if port is None else SerialTransport(port, baud, latency)
 
 
-waveform_option = click.option("--waveform", type=click.Path(path_type=pathlib.Path, dir_okay=False),
+waveform_option = click.option("--waveform", type=Output(),
                                help="Write a VCD of the whole simulation, for GTKWave or Surfer.")

@@ -14,7 +14,7 @@ from ..accelerator import check_matrix, check_prompt
 from ..analysis.measure import measure_matvec, measure_run
 from ..formats.model import load
 from ..generate import greedy, sampler
-from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
+from .console import Input, Output, UserError, json_option, print_table, progress, user_errors, write_json, writing
 from .options import accelerator, port_options, waveform_option
 
 
@@ -53,7 +53,6 @@ def run(model, prompt, tokens, config, port, baud, latency, check, json_path, te
     MODEL is demo, a Hugging Face folder, a GGUF or a container (setun convert), and demo unless given. Every accumulator
     is compared with the golden model, and every count of cycles with the cycle model; exit 1 where one differs.
     """
-    check_folders(json_path, waveform)
     loaded = load(model)
     if not math.isfinite(temperature):
         raise UserError(f"--temperature is {temperature}: give a number from 0 on")
@@ -85,7 +84,7 @@ def report_run(text, generation, fields):
         table.add_row(kind, *((f"{tally.values:,}", str(tally.mismatches)) if checked else ()), f"{tally.cycles:,}",
                       *((f"{tally.predicted:,}",) if checked else ()), f"{tally.utilisation:.1%}",
                       f"{tally.skipped:.1%}", end_section=kind == "down")
-    out.print(table)
+    print_table(table, out)
     if not checked:
         verdict = "nothing was checked"
     elif not total.mismatches and not total.cycle_errors:
@@ -103,18 +102,15 @@ def report_run(text, generation, fields):
 
 
 @click.command()
-@click.option("--weights", required=True, type=click.Path(path_type=pathlib.Path),
-              help=".npy, int8 [M, n] of -1, 0, +1.")
-@click.option("--activations", required=True, type=click.Path(path_type=pathlib.Path), help=".npy, int8 [n].")
+@click.option("--weights", required=True, type=Input(), help=".npy, int8 [M, n] of -1, 0, +1.")
+@click.option("--activations", required=True, type=Input(), help=".npy, int8 [n].")
 @port_options("16x20")
-@click.option("--output", type=click.Path(path_type=pathlib.Path, dir_okay=False),
-              help="Write the result here: .npy, int32 [M].")
+@click.option("--output", type=Output(), help="Write the result here: .npy, int32 [M].")
 @json_option
 @waveform_option
 @user_errors
 def matvec(weights, activations, config, port, baud, latency, output, json_path, waveform):
     """Multiply one ternary matrix and one int8 vector on the RTL or a board, with zeros skipped and without."""
-    check_folders(output, json_path, waveform)
     w, x = check_matrix(load_array(weights, "--weights"), load_array(activations, "--activations"),
                         f"{weights}: --weights", f"{activations}: --activations")
     transport = accelerator(port, baud, latency, waveform)
@@ -128,6 +124,6 @@ def matvec(weights, activations, config, port, baud, latency, output, json_path,
     for name, value in fields.items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float)
                       else str(value))
-    Console().print(table)
+    print_table(table)
     exact = (fields["cycles"], fields["cycles_dense"]) == (fields["cycles_predicted"], fields["cycles_dense_predicted"])
     sys.exit(1 if fields["mismatches"] or not exact and not fields["repeated"] else 0)

@@ -1,11 +1,9 @@
 """The command that writes an accelerator for other people's designs."""
 
-import pathlib
-
 import click
 
 from ..hardware import TECHNOLOGIES, core
-from .console import check_folders, json_option, user_errors, write_json, writing
+from .console import Output, json_option, user_errors, write_json, writing
 from .options import config_option
 
 
@@ -16,7 +14,7 @@ __all__ = ["verilog"]
 @config_option("16x20")
 @click.option("--technology", type=click.Choice(TECHNOLOGIES), default="portable", show_default=True,
               help="portable has no vendor's cells; the others use those of a family.")
-@click.option("--output", type=click.Path(path_type=pathlib.Path, dir_okay=False), required=True,
+@click.option("--output", type=Output(), required=True,
               help="Write the Verilog to this file; its top module is setun.")
 @json_option
 @user_errors
@@ -25,7 +23,6 @@ def verilog(config, technology, output, json_path):
 
     --json has its ports, parameters, memories, version and hash. What goes over the streams is in setun.hdl.protocol.
     """
-    check_folders(output, json_path)
     text, manifest = core(config, technology=technology)
     with writing(output):
         output.write_text(text)
