@@ -131,8 +131,8 @@ def grid(board, columns, areas):
 def clocks_of(board, config, area):
     """Clocks in Hz that a configuration is looked at with: those of CLOCKS that it reaches, and of the board's own
     preset that of its bitstream."""
-    found = {clock for clock in CLOCKS if area.frequency and clock <= area.frequency * 1e6} if board.device in CELLS else set()
-    return sorted(found | ({board.clock} if config == board.config else set()))
+    most = area.frequency * 1e6 if board.device in CELLS else 0
+    return sorted({clock for clock in CLOCKS if clock <= most} | ({board.clock} if config == board.config else set()))
 
 
 def _digest(*parts):

@@ -93,6 +93,8 @@ def load_dimensions(path):
     decode, most = ((msgspec.json.decode, MOST_JSON_BYTES) if path.suffix == ".json" else
                     (msgspec.yaml.decode, MOST_BYTES))
     try:
+        if path.exists() and not path.is_file():  # a FIFO may never end
+            raise CheckpointError(f"{path}: is no regular file: give a .yaml or .json file")
         with open(path, "rb") as file:
             text = file.read(most + 1)
         if len(text) > most:
@@ -104,8 +106,9 @@ def load_dimensions(path):
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, msgspec.ValidationError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: {' '.join(str(error).split())}: write name, hidden, inner, layers, heads, kv_heads and vocab (see setun "
-                              "profile --help), or give a Hugging Face config.json") from error
+        raise CheckpointError(f"{path}: {' '.join(str(error).split())}: write name, hidden, inner, layers, heads, "
+                              "kv_heads and vocab (see setun profile --help), or give a Hugging Face config.json"
+                              ) from error
 
 
 def dimensions_of(checkpoint, name):

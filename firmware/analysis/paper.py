@@ -73,9 +73,9 @@ def paper_rows():
 def advantage(config, clock):
     """How the advantage grows with the model on this machine: for each named model, against arrays of the same width.
 
-    Hypothetical: on no board, so without a link. Weights come from one SDRAM, of which an int8 array needs 5 and an fp16 array 10 times as much; all three multiply
-    the same activations. Energy is that of the arithmetic ledger, with attention in fp16 as in the papers. Yields
-    dictionaries of ratios, theirs over ours.
+    Hypothetical: on no board, so without a link. Weights come from one SDRAM, of which an int8 array needs 5 and an
+    fp16 array 10 times as much; all three multiply the same activations. Energy is that of the arithmetic ledger, with
+    attention in fp16 as in the papers. Yields dictionaries of ratios, theirs over ours.
     """
     for model in named_models().values():
         profile = profile_dimensions(model, config, clock=clock, memory=SDRAM, table=TABLE, hypothetical=True)

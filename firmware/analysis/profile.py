@@ -4,12 +4,15 @@ import dataclasses
 import functools
 from collections import defaultdict
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from ..compiler.packing import CapacityError, extent, pack, place
+from ..configuration import board_of, config_of
 from ..driver.plan import product_exchanges
-from ..errors import Error
+from ..errors import ArgumentError
+from ..formats.model import load
 from ..generate import KINDS
 from ..golden.bit_linear import quantised_matvec
 from ..golden.decoder import empty_cache, step
@@ -22,12 +25,12 @@ from ..hdl.protocol import ACCUMULATOR_BYTES
 from ..sim.model.cycles import flush_cycles, list_size, listing_cycles
 from ..sim.model.link import LINE_BITS, product_time
 from .ledgers import TABLE, energy_ledgers, joules_of
-from .models import Dimensions, dimensions_of, named_models
+from .models import Dimensions, dimensions_of, load_dimensions, named_models
 
 
 __all__ = ["ASSUMED_ZEROS", "BANDWIDTHS", "CAUSES", "CLOCK", "LATENCY", "LayerProfile", "Memory", "Profile", "PROMPT",
-           "TargetError", "collect_activations", "compare", "layer_cycles", "memory_of", "profile", "profile_checkpoint",
-           "profile_dimensions", "profiler", "speed_text"]
+           "collect_activations", "compare", "config_on", "layer_cycles", "memory_of", "model_of", "profile",
+           "profile_checkpoint", "profile_dimensions", "profiler", "speed_text"]
 
 
 # Share of zeros among the int8 inputs, low, mid, high. Behind relu2: 0.67 of a Gaussian gate, 0.79 of the demo; a gate
@@ -45,10 +48,6 @@ PROMPT = "In the beginning God created the heaven and the earth."
 BANDWIDTHS = {"sdram": 246e6, "ddr3": 480e6, "lpddr4": 4480e6}
 
 
-class TargetError(Error):
-    """A board does not have what a profile is asked for."""
-
-
 @dataclass(frozen=True)
 class Memory:
     """Where weights come from that are not in the array's own memories.
@@ -56,8 +55,8 @@ class Memory:
     Parameters
     ----------
     kind : str
-        "resident" (all are in the array's memories), "link", or a memory of BANDWIDTHS beside the FPGA, whose controller
-        writes words as fast as they come.
+        "resident" (all are in the array's memories), "link", or a memory of BANDWIDTHS beside the FPGA, whose
+        controller writes words as fast as they come.
     bandwidth : float
         Bytes a second that arrive.
     """
@@ -78,11 +77,12 @@ class Memory:
 def memory_of(kind, board=None, bandwidth=None):
     """Memory of a kind: the board's chip, if it is of that kind, or one with the bandwidth of BANDWIDTHS.
 
-    ``bandwidth`` replaces either. Raises TargetError for a bandwidth of what has none to choose.
+    ``bandwidth`` replaces either. Raises ArgumentError for a bandwidth of what has none to choose.
     """
     if kind not in BANDWIDTHS:
         if bandwidth:
-            raise TargetError(f"a bandwidth is of a memory, and {kind} is none: give --memory {', '.join(BANDWIDTHS)}")
+            raise ArgumentError(f"a bandwidth is of a memory, and {kind} is none: give --memory "
+                                f"{', '.join(BANDWIDTHS)}")
         return Memory(kind)
     chip = board.chip if board and board.chip and board.chip.kind == kind else None
     return Memory(kind, bandwidth or (chip.bandwidth if chip else BANDWIDTHS[kind]))
@@ -150,6 +150,7 @@ class Profile:
 
     @property
     def cycles_per_token(self):
+        """Of array, vector unit and waits for weights from a memory."""
         return sum(layer.layers * layer.total for layer in self.layers)
 
     @property
@@ -159,6 +160,7 @@ class Profile:
 
     @property
     def tokens_per_second(self):
+        """End to end, without the host's own work; without a board, of array, vector unit and memory."""
         return 1 / self.seconds_per_token
 
     def rates(self):
@@ -230,9 +232,9 @@ class Profile:
         """
         return {
             **({"hypothetical": self.hypothetical} if self.hypothetical else {}),
-            **{name: getattr(self, name) for name in ("model", "source", "config", "board", "baud", "latency", "products",
-                                                      "clock", "fits", "stimulus", "tier", "tokens", "tokens_per_second",
-                                                      "binds", "joules_per_token", "cycles_per_token", "utilisation")},
+            **{name: getattr(self, name) for name in (
+                "model", "source", "config", "board", "baud", "latency", "products", "clock", "fits", "stimulus",
+                "tier", "tokens", "tokens_per_second", "binds", "joules_per_token", "cycles_per_token", "utilisation")},
             "rates": self.rates(),
             "link_per_token": self.link_per_token(),
             "memory": dataclasses.asdict(self.memory),
@@ -357,7 +359,7 @@ def _would_do(suits, dimensions, what):
 def _suited(dimensions, make, items, config, board, memory, hypothetical):
     """config, [Packed or Extent], whether they fit, and what of all that is supposed.
 
-    ``make(item, config)`` is pack or extent. Raises CapacityError and TargetError, unless ``hypothetical``.
+    ``make(item, config)`` is pack or extent. Raises CapacityError and ArgumentError, unless ``hypothetical``.
     """
     supposed = [] if board else ["no board, and so no link and no energy of one"]
     where = f"config {config.name}" + (f" on {board.name}" if board else "")
@@ -379,18 +381,18 @@ def _suited(dimensions, make, items, config, board, memory, hypothetical):
     if memory.kind == "resident" and not fits:
         if not hypothetical:
             streams = ", or give --memory link, which sends them for every token" if board else ""
-            raise CapacityError(f"the weights of {dimensions.name} take {words:,} words and {where} has {config.depth:,}: "
-                                f"{_would_do(_holds, dimensions, 'hold them')}{streams}, {anyway}")
+            raise CapacityError(f"the weights of {dimensions.name} take {words:,} words and {where} has "
+                                f"{config.depth:,}: {_would_do(_holds, dimensions, 'hold them')}{streams}, {anyway}")
         supposed.append(f"{where} holds {words:,} words of weights, not {config.depth:,}")
     if memory.kind == "link" and not board:
-        raise TargetError("--memory link is a board's: give --board, or leave it out")
+        raise ArgumentError("--memory link is a board's: give --board, or leave it out")
     if memory.external and not fits:
         supposed.append(_supposed_memory(dimensions, board, memory, size, hypothetical))
     return config, matrices, fits, supposed
 
 
 def _supposed_memory(dimensions, board, memory, size, hypothetical):
-    """What of a memory beside the FPGA is not there. Raises CapacityError and TargetError unless ``hypothetical``."""
+    """What of a memory beside the FPGA is not there. Raises CapacityError and ArgumentError unless ``hypothetical``."""
     rate = f"{memory.kind} of {memory.bandwidth / 1e6:,.0f} MB/s"
     if not board:
         return rate
@@ -405,8 +407,8 @@ def _supposed_memory(dimensions, board, memory, size, hypothetical):
         return f"{missing}, and a controller"
     missing = f"a controller for the {memory.kind}" if chip else f"{rate} and its controller"
     if not hypothetical:
-        raise TargetError(f"the bitstream of {board.name} has no {missing.removeprefix('a ')}: give --memory link, or "
-                          "--hypothetical to suppose it")
+        raise ArgumentError(f"the bitstream of {board.name} has no {missing.removeprefix('a ')}: give --memory link, "
+                            "or --hypothetical to suppose it")
     return f"{missing} on {board.name}"
 
 
@@ -418,8 +420,8 @@ def _profile(dimensions, make, items, config, levels, *, clock, memory, board, l
              calibration, tier, **about):
     """Profile of placed matrices; ``levels(placed, target)`` makes the lists of LayerProfile, low, mid, high."""
     if calibration and calibration.board != (board.name if board else None):
-        raise TargetError(f"the calibration was made on {calibration.board}, and the profile is of "
-                          f"{board.name if board else 'no board'}: give --board {calibration.board}, or leave it out")
+        raise ArgumentError(f"the calibration was made on {calibration.board}, and the profile is of "
+                            f"{board.name if board else 'no board'}: give --board {calibration.board}, or leave it out")
     config, matrices, fits, supposed = _suited(dimensions, make, items, config, board, memory, hypothetical)
     baud = min(board.baud, clock / OVERSAMPLING) if board else None
     if memory.kind == "link":
@@ -454,10 +456,10 @@ def profile_dimensions(dimensions, config, *, clock=CLOCK, memory=Memory(), boar
     latency : float
         Seconds of each exchange over the link.
     hypothetical : bool
-        Suppose what is not there, and say so, where else CapacityError or TargetError is raised: room for weights and
+        Suppose what is not there, and say so, where else CapacityError or ArgumentError is raised: room for weights and
         vectors, a memory and its controller.
     table, context, calibration
-        As of ``energy_ledgers``. A calibration of another board raises TargetError.
+        As of ``energy_ledgers``. A calibration of another board raises ArgumentError.
     """
     matrices, assumed = dimensions.matrices, ASSUMED_ZEROS[dimensions.activation]
 
@@ -514,56 +516,68 @@ def profile_checkpoint(checkpoint, name, activations, config, *, clock=CLOCK, me
         tier="exact: equal to the RTL cycle for cycle", stimulus=f"activations of {tokens} tokens", tokens=tokens)
 
 
-def profiler(model, *, name="model", tokens=None, progress=lambda description, done, total: None):
-    """The function of a Config, and of what follows it in profile_dimensions, that profiles ``model``.
+def model_of(what):
+    """A Dimensions or a Model, or one by its text: the name of a model (``named_models``), a .yaml or .json file of
+    dimensions, a Hugging Face config.json, or what setun.load reads."""
+    if not isinstance(what, (str, Path)):
+        return what
+    if what in named_models():
+        return named_models()[what]
+    if Path(what).suffix in (".yaml", ".yml", ".json"):
+        return load_dimensions(Path(what))
+    if what != "demo" and not Path(what).exists():
+        raise ArgumentError(f"{what}: no checkpoint, no .yaml or .json file, and no model of that name: see setun "
+                            "models")
+    return load(what)
 
-    ``model``, ``name`` and ``tokens`` are as of ``profile``.
-    """
-    if isinstance(model, str):
-        if model not in named_models():
-            raise TargetError(f"{model}: no model of that name: see setun models")
-        model = named_models()[model]
+
+def profiler(model, prompt=PROMPT, progress=lambda description, done, total: None):
+    """The function that profiles ``model``, a Dimensions or a Model: of a Config, and of what follows it in
+    profile_dimensions. Of a Model the activations for the text ``prompt`` are taken."""
     if isinstance(model, Dimensions):
         return functools.partial(profile_dimensions, model)
-    tokens = list(tokens or PROMPT.encode())[:model.context]
-    return functools.partial(profile_checkpoint, model, name, collect_activations(model, tokens, progress))
+    tokens = model.tokenizer.encode(prompt)[:model.checkpoint.context]
+    if not tokens or max(tokens) >= model.checkpoint.vocab:
+        raise ArgumentError(f"--prompt must have tokens below {model.checkpoint.vocab}, at least one: change it")
+    activations = collect_activations(model.checkpoint, tokens, progress)
+    return functools.partial(profile_checkpoint, model.checkpoint, model.name, activations)
 
 
-def profile(model, *, name="model", tokens=None, config=None, board=None, clock=None, memory="resident", bandwidth=None,
-            progress=lambda description, done, total: None, **options):
+def profile(model, *, config=None, board=None, clock=None, memory="resident", bandwidth=None, prompt=PROMPT,
+            progress=lambda description, done, total: None, **options) -> Profile:
     """Profile of a token of a model.
 
     Parameters
     ----------
-    model : golden.model.Checkpoint | Dimensions | str
-        A model with weights, which is called ``name`` and profiled on the activations of ``tokens``, the bytes of
-        PROMPT unless given; one without weights; or the name of such a one (``named_models``).
+    model : Model | Dimensions | str
+        A model with weights, of setun.load, or without; or what ``model_of`` takes: "demo", "2b4t", a path.
     config : Config | str | None
-        A configuration or the name of a preset; the board's unless given.
-    board : hdl.boards.board.Board | str | None
-        A board or its name.
+        As of setun.config_of; the board's unless given.
+    board : Board | str | None
+        As of setun.board_of. Without a board there is no link: the time is that of array and vector unit.
     clock : float | None
         Hz; the board's unless given.
     memory : str
         "resident", "link", or one of BANDWIDTHS.
     bandwidth : float | None
         Bytes a second of that memory.
+    prompt : str
+        Text whose activations are taken, of a model with weights.
     options
-        ``latency``, ``hypothetical``, ``table``, ``context`` and ``calibration`` of profile_dimensions, and what is
-        raised.
+        ``latency``, ``hypothetical``, ``table``, ``context`` and ``calibration`` of profile_dimensions.
+
+    Raises ArgumentError and CapacityError for what does not go together, CheckpointError for a file.
     """
-    board = _named(BOARDS, board, "board")
-    again = profiler(model, name=name, tokens=tokens, progress=progress)
-    default = CONFIG if again.func is profile_dimensions else CONFIG_OF_DEMO
-    config = _named(PRESETS, config, "preset") or (board.config if board else PRESETS[default])
-    return again(config, clock=clock or (board.clock if board else CLOCK), board=board,
+    model, board = model_of(model), board and board_of(board)
+    again = profiler(model, prompt, progress)
+    return again(config_on(model, config, board), clock=clock or (board.clock if board else CLOCK), board=board,
                  memory=memory_of(memory, board, bandwidth), **options)
 
 
-def _named(known, item, what):
-    if isinstance(item, str) and item not in known:
-        raise TargetError(f"{item}: no {what} of that name: there are {', '.join(known)}")
-    return known.get(item, item) if isinstance(item, str) else item
+def config_on(model, config, board):
+    """The Config that is given, or else the board's, or else one for the model."""
+    default = CONFIG if isinstance(model, Dimensions) else CONFIG_OF_DEMO
+    return config_of(config) if config else board.config if board else PRESETS[default]
 
 
 def compare(again, kinds=("resident", "link"), bandwidth=None, **options):
@@ -578,6 +592,6 @@ def compare(again, kinds=("resident", "link"), bandwidth=None, **options):
                 found[name] = again(board.config, clock=board.clock, board=board,
                                     memory=memory_of(kind, board, bandwidth), **options)
                 break
-            except (CapacityError, TargetError) as error:
+            except (CapacityError, ArgumentError) as error:
                 found[name] = error
     return found

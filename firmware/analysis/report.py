@@ -170,8 +170,8 @@ def what_if(config, memory, again):
 
 def sections(profile, config):
     """All figures with their tables."""
-    return [rates(profile), cycles(profile), roofline(profile, config), *(energy(profile, name) for name in profile.energy),
-            zeros(profile), zero_accounts(profile, config)]
+    return [rates(profile), cycles(profile), roofline(profile, config),
+            *(energy(profile, name) for name in profile.energy), zeros(profile), zero_accounts(profile, config)]
 
 
 def report(profile, config, grid):

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import pathlib
 from dataclasses import asdict
 
 import click
@@ -20,12 +19,13 @@ from ..analysis.explore import (
     write_areas,
 )
 from ..analysis.models import Dimensions, dimensions_of
-from ..analysis.profile import memory_of, speed_text
+from ..analysis.profile import memory_of, model_of, profiler, speed_text
 from ..hdl.boards import BOARDS
 from ..hdl.build.bitstream import build as build_bitstream
 from ..sim.model.energy import Range
-from .console import UserError, check_folders, json_option, need, progress, user_errors, write_json, writing
-from .profile import accelerator_options, loaded_model
+from .console import Output, UserError, json_option, need, print_table, progress, user_errors, write_json, writing
+from .options import BOARD
+from .profile import accelerator_options
 
 
 __all__ = ["explore_command"]
@@ -56,55 +56,55 @@ def executor_of(scheduler):
 
 @click.command("explore")
 @click.argument("model", default="demo")
-@click.option("--board", "board_name", type=click.Choice(list(BOARDS)), default="ulx3s", show_default=True,
-              help="Whose device must hold it, and whose link it has.")
+@click.option("--board", type=BOARD, default="ulx3s", show_default=True,
+              help="A name (setun boards), or a file my_board.py: whose device must hold it, and whose link it has.")
 @accelerator_options
 @click.option("--scheduler", help="Address of a Dask scheduler, tcp://HOST:8786, of the extra cluster; the processors "
                                   "of this machine unless given.")
 @click.option("--measure", is_flag=True, help="First build the bitstreams whose area is interpolated between; hours.")
 @json_option
-@click.option("--html", "html_path", type=click.Path(path_type=pathlib.Path, dir_okay=False),
-              help="Write the points to this file, which needs no network.")
+@click.option("--html", "html_path", type=Output(), help="Write the points to this file, which needs no network.")
 @user_errors
-def explore_command(model, board_name, memory_kind, bandwidth, latency, hypothetical, scheduler, measure, json_path,
+def explore_command(model, board, memory_kind, bandwidth, latency, hypothetical, scheduler, measure, json_path,
                     html_path):
-    """Sweep banks, rows, depth and clock for MODEL to the Pareto front of tokens a second end to end, LUT, block RAM and
-    energy.
+    """Sweep banks, rows, depth and clock for MODEL to the Pareto front of tokens a second end to end, LUT, block RAM
+    and energy.
 
     MODEL is as of setun profile. On a device that is no ECP5 only the board's own preset is looked at, as it was built.
     Points that were evaluated before are not evaluated again.
     """
-    check_folders(json_path, html_path)
     if html_path:
         need("plotly", "profile")
-    board = BOARDS[board_name]
     memory = memory_of(memory_kind or "resident", board, bandwidth and bandwidth * 1e6)
     with progress() as bar:
         if measure:
             write_areas([build_bitstream(each, progress=bar) for each in BOARDS.values()])
-        again, tokens, loaded = loaded_model(model, TEXT, bar)
-    dimensions = loaded if isinstance(loaded, Dimensions) else dimensions_of(loaded, model)
+        model = model_of(model)
+        again = profiler(model, TEXT, bar)
+    known = isinstance(model, Dimensions)
+    dimensions = model if known else dimensions_of(model.checkpoint, model.name)
     options = {"board": board, "latency": latency, "hypothetical": hypothetical}
     again = functools.partial(again, **options)
-    key = repr((dimensions, [x.tolist() for xs in again.args[-1].values() for x in xs] if tokens else None, options))
+    key = repr((dimensions, [x.tolist() for xs in again.args[-1].values() for x in xs] if not known else None,
+                options))
     columns = max(columns for _, columns in dimensions.matrices.values())
     candidates = grid(board, columns, measured_areas())
     if not candidates:
         again(board.config, clock=board.clock, memory=memory)  # says what would do
-        raise UserError(f"{board_name} holds no accelerator that takes a vector of {columns} elements of {model}: "
+        raise UserError(f"{board.name} holds no accelerator that takes a vector of {columns} elements of {model.name}: "
                         "choose a larger --board")
     tasks = [(config, area, clock) for config, area in candidates for clock in clocks_of(board, config, area)]
     with executor_of(scheduler) as executor, progress() as bar:
         points = explore(again, key, tasks, memory, executor, bar)
     if not points:
         again(board.config, clock=board.clock, memory=memory)
-        raise UserError(f"{model} fits no accelerator on the {board_name}: choose a larger --board")
+        raise UserError(f"{model.name} fits no accelerator on the {board.name}: choose a larger --board")
     found = again(board.config, clock=board.clock, memory=memory) if hypothetical else None
     front = pareto(points)
-    write_json(json_path, {**({"hypothetical": found.hypothetical} if found else {}), "model": model,
-                           "board": board_name, "memory": asdict(memory),
+    write_json(json_path, {**({"hypothetical": found.hypothetical} if found else {}), "model": model.name,
+                           "board": board.name, "memory": asdict(memory),
                            "points": [asdict(point) for point in points], "front": [asdict(point) for point in front]})
-    title = f"{model} on {board.name}"
+    title = f"{model.name} on {board.name}"
     if found:
         title = f"Hypothetical, {found.hypothetical}: {title}"
     if html_path:
@@ -112,8 +112,8 @@ def explore_command(model, board_name, memory_kind, bandwidth, latency, hypothet
             figure_of(points, front, title).write_html(html_path, include_plotlyjs=True)
     report_front(front, points, title)
     if board.device not in CELLS:
-        Console().print(f"{board.device} is no ECP5, the only family whose area is known for other presets: this is the "
-                        "board's own, as it was built.", highlight=False, soft_wrap=True)
+        Console().print(f"{board.device} is no ECP5, the only family whose area is known for other presets: this is "
+                        "the board's own, as it was built.", highlight=False, soft_wrap=True)
 
 
 def figure_of(points, front, title):
@@ -143,6 +143,7 @@ def report_front(front, points, title):
         table.add_row(f"{point.banks}x{point.rows}-{point.depth}-{point.stack}", f"{point.clock / 1e6:g}",
                       speed_text(point.tokens_per_second), point.binds, f"{point.luts:,.0f}", str(point.block_rams),
                       Range(point.energy, point.energy, point.energy).text(), point.tier)
-    Console().print(table)
-    Console().print("Tokens a second are end to end, without the host's own work; energy is the middle of the board's, or "
-                    "of the memory ledger where its device's static power is not known.", highlight=False, soft_wrap=True)
+    print_table(table)
+    Console().print("Tokens a second are end to end, without the host's own work; energy is the middle of the board's, "
+                    "or of the memory ledger where its device's static power is not known.", highlight=False,
+                    soft_wrap=True)

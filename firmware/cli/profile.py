@@ -3,7 +3,6 @@
 import csv
 import functools
 import inspect
-import pathlib
 
 import click
 import numpy as np
@@ -14,38 +13,47 @@ from ..analysis.calibration import load_board
 from ..analysis.cases import all_cases, run_cases
 from ..analysis.ledgers import TABLE
 from ..analysis.measure import measure_run
-from ..analysis.models import load_dimensions, named_models
+from ..analysis.models import Dimensions, named_models
 from ..analysis.paper import SDRAM, advantage, paper_rows
 from ..analysis.profile import (
     BANDWIDTHS,
     CLOCK,
-    CONFIG,
-    CONFIG_OF_DEMO,
     LATENCY,
     PROMPT,
     Profile,
     compare,
+    config_on,
     memory_of,
+    model_of,
     profiler,
     speed_text,
 )
 from ..analysis.trace import trace_events
+from ..configuration import board_of
 from ..errors import Error
-from ..formats import checkpoint
-from ..formats.tokenizer import tokenizer_of
 from ..generate import KINDS
-from ..hdl.boards import BOARDS
 from ..hdl.config import PRESETS
 from ..sim.model.energy import Range, arithmetic_tables
-from .console import UserError, check_folders, json_option, need, progress, user_errors, write_json, writing
-from .options import DEMO
+from .console import (
+    Input,
+    Output,
+    UserError,
+    json_option,
+    need,
+    print_table,
+    progress,
+    user_errors,
+    write_json,
+    writing,
+)
+from .options import CONFIG, Named
 
 
-__all__ = ["DIMENSIONS", "accelerator_options", "cycles", "loaded_model", "models", "paper", "profile"]
+__all__ = ["DIMENSIONS", "accelerator_options", "cycles", "models", "paper", "profile"]
 
 
 ALL = "all"  # boards
-FILE = click.Path(path_type=pathlib.Path, dir_okay=False)
+BOARD_OR_ALL = Named("board", lambda text: text if text == ALL else board_of(text))
 DIMENSIONS = """\b
 A file of dimensions, .yaml or .json, has these fields (those of 2b4t):
     name: my-model
@@ -82,28 +90,12 @@ def accelerator_options(command):
     return command
 
 
-def loaded_model(model, prompt, bar):
-    """The function that profiles MODEL (see ``profiler``), the tokens of ``prompt``, None without weights, and the
-    Checkpoint, or the Dimensions."""
-    named, path = named_models(), pathlib.Path(model)
-    if model in named or path.suffix in (".yaml", ".yml", ".json"):
-        dimensions = named.get(model) or load_dimensions(path)
-        return profiler(dimensions), None, dimensions
-    if model != "demo" and not path.exists():
-        raise UserError(f"{model}: no checkpoint, no .yaml or .json file, and no model of that name: see setun models")
-    with checkpoint.open_checkpoint(DEMO if model == "demo" else path) as opened:
-        tokenizer, loaded = tokenizer_of(opened), opened.checkpoint()
-    tokens = tokenizer.encode(prompt)[:loaded.context]
-    if not tokens or max(tokens) >= loaded.vocab:
-        raise UserError(f"--prompt must have tokens below {loaded.vocab}, at least one: change it")
-    return profiler(loaded, name=path.name, tokens=tokens, progress=bar), tokens, loaded
-
-
 @click.command(epilog=DIMENSIONS + "\n\n" + inspect.getdoc(Profile.fields).replace("``", ""))
 @click.argument("model", default="demo")
-@click.option("--config", "config_name", type=click.Choice(list(PRESETS)), help="See setun configs.")
-@click.option("--board", "board_name", type=click.Choice([*BOARDS, ALL]),
-              help="Take preset, clock, link and power of this board; all compares them. See setun boards.")
+@click.option("--config", type=CONFIG, help="As of setun run; the board's unless given.")
+@click.option("--board", type=BOARD_OR_ALL,
+              help="A name (setun boards), or a file my_board.py: whose preset, clock, link and power are taken; all "
+                   "compares the named ones.")
 @click.option("--clock", type=click.FloatRange(min=0, min_open=True), help="MHz; 100, or the board's.")
 @accelerator_options
 @click.option("--prompt", default=PROMPT, show_default=True,
@@ -112,46 +104,45 @@ def loaded_model(model, prompt, bar):
               help="Tokens to run on the RTL too, of a model with weights; exit 1 where its cycles differ.")
 @click.option("--table", type=click.Choice(arithmetic_tables()), default=TABLE, show_default=True,
               help="Of the energy of arithmetic.")
-@click.option("--calibration", "calibration_path", type=FILE, help="What setun calibrate wrote of this board.")
+@click.option("--calibration", "calibration_path", type=Input(), help="What setun calibrate wrote of this board.")
 @click.option("--context", type=click.IntRange(min=1), default=512, show_default=True,
               help="Tokens that attention looks back on.")
 @json_option
-@click.option("--csv", "csv_path", type=FILE, help="Write a line for each matrix to this file.")
-@click.option("--html", "html_path", type=FILE, help="Write figures and tables to this file, which needs no network.")
-@click.option("--trace", "trace_path", type=FILE, help="Write a token as a Chrome trace, for ui.perfetto.dev.")
+@click.option("--csv", "csv_path", type=Output(), help="Write a line for each matrix to this file.")
+@click.option("--html", "html_path", type=Output(),
+              help="Write figures and tables to this file, which needs no network.")
+@click.option("--trace", "trace_path", type=Output(), help="Write a token as a Chrome trace, for ui.perfetto.dev.")
 @user_errors
-def profile(model, config_name, board_name, clock, memory_kind, bandwidth, latency, hypothetical, prompt, simulate,
+def profile(model, config, board, clock, memory_kind, bandwidth, latency, hypothetical, prompt, simulate,
             table, calibration_path, context, json_path, csv_path, html_path, trace_path):
     """Tokens a second of MODEL end to end, with cycles, bytes and energy of a token, layer by layer.
 
     MODEL is demo, a checkpoint of a BitNet b1.58 (see setun run), whose activations are real, or without weights a name
     (setun models), a .yaml or .json file of dimensions (below) or a Hugging Face config.json, whose zeros are assumed.
     """
-    check_folders(json_path, csv_path, html_path, trace_path)
     if html_path:
         need("plotly", "profile")
+    model = model_of(model)
+    if simulate and isinstance(model, Dimensions):
+        raise UserError(f"--simulate needs weights, and {model.name} has none: leave it out")
     with progress() as bar:
-        again, tokens, loaded = loaded_model(model, prompt, bar)
-    if simulate and tokens is None:
-        raise UserError(f"--simulate needs weights, and {model} has none: leave it out")
+        again = profiler(model, prompt, bar)
     options = {"latency": latency, "hypothetical": hypothetical, "table": table, "context": context}
     bandwidth = bandwidth and bandwidth * 1e6
-    if board_name == ALL:
-        alone = {"--config": config_name, "--clock": clock, "--simulate": simulate, "--calibration": calibration_path,
+    if board == ALL:
+        alone = {"--config": config, "--clock": clock, "--simulate": simulate, "--calibration": calibration_path,
                  "--csv": csv_path, "--html": html_path, "--trace": trace_path}
         if given := [name for name, value in alone.items() if value]:
             raise UserError(f"--board all compares boards as they are: leave out {', '.join(given)}")
         return report_boards(compare(again, [memory_kind] if memory_kind else ["resident", "link"], bandwidth,
-                                     **options), model, json_path)
-    board = BOARDS.get(board_name)
-    default = PRESETS[CONFIG if tokens is None else CONFIG_OF_DEMO]
-    config = PRESETS[config_name] if config_name else board.config if board else default
+                                     **options), model.name, json_path)
+    config = config_on(model, config, board)
     options |= {"board": board, "calibration": load_board(calibration_path) if calibration_path else None}
     found = again(config, clock=clock * 1e6 if clock else board.clock if board else CLOCK,
                   memory=memory_of(memory_kind or "resident", board, bandwidth), **options)
     if simulate:
         with progress() as bar:
-            _, run = measure_run(config, loaded, tokens[:1], simulate, progress=bar)
+            _, run = measure_run(config, model.checkpoint, model.tokenizer.encode(prompt)[:1], simulate, progress=bar)
     write_json(json_path, found.fields())
     if csv_path:
         write_csv(csv_path, found)
@@ -189,7 +180,7 @@ def report_boards(compared, model, json_path):
         table.add_row(found.board, found.config, found.weights, rates["array"], rates["link"], rates["memory"],
                       rates["end_to_end"], joules_text(found), found.binds)
     if profiles:
-        out.print(table)
+        print_table(table, out)
     for name, found in compared.items():
         if isinstance(found, Error):
             out.print(f"{name}: {found}", highlight=False, soft_wrap=True)
@@ -199,7 +190,8 @@ def report_boards(compared, model, json_path):
 
 def write_csv(path, found):
     """A line for each matrix."""
-    rows = [{**({"hypothetical": found.hypothetical} if found.hypothetical else {}), "layer": "all" if layer.layer is None else layer.layer, "kind": layer.kind, "layers": layer.layers,
+    rows = [{**({"hypothetical": found.hypothetical} if found.hypothetical else {}),
+             "layer": "all" if layer.layer is None else layer.layer, "kind": layer.kind, "layers": layer.layers,
              "rows": layer.rows, "columns": layer.columns, "dead_rows": layer.dead_rows,
              "dead_columns": layer.dead_columns, "zeros": np.mean(layer.zeros),
              **{f"cycles_{cause}": value for cause, value in layer.cycles.items()}, "issue_dense": layer.issue_dense,
@@ -261,7 +253,7 @@ def report_profile(found):
         add_row(cause, lambda layer: layer.cycles[cause])
     add_row("cycles", lambda layer: layer.total, end_section=True)
     add_row("dense", lambda layer: layer.total + layer.issue_dense - layer.cycles["issue"])
-    out.print(table)
+    print_table(table, out)
     low, _, high = found.cycles_range
     spread = "" if low == high else f" [{low:,.0f}-{high:,.0f}]"
     say(f"{found.cycles_per_token:,.0f}{spread} cycles a token, utilisation {found.utilisation:.1%}: {found.tier}; "
@@ -274,7 +266,7 @@ def report_profile(found):
         for part, value in ledger["parts"].items():
             ledgers.add_row(f"  {part}", Range(**value).text())
         ledgers.add_section()
-    out.print(ledgers)
+    print_table(ledgers, out)
     for name, ledger in found.energy.items():
         say(f"{name}: without {ledger['excludes']}.")
 
@@ -288,7 +280,6 @@ def cycles(listed, json_path):
 
     Exit 1 where a count or a value differs.
     """
-    check_folders(json_path)
     cases, out = all_cases(), Console()
     if listed:
         for case in cases:
@@ -319,7 +310,7 @@ def models():
     for model in named_models().values():
         table.add_row(model.name, f"{model.weights / 1e9:.3f} G", str(model.layers), str(model.hidden),
                       str(model.inner), str(model.heads), str(model.kv_heads), model.source)
-    Console().print(table)
+    print_table(table)
 
 
 @click.command()
@@ -327,7 +318,6 @@ def models():
 @user_errors
 def paper(json_path):
     """Compare the energy and memory figures of the BitNet papers with ours, and ask the same of this machine."""
-    check_folders(json_path)
     rows = list(paper_rows())
     table = Table(title="Arithmetic ledger at 7 nm and memory, as published and by our formula")
     for heading in ("figure", "published", "ours", "deviation", "source"):
@@ -336,7 +326,7 @@ def paper(json_path):
         table.add_row(row.name + (f" ({row.why})" if row.why else ""), f"{row.published:g} {row.unit}",
                       f"{row.ours:.3g} {row.unit}", f"{row.deviation:+.1%}", row.source)
     out = Console()
-    out.print(table)
+    print_table(table, out)
     config, clock = PRESETS["16x20-deep"], 125e6
     machine = list(advantage(config, clock))
     table = Table(title=f"This machine, {config.name} at {clock / 1e6:g} MHz with {SDRAM.bandwidth / 1e6:g} MB/s of "
@@ -348,7 +338,7 @@ def paper(json_path):
         table.add_row(row["model"], f"{row['bytes']:,.0f}", f"{row['tokens_per_second']:.3g}",
                       *(f"{row[f'{name}_{what}']:.2f} x" for name in ("int8", "fp16")
                         for what in ("bytes", "cycles", "energy")))
-    out.print(table)
+    print_table(table, out)
     out.print("Energy here is the arithmetic ledger's (table), with attention over 512 tokens in fp16 in all three.",
               highlight=False)
     write_json(json_path, {"paper": [{**row._asdict(), "deviation": row.deviation} for row in rows],

@@ -56,7 +56,7 @@ def replace_row(text, row):
 @user_errors
 def main(board, seeds):
     """Build the bitstream of BOARD with all --seeds and put its row into the results."""
-    with progress(lines=True) as told:
+    with progress() as told:
         try:
             report = build(BOARDS[board], seeds, progress=told)
         except MissedClock as error:

@@ -188,7 +188,7 @@ def replace_table(text, table):
 
 def main():
     """Measure all figures again and rewrite the table of docs/results.md."""
-    with progress(lines=True) as report:
+    with progress() as report:
         table = results_table(load(DEMO), (DEMO / "held_out.txt").read_bytes(), progress=report)
     RESULTS.write_text(replace_table(RESULTS.read_text(), table))
     print(table)

@@ -25,8 +25,8 @@ def test_rows(status, monkeypatch, tmp_path):
         plugins[0].passed, plugins[0].all = 3, 3 + status
         return status
 
-    monkeypatch.setattr("prove.pytest.main", run)
-    monkeypatch.setattr("prove.build_folder", lambda: tmp_path)
+    monkeypatch.setattr("tests.campaigns.prove.pytest.main", run)
+    monkeypatch.setattr("tests.campaigns.prove.build_folder", lambda: tmp_path)
     (tmp_path / "proofs").mkdir()
     path = tmp_path / "formal.json"
     assert list(proof_rows(path)) == []

@@ -1,5 +1,6 @@
 import contextlib
 import csv
+import dataclasses
 import functools
 import json
 import re
@@ -10,13 +11,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import setun
 from setun.analysis.calibration import Board, Figure
 from setun.analysis.cases import all_cases, run_cases
 from setun.analysis.measure import measure_run
 from setun.analysis.models import named_models
 from setun.analysis.profile import (
     Memory,
-    TargetError,
     collect_activations,
     memory_of,
     profile,
@@ -27,10 +28,10 @@ from setun.cli.main import main
 from setun.cli.options import DEMO
 from setun.compiler.packing import CapacityError, extent, pack, place
 from setun.driver.device import Device
+from setun.errors import ArgumentError
 from setun.formats import checkpoint
 from setun.golden.bit_linear import quantised_matvec
 from setun.golden.decoder import empty_cache, step
-from setun.golden.fixed import to_fixed
 from setun.hdl.boards import BOARDS
 from setun.hdl.config import PRESETS
 from setun.sim.rtl.transport import SimulatedTransport, simulate_line
@@ -81,9 +82,9 @@ def test_extent():
 
 @pytest.fixture(scope="module")
 def layer():
-    """Checkpoint of the demo's first layer."""
-    loaded = checkpoint.load(DEMO)
-    return loaded._replace(layers=loaded.layers[:1])
+    """Model of the demo's first layer."""
+    demo = setun.load("demo")
+    return dataclasses.replace(demo, checkpoint=demo.checkpoint._replace(layers=demo.checkpoint.layers[:1]))
 
 
 def test_the_virtual_board(layer):
@@ -92,8 +93,8 @@ def test_the_virtual_board(layer):
 
     The weights are not written to the device, for no time depends on them; the token goes on with golden results.
     """
-    board, token = BOARDS["icepi-zero"], ord("I")
-    found = profile(layer, tokens=[token], board=board, hypothetical=True, latency=0)
+    board, token = BOARDS["icepi-zero"], "I"
+    found = profile(layer, prompt=token, board=board, hypothetical=True, latency=0)
     line = functools.partial(simulate_line, clock=board.clock, baud=board.baud)
     with contextlib.closing(SimulatedTransport(board.config, start=line)) as transport:
         device = Device(transport, board.config)
@@ -105,19 +106,20 @@ def test_the_virtual_board(layer):
             device.multiply(placed, y, quantise=True)
             return quantised_matvec(index, kind, codes, y)
 
-        model = to_fixed(layer)
-        step(model, token, 0, empty_cache(model), linear=linear)
+        model = layer.integer
+        step(model, ord(token), 0, empty_cache(model), linear=linear)
         cycles, traffic = transport.cycles - start, np.subtract(device.traffic, before)
     rates, link = found.rates(), found.link_per_token()
     assert rates["end_to_end"] == pytest.approx(board.clock / cycles, rel=.05)
     assert (link["sent"], link["received"]) == pytest.approx(tuple(traffic[:2]), rel=.01)
     assert link["exchanges"] == traffic[2] and found.binds == "link"
-    slow = profile(layer, tokens=[token], board=board, hypothetical=True, latency=.016)
+    slow = profile(layer, prompt=token, board=board, hypothetical=True, latency=.016)
     assert slow.seconds_per_token == pytest.approx(found.seconds_per_token + .016 * traffic[2], rel=.01)
 
 
 def test_sums():
-    found = profile_dimensions(named_models()["2b4t"], CONFIG, clock=CLOCK, memory=SDRAM, board=ULX3S, hypothetical=True)
+    found = profile_dimensions(named_models()["2b4t"], CONFIG, clock=CLOCK, memory=SDRAM, board=ULX3S,
+                               hypothetical=True)
     fields = found.fields()
     assert fields["cycles_per_token"] == pytest.approx(sum(fields["cycles_by_cause"].values()))
     assert fields["cycles_per_token"] == pytest.approx(sum(layer["cycles_per_token"] for layer in fields["layers"]))
@@ -171,19 +173,20 @@ def test_energy_of_the_board(layer):
     assert found.joules_per_token["mid"] == pytest.approx(found.seconds_per_token)
     assert found.joules_per_token["tier"] == "calibrated"
     for board, words in (("ulx3s-800", "made on ulx3s, and the profile is of ulx3s-800"), (None, "of no board")):
-        with pytest.raises(TargetError, match=words):
+        with pytest.raises(ArgumentError, match=words):
             profile(layer, board=board, calibration=meter)
 
 
 @pytest.mark.parametrize("options, error, words", [
     ({"board": "ulx3s"}, CapacityError, "there is no preset or board to hold them, or give --memory link"),
     ({}, CapacityError, "take 6,516,480 words and config 16x20 has 2,048"),
-    ({"board": "icebreaker"}, CapacityError, "a vector of 2560 elements does not fit config 4x10-spram, which takes 512: "
-     "the presets 16x20, 16x50, 16x20-deep and the boards ulx3s, ulx3s-800, ecpix5 take it, or give --hypothetical"),
+    ({"board": "icebreaker"}, CapacityError, "a vector of 2560 elements does not fit config 4x10-spram, which "
+     "takes 512: the presets 16x20, 16x50, 16x20-deep and the boards ulx3s, ulx3s-800, ecpix5 take it, or give "
+     "--hypothetical"),
     ({"board": "ulx3s", "memory": "sdram"}, CapacityError,
      "417 MB of weights in the 34 MB of sdram on ulx3s: the chip of ecpix5 is large enough"),
-    ({"board": "ecpix5", "memory": "ddr3"}, TargetError, "bitstream of ecpix5 has no controller for the ddr3"),
-    ({"board": "ecpix5", "memory": "sdram"}, TargetError, "bitstream of ecpix5 has no sdram of 246 MB/s"),
+    ({"board": "ecpix5", "memory": "ddr3"}, ArgumentError, "bitstream of ecpix5 has no controller for the ddr3"),
+    ({"board": "ecpix5", "memory": "sdram"}, ArgumentError, "bitstream of ecpix5 has no sdram of 246 MB/s"),
 ])
 def test_what_is_not_there(options, error, words):
     """It is refused with what would do, unless it is supposed, which is told."""
@@ -194,9 +197,9 @@ def test_what_is_not_there(options, error, words):
 
 
 def test_demo_is_refused():
-    with pytest.raises(CapacityError, match="the weights of demo take .* config 8x10 on icepi-zero has 2,048: the presets "
-                                            "16x40, 16x50, 16x20-deep and the boards ulx3s-800 hold them"):
-        profile(checkpoint.load(DEMO), name="demo", board="icepi-zero")
+    with pytest.raises(CapacityError, match="the weights of demo take .* config 8x10 on icepi-zero has 2,048: the "
+                                            "presets 16x40, 16x50, 16x20-deep and the boards ulx3s-800 hold them"):
+        profile("demo", board="icepi-zero")
 
 
 def test_memory_of_a_board():
@@ -205,7 +208,7 @@ def test_memory_of_a_board():
     assert memory_of("sdram", BOARDS["ulx3s-2400"]).bandwidth == pytest.approx(197e6, rel=.002)
     assert memory_of("ddr3", BOARDS["ecpix5"]).bandwidth == 480e6
     assert memory_of("sdram", ULX3S, 1e6).bandwidth == 1e6
-    with pytest.raises(TargetError, match="resident is none"):
+    with pytest.raises(ArgumentError, match="resident is none"):
         memory_of("resident", bandwidth=1e6)
 
 
@@ -238,7 +241,8 @@ def test_command(tmp_path):
     assert sum(int(row["layers"]) * float(row[f"cycles_{cause}"]) for row in rows
                for cause in fields["cycles_by_cause"]) == pytest.approx(fields["cycles_per_token"])
     assert "assumed" in result.output and "static power of LFE5U-85F" in result.output
-    assert result.output.startswith("Hypothetical: 417 MB of weights in the 34 MB of sdram on ulx3s, and a controller.\n")
+    told = "417 MB of weights in the 34 MB of sdram on ulx3s, and a controller"
+    assert result.stdout.startswith(f"Hypothetical: {told}.\n") and fields["hypothetical"] == told
     assert fields["hypothetical"] == rows[0]["hypothetical"] == rows[3]["hypothetical"]
     assert "The link binds: " in result.output
 
@@ -254,8 +258,9 @@ def test_command_for_a_board(tmp_path, name):
     counted = any("static power" in entry for entry in fields["energy"]["memory"]["parts"])
     left_out = "static power left out" in fields["energy"]["memory"]["of"]
     assert counted != left_out and left_out == (BOARDS[name].family.name == "gowin")
-    lines = result.output.splitlines()
-    assert ("mJ a token: modelled" in lines[2] or "not known" in lines[2]) and (fields["joules_per_token"] is None) == left_out
+    lines = result.stdout.splitlines()
+    assert ("is not known" if left_out else "mJ a token: modelled") in lines[2]
+    assert (fields["joules_per_token"] is None) == left_out
 
 
 def test_command_for_all_boards(tmp_path):
@@ -272,8 +277,7 @@ def test_command_for_all_boards(tmp_path):
         assert [row.split()[1] for row in rows] == order and "…" not in result.output
         for name, fields in found.items():
             if name in taken:
-                alone = profile(checkpoint.load(DEMO) if model == "demo" else model, board=name, tokens=[65],
-                                memory="link")
+                alone = profile(model, board=name, prompt="A", memory="link")
                 assert fields["tokens_per_second"] == pytest.approx(alone.tokens_per_second)
             else:
                 assert f"{name}: {fields['refused']}" in result.output

@@ -117,8 +117,8 @@ def test_run_samples_repeatably(tmp_path):
 
 @pytest.mark.parametrize("options, words", [
     (["--prompt", "x" * 300], ["300 tokens", "context of 256"]),
-    (["--prompt", "x" * 200, "--tokens", "58"], ["200 tokens", "--tokens 58", "context of 256"]),
-    (["--prompt", ""], ["--prompt is empty"]),
+    (["--prompt", "x" * 200, "--tokens", "58"], ["200 tokens", "and 58 tokens", "context of 256"]),
+    (["--prompt", ""], ["prompt is empty"]),
     (["--tokens", "0"], ["--tokens", "0"]),
     (["--config", "1x5"], ["config 1x5", "choose a larger one"]),
     (["nowhere"], ["nowhere"]),

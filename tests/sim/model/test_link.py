@@ -59,7 +59,8 @@ def test_frame_bytes():
 
 def run_and_results(array, vector=0.0, latency=0.0, idle=False, byte=100.0):
     exchanges = [Command(Kind.VECTOR, 8, 0)], [Command(Kind.RUN, 12, 0)], [Command(Kind.RESULTS, 4, 30)]
-    return product_time([(commands, 1) for commands in exchanges], byte=byte, latency=latency, vector=vector, runs=[array], idle=idle).cycles
+    return product_time([(commands, 1) for commands in exchanges], byte=byte, latency=latency, vector=vector,
+                        runs=[array], idle=idle).cycles
 
 
 @pytest.mark.parametrize("latency, vector", [(0, 0), (300, 50_000)])
