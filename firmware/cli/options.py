@@ -1,7 +1,6 @@
 """Options that several commands have."""
 
 import functools
-import pathlib
 
 import click
 
