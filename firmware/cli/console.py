@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import pathlib
+from importlib.util import find_spec
 
 import click
 from rich.console import Console
@@ -12,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..errors import Error
 
 
-__all__ = ["UserError", "check_folders", "json_option", "progress", "user_errors", "write_json", "writing"]
+__all__ = ["UserError", "check_folders", "json_option", "need", "progress", "user_errors", "write_json", "writing"]
 
 
 USER_ERRORS = (Error, OSError)
@@ -64,6 +65,12 @@ def check_folders(*paths):
     for path in paths:
         if path and not path.absolute().parent.is_dir():
             raise UserError(f"{path}: cannot be written: No such file or directory: create {path.parent} first")
+
+
+def need(package, extra):
+    """Refuse before anything is measured what a package of an extra is wanted for; raises UserError."""
+    if find_spec(package) is None:
+        raise UserError(f"{package} is not installed: pip install 'setun[{extra}]'")
 
 
 def write_json(path, fields):

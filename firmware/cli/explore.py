@@ -5,7 +5,6 @@ import pathlib
 from dataclasses import asdict
 
 import click
-import plotly.graph_objects as go
 from rich.console import Console
 from rich.table import Table
 
@@ -16,7 +15,7 @@ from ..formats import checkpoint
 from ..hdl.boards import BOARDS
 from ..hdl.build.bitstream import build as build_bitstream
 from ..sim.model.energy import Range
-from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
+from .console import UserError, check_folders, json_option, need, progress, user_errors, write_json, writing
 from .options import DEMO
 from .profile import MEMORIES, memory_of
 
@@ -65,6 +64,8 @@ def explore_command(model, board_name, memory_kind, bandwidth, efficiency, sched
     Presets that were built before are not built again, and points that were evaluated before not evaluated.
     """
     check_folders(json_path, html_path)
+    if html_path:
+        need("plotly", "profile")
     memory, board, named = memory_of(memory_kind, bandwidth, efficiency), BOARDS[board_name], named_models()
     if measure:
         with progress() as bar:
@@ -102,6 +103,8 @@ def explore_command(model, board_name, memory_kind, bandwidth, efficiency, sched
 
 def figure_of(points, front, title):
     """LUT against tokens a second; the front stands out."""
+    import plotly.graph_objects as go
+
     def trace(chosen, name, **marker):
         return go.Scatter(x=[point.luts for point in chosen], y=[point.tokens_per_second for point in chosen],
                           mode="markers", name=name, marker=marker,

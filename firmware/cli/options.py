@@ -17,6 +17,7 @@ DEMO = pathlib.Path(__file__).parents[1] / "demo"
 
 
 def config_option(default, **more):
+    """Option ``--config``, a preset's name as ``config_name``; ``more`` is as of click.option."""
     return click.option("--config", "config_name", type=click.Choice(list(PRESETS)),
                         **{"default": default, "show_default": True, **more},
                         help="Preset of the accelerator; see setun configs.")

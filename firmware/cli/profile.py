@@ -16,7 +16,6 @@ from ..analysis.measure import measure_run
 from ..analysis.models import load_dimensions, named_models
 from ..analysis.paper import advantage, paper_rows
 from ..analysis.profile import Memory, Profile, collect_activations, profile_checkpoint, profile_dimensions
-from ..analysis.report import report, what_if
 from ..analysis.trace import trace_events
 from ..formats import checkpoint
 from ..formats.tokenizer import tokenizer_of
@@ -24,7 +23,7 @@ from ..generate import KINDS
 from ..hdl.boards import BOARDS
 from ..hdl.config import PRESETS
 from ..sim.model.energy import Range, arithmetic_tables
-from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
+from .console import UserError, check_folders, json_option, need, progress, user_errors, write_json, writing
 from .options import DEMO
 
 
@@ -91,6 +90,8 @@ def profile(model, config_name, board_name, clock, memory_kind, bandwidth, effic
     (setun models) or a .yaml or .json file of dimensions, whose zeros are assumed.
     """
     check_folders(json_path, csv_path, html_path, trace_path)
+    if html_path:
+        need("plotly", "profile")
     memory = memory_of(memory_kind, bandwidth, efficiency)
     named, path = named_models(), pathlib.Path(model)
     config, clock, device = accelerator_of(config_name, board_name, clock, "16x20" if model in named else "16x40")
@@ -147,6 +148,8 @@ def write_csv(path, found):
 
 def write_html(path, found, config, again):
     """The report, with what other accelerators would do."""
+    from ..analysis.report import report, what_if
+
     with progress() as bar:
         bar("what if", 0, None)
         grid = what_if(config, found.memory, lambda config, clock, memory: again(config, clock=clock, memory=memory))

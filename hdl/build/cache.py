@@ -15,9 +15,9 @@ __all__ = ["cached", "digest"]
 LOCK_SECONDS = 12 * 3600  # longer than any build
 
 
-def digest(*parts):
-    """Key of a build: a hash of all it is made from, and of the tools' versions."""
-    return hashlib.sha256("\0".join([toolchain.versions(), *parts]).encode()).hexdigest()[:20]
+def digest(*parts, packages=toolchain.PACKAGES):
+    """Key of a build: a hash of all it is made from, and of the versions of the ``packages`` that make it."""
+    return hashlib.sha256("\0".join([toolchain.versions(packages), *parts]).encode()).hexdigest()[:20]
 
 
 def cached(folder, key, build):

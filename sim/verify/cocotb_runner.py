@@ -89,7 +89,8 @@ def run_cocotb(verilog, name, module, values=None, *, most_failures=None, second
         _Verilator().build(sources=[VerilatorControlFile(folder / "ports.vlt"), folder / f"{name}.v"],
                            hdl_toplevel=name, build_args=flags, build_dir=folder)
 
-    key = digest(verilog, name, control, *flags, str(cocotb_tools.config.libs_dir))
+    key = digest(verilog, name, control, *flags, str(cocotb_tools.config.libs_dir),
+                 packages=(*toolchain.SIMULATION, "cocotb"))
     folder = cached(toolchain.build_folder() / "cocotb", key, build)
     with tempfile.TemporaryDirectory() as work:
         runner, results = _Verilator(), Path(work) / "results.xml"
