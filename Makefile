@@ -5,7 +5,7 @@ SETUN := .venv/bin/setun
 LOCK := tests/requirements.lock
 INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(LOCK)
 
-.PHONY: setup demo test lint wheel bitstream results closeness formal coverage mutants soak fuzz large lock clean
+.PHONY: setup demo test lint wheel figures bitstream results closeness formal coverage mutants soak fuzz large lock clean
 
 BOARD ?= icepi-zero
 
@@ -37,6 +37,9 @@ lint: .venv/test
 
 wheel: .venv/base
 	.venv/bin/python -m tests.campaigns.wheel
+
+figures: .venv/test
+	.venv/bin/python -m tests.bench.bitstreams $(BOARD) --seeds 1 --compare
 
 bitstream: .venv/test
 	.venv/bin/python -m tests.bench.bitstreams $(BOARD)

@@ -21,7 +21,8 @@ __all__ = ["parameters", "run_cocotb"]
 BUILD_SECONDS = 1800
 PARAMETERS = "SETUN_PARAMETERS"
 FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-lint", "-Wno-style",
-         "-Wno-fatal", "-fno-inline", "--timescale", "1ns/1ps")
+         "-Wno-fatal", "-fno-inline", "--timescale", "1ns/1ps",
+         "--output-split", "0")  # for each of a hundred small files the compiler would read VPI's headers again
 COVERAGE = ("--coverage-line", "--coverage-toggle")
 
 

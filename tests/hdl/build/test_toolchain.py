@@ -63,7 +63,8 @@ def test_missing_package():
     assert toolchain.versions(["amaranth", "no-such-package"]) == toolchain.versions(["amaranth"])
 
 
-@pytest.mark.parametrize("name, remedy", [("g++", "apt-get install g++"), ("gowin_pack", "pip install 'setun[boards]'")])
+@pytest.mark.parametrize("name, remedy", [("g++", "apt-get install g++"),
+                                          ("gowin_pack", "pip install 'setun[boards]'")])
 def test_missing_tool(monkeypatch, name, remedy):
     monkeypatch.setattr(toolchain, "environment", lambda: {"PATH": "/nowhere"})
     with pytest.raises(toolchain.ToolError) as failure:
