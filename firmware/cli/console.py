@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from importlib.util import find_spec
 
 import click
 from rich.console import Console
@@ -19,8 +20,8 @@ from ..errors import Error
 from ..hdl.build import toolchain
 
 
-__all__ = ["Input", "Output", "UserError", "check_outputs", "ended_by_signals", "json_option", "print_table",
-           "progress", "user_errors", "write_json", "writing"]
+__all__ = ["Input", "Output", "UserError", "check_outputs", "ended_by_signals", "json_option", "need",
+           "print_table", "progress", "user_errors", "write_json", "writing"]
 
 
 LINE_SECONDS = 2  # between lines of progress of one step
@@ -173,6 +174,7 @@ class Output(click.Path):
         super().__init__(path_type=pathlib.Path, dir_okay=False, readable=False, **options)
 
     def convert(self, value, param, ctx):
+        """The path. Raises UserError for what cannot be written."""
         path = super().convert(value, param, ctx)
         if not (self.allow_dash and path == STANDARD):
             check_outputs(path)
@@ -190,11 +192,18 @@ class Input(click.Path):
         super().__init__(path_type=pathlib.Path, dir_okay=False, **options)
 
     def convert(self, value, param, ctx):
+        """The path. Raises UserError for what is no regular file."""
         path = super().convert(value, param, ctx)
         if os.path.exists(path) and not path.is_file():
             name = param.opts[0] if param.param_type_name == "option" else param.human_readable_name
             raise UserError(f"{path}: {name} is a device, a FIFO or a socket: give a regular file")
         return path
+
+
+def need(package, extra):
+    """Refuse before anything is measured what a package of an extra is wanted for; raises UserError."""
+    if find_spec(package) is None:
+        raise UserError(f"{package} is not installed: pip install 'setun[{extra}]'")
 
 
 def write_json(path, fields):
