@@ -65,10 +65,12 @@ class Accelerator:
 
     @functools.cached_property
     def device(self) -> Device:
+        """The driver; it resets the accelerator and asks what it is when it is first used."""
         return Device(self.transport, self._config)
 
     @property
     def config(self) -> Config:
+        """What is there."""
         return self._config or self.device.config
 
     def close(self) -> None:

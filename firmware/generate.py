@@ -179,14 +179,17 @@ class Generation:
 
     @property
     def text(self):
+        """Text of prompt and tokens so far."""
         return self._model.tokenizer.decode(self.prompt + self.ids)
 
     @property
     def tallies(self):
+        """As of Accelerated."""
         return self._accelerated.tallies
 
     @property
     def total(self):
+        """As of Accelerated."""
         return self._accelerated.total
 
     def __iter__(self):

@@ -20,8 +20,8 @@ from ..errors import Error
 from ..hdl.build import toolchain
 
 
-__all__ = ["Input", "Output", "UserError", "check_outputs", "ended_by_signals", "json_option", "need", "print_table",
-           "progress", "user_errors", "write_json", "writing"]
+__all__ = ["Input", "Output", "UserError", "check_outputs", "ended_by_signals", "json_option", "need",
+           "print_table", "progress", "user_errors", "write_json", "writing"]
 
 
 LINE_SECONDS = 2  # between lines of progress of one step
@@ -174,6 +174,7 @@ class Output(click.Path):
         super().__init__(path_type=pathlib.Path, dir_okay=False, readable=False, **options)
 
     def convert(self, value, param, ctx):
+        """The path. Raises UserError for what cannot be written."""
         path = super().convert(value, param, ctx)
         if not (self.allow_dash and path == STANDARD):
             check_outputs(path)
@@ -191,6 +192,7 @@ class Input(click.Path):
         super().__init__(path_type=pathlib.Path, dir_okay=False, **options)
 
     def convert(self, value, param, ctx):
+        """The path. Raises UserError for what is no regular file."""
         path = super().convert(value, param, ctx)
         if os.path.exists(path) and not path.is_file():
             name = param.opts[0] if param.param_type_name == "option" else param.human_readable_name

@@ -1,7 +1,6 @@
 """Options that several commands have."""
 
 import functools
-import pathlib
 
 import click
 
@@ -34,6 +33,7 @@ BOARD = Named("board", board_of)
 
 
 def config_option(default, **more):
+    """Option ``--config``, a Config; ``more`` is as of click.option."""
     return click.option("--config", type=CONFIG, **{"default": default, "show_default": True, **more},
                         help="A preset (setun configs), one with changes, 16x20,depth=4096, or a YAML file with banks, "
                              "tiles, depth, columns and blocks.")

@@ -56,6 +56,7 @@ class SerialTransport:
             self._serial.set_low_latency_mode(True)
 
     def exchange(self, request, replies, limit):
+        """Send ``request`` and return what comes; as of ``Transport``; raises LinkError where the link breaks."""
         line = BITS / self.baud
         quiet = limit / CLOCK + self.latency + line * len(request)
         most = (replies + WINDOW_FRAMES) * LONGEST  # bytes, of replies and of what an earlier exchange left
@@ -89,6 +90,7 @@ class SerialTransport:
         return count
 
     def close(self):
+        """Close the port; also twice."""
         self._serial.close()
 
 

@@ -20,9 +20,9 @@ FULL = "No space left on device"  # what tools say, if they can still write it
 SPARE = 1 << 20  # bytes; with less the disk is full
 
 
-def digest(*parts):
-    """Key of a build: a hash of all it is made from, and of the tools' versions."""
-    return hashlib.sha256("\0".join([toolchain.versions(), *parts]).encode()).hexdigest()[:20]
+def digest(*parts, packages=toolchain.PACKAGES):
+    """Key of a build: a hash of all it is made from, and of the versions of the ``packages`` that make it."""
+    return hashlib.sha256("\0".join([toolchain.versions(packages), *parts]).encode()).hexdigest()[:20]
 
 
 @contextlib.contextmanager

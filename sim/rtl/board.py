@@ -52,6 +52,7 @@ class Terminal:
 
     @property
     def baud(self):
+        """Bits a second that the client has set on the pseudo-terminal."""
         *_, rate = TERMIOS2.unpack(fcntl.ioctl(self._board, TCGETS2, bytes(TERMIOS2.size)))
         return rate
 
@@ -115,6 +116,7 @@ class Listener:
         self.name = "socket://{}:{}".format(*self._server.getsockname())
 
     def wait(self, seconds, reads, writes):
+        """Wait as Terminal does; for a client, where there is none. At most ``seconds``."""
         if self._client:
             select.select([self._client] * reads, [self._client] * writes, [], seconds)
         elif select.select([self._server], [], [], seconds)[0]:
@@ -123,6 +125,7 @@ class Listener:
             self._client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def read(self):
+        """Bytes that came, perhaps none."""
         if self._client:
             try:
                 if data := self._client.recv(PIECE):
@@ -135,6 +138,7 @@ class Listener:
         return b""
 
     def write(self, data):
+        """Number of bytes that were taken; all, where there is no client."""
         if self._client:
             try:
                 return self._client.send(data)

@@ -77,6 +77,7 @@ class SimulatedTransport:
         return self.start(self.config, waveform=self.waveform)
 
     def exchange(self, request, replies, limit):
+        """Send ``request`` and return what comes, as of ``Transport``; raises LinkError once it is closed."""
         if self._closed:
             raise LinkError("the simulated link is closed")
         line = math.ceil((len(request) + replies * LONGEST) * self._simulator.byte_cycles)
@@ -93,14 +94,17 @@ class SimulatedTransport:
         self._simulator.flip(memory, address, lane * code_bits(self.config) + bit)
 
     def close(self):
+        """End the simulation; also twice."""
         if not self._closed and "_simulator" in self.__dict__:
             self._simulator.close()
         self._closed = True
 
     @property
     def cycles(self):
+        """Cycles of the device's clock since the start."""
         return self._simulator.cycles
 
     @property
     def cycles_per_second(self):
+        """Simulated in a second of the time spent simulating."""
         return self._simulator.cycles_per_second

@@ -260,9 +260,10 @@ def invoke(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("config, arguments", [("16x40", []), ("4x10", ["--prompt", "And ", "--tokens", 3])])
+@pytest.mark.parametrize("config, arguments", [("16x40", ["--tokens", 4]),
+                                               ("4x10", ["--prompt", "And ", "--tokens", 2])])
 def test_run_is_the_same(config, arguments, tmp_path):
-    """setun run says of a board what it says of the simulation, but how fast that is: its default, weights resident;
+    """setun run says of a board what it says of the simulation, but how fast that is: weights resident, and
     weights streamed."""
     simulated = invoke("run", *arguments, "--config", config, "--json", tmp_path / "simulated.json")
     with serving(simulate(PRESETS[config]), Terminal()) as line:
