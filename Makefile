@@ -2,15 +2,16 @@
 
 PYTHON ?= python3
 SETUN := .venv/bin/setun
-STAMP := .venv/installed
+LOCK := tests/requirements.lock
+INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(LOCK)
 
-.PHONY: setup demo test bitstream results closeness formal coverage mutants soak fuzz large clean
+.PHONY: setup demo test lint wheel figures bitstream results closeness formal coverage mutants soak fuzz large lock clean
 
 BOARD ?= icepi-zero
 
-setup: $(STAMP)
+setup: .venv/base
 
-$(STAMP): pyproject.toml
+.venv/base: pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "setun needs Python 3.11 or later: make PYTHON=python3.11"; exit 2; }
 	@for tool in g++ make perl; do command -v $$tool > /dev/null || \
@@ -18,41 +19,63 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || \
 		{ echo "Python has no venv module: apt-get install python3-venv"; exit 2; }
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(INSTALL) --editable .
 	@touch $@
 
-demo: setup
+.venv/test: .venv/base
+	$(INSTALL) --editable '.[test]'
+	@touch $@
+
+demo: .venv/base
 	$(SETUN) run --prompt "In the beginning" --tokens 32
 
-test: setup
-	.venv/bin/python -m pytest -n 2
+test: .venv/test
+	.venv/bin/python -m pytest -n 2 --durations=20
 
-bitstream: setup
+lint: .venv/test
+	.venv/bin/ruff check .
+
+wheel: .venv/base
+	.venv/bin/python -m tests.campaigns.wheel
+
+figures: .venv/test
+	.venv/bin/python -m tests.bench.bitstreams $(BOARD) --seeds 1 --compare
+
+bitstream: .venv/test
 	.venv/bin/python -m tests.bench.bitstreams $(BOARD)
 
-results: setup
+results: .venv/test
 	.venv/bin/python -m tests.bench.results
 
-closeness: setup
+closeness: .venv/base
 	$(SETUN) closeness
 
-formal: setup
+formal: .venv/test
 	.venv/bin/python -m tests.campaigns.prove
 
-coverage: setup
+coverage: .venv/test
 	.venv/bin/python -m tests.campaigns.cover
 
-mutants: setup
+mutants: .venv/test
 	.venv/bin/python -m tests.campaigns.mutants
 
-soak: setup
+soak: .venv/test
 	.venv/bin/python -m tests.campaigns.soak
 
-fuzz: setup
+fuzz: .venv/test
 	.venv/bin/python -m pytest tests/firmware/formats/test_hostile.py --hypothesis-profile fuzz
 
-large: setup
+large: .venv/test
 	.venv/bin/python -m tests.campaigns.large
+
+# Versions of all that make installs, from a new environment; without what torch brings for one kind of machine.
+lock:
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test,docs]'
+	build/lock/bin/python -m pip freeze --exclude-editable | \
+		sed 's/+[a-z0-9.]*$$//; /^nvidia-/d; /^cuda-/d; /^triton==/d' > $(LOCK)
+	rm -rf build/lock
 
 clean:
 	rm -rf .venv build

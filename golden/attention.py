@@ -29,6 +29,7 @@ EXPONENT_FLOOR = -1024  # where the running maximum of the exponents of v starts
 
 
 class KeyValues(NamedTuple):
+    """Keys and values of T positions, each head's quantised with a scale of its own."""
     k: np.ndarray  # int8 [..., kv_heads, T, head_dim]
     k_scale: Scalar  # [..., kv_heads, T]
     v: np.ndarray  # int8 [..., kv_heads, T, head_dim]

@@ -9,6 +9,7 @@ __all__ = ["Closeness", "closeness"]
 
 
 class Closeness(NamedTuple):
+    """How close logits are to the reference's, means over the tokens of a text."""
     loss: float  # nats a token
     reference_loss: float
     divergence: float  # KL(reference || logits), nats a token

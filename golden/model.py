@@ -11,15 +11,21 @@ import numpy as np
 from .scalars import Scalar
 
 
-__all__ = ["Checkpoint", "CheckpointLayer", "Embedding", "IntegerLayer", "IntegerModel", "Matrix", "Norm", "Ternary"]
+__all__ = ["KINDS", "Checkpoint", "CheckpointLayer", "Embedding", "IntegerLayer", "IntegerModel", "Matrix", "Norm",
+           "Ternary"]
+
+
+KINDS = ("qkv", "o", "gate_up", "down")  # matrices of an IntegerLayer
 
 
 class Ternary(NamedTuple):
+    """A matrix of a checkpoint: its weights are codes * scale."""
     codes: np.ndarray  # int8 [M, n] in {-1, 0, 1}
     scale: float
 
 
 class CheckpointLayer(NamedTuple):
+    """Weights of a layer of a checkpoint."""
     q: Ternary  # [heads * head_dim, hidden]
     k: Ternary  # [kv_heads * head_dim, hidden]
     v: Ternary
@@ -34,6 +40,7 @@ class CheckpointLayer(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
+    """A BitNet b1.58 as it is stored: dimensions, and weights in float32 and ternary."""
     vocab: int
     context: int
     hidden: int
@@ -50,15 +57,18 @@ class Checkpoint(NamedTuple):
 
     @property
     def head_dim(self):
+        """Elements of a head."""
         return self.hidden // self.heads
 
 
 class Matrix(NamedTuple):
+    """Ternary matrices one below the other, that multiply the same vector; each part has a scale."""
     codes: np.ndarray  # int8 [M, n] in {-1, 0, 1}
     scales: tuple  # a Scalar for each part
 
 
 class Norm(NamedTuple):
+    """Constants of an RMS norm over n elements."""
     gamma: np.ndarray  # int16 [n]
     exponent: int  # gamma's weight is gamma * 2**exponent
     eps: Scalar  # n eps
@@ -66,12 +76,14 @@ class Norm(NamedTuple):
 
 
 class Embedding(NamedTuple):
+    """Rows of the vocabulary in int8, each with a scale."""
     codes: np.ndarray  # int8 [vocab, hidden]
     scales: np.ndarray  # uint16 [vocab]
     exponent: int  # row v is codes[v] * scales[v] * 2**exponent
 
 
 class IntegerLayer(NamedTuple):
+    """A layer in integers."""
     attention_norm: Norm
     qkv: Matrix  # parts q, k, v
     attention_sub_norm: Norm
@@ -83,6 +95,7 @@ class IntegerLayer(NamedTuple):
 
 
 class IntegerModel(NamedTuple):
+    """A model in integers, as golden.decoder.step takes it."""
     vocab: int
     context: int
     hidden: int
@@ -100,4 +113,5 @@ class IntegerModel(NamedTuple):
 
     @property
     def head_dim(self):
+        """Elements of a head."""
         return self.hidden // self.heads

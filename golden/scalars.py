@@ -19,6 +19,7 @@ MANTISSA_BITS = 16
 
 
 class Scalar(NamedTuple):
+    """Positive numbers, or zero: mantissa * 2**exponent."""
     mantissa: np.ndarray  # int64 [...], 0 or in [2**15, 2**16)
     exponent: np.ndarray  # int64 [...], in the range of int16
 

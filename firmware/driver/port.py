@@ -52,6 +52,7 @@ class SerialTransport:
             raise LinkError(f"{port}: cannot be opened: {_reason(error)}") from error
 
     def exchange(self, request, replies, limit):
+        """Send ``request`` and return what comes; as of ``Transport``; raises LinkError where the link breaks."""
         line = BITS / self.baud
         quiet = limit / CLOCK + self.latency + line * len(request)
         most = (replies + WINDOW_FRAMES) * LONGEST  # bytes, of replies and of what an earlier exchange left
@@ -85,6 +86,7 @@ class SerialTransport:
         return count
 
     def close(self):
+        """Close the port; also twice."""
         self._serial.close()
 
 

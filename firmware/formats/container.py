@@ -194,6 +194,7 @@ class Container(ModelFile):
         return values
 
     def ternary(self, layer, name):
+        """Ternary matrix ``name`` of a layer; see ``ModelFile``. Raises CheckpointError."""
         tensor, data = self._bytes(_tensor_name(layer, name))
         rows, columns = tensor.shape
         try:
@@ -205,16 +206,20 @@ class Container(ModelFile):
         return Ternary(np.ascontiguousarray(trits[:, :columns]), tensor.scale)
 
     def norm(self, layer, name):
+        """Norm ``name`` of a layer, or the last norm where ``layer`` is None, float32 [n]. Raises CheckpointError."""
         return self._floats(_tensor_name(layer, "norm" if layer is None else name))
 
     def rows(self, name, start, stop):
+        """Rows ``start`` to ``stop`` of the embedding or the head, float32. Raises CheckpointError."""
         return self._floats(name, start, stop)
 
     def tensors(self):
+        """(name in the file, layer, name) of every tensor."""
         return ((_tensor_name(layer, name), layer, name) for layer, name, _ in self.architecture.parts())
 
     @property
     def tokenizer(self):
+        """Bytes of the tokenizer.json that the file holds; None where there is none."""
         return self._bytes(TOKENIZER)[1].tobytes() if TOKENIZER in self._tensors else None
 
 

@@ -230,6 +230,7 @@ class Gguf(ModelFile):
         return kind, shape, self._data[offset:offset + _stored_bytes(kind, math.prod(shape))]
 
     def ternary(self, layer, name):
+        """Ternary matrix ``name`` of a layer; see ``ModelFile``. Raises CheckpointError."""
         full = gguf_name(layer, name)
         kind, shape, data = self._stored(full)
         try:
@@ -249,16 +250,20 @@ class Gguf(ModelFile):
         return values
 
     def norm(self, layer, name):
+        """Norm ``name`` of a layer, or the last norm where ``layer`` is None, float32 [n]. Raises CheckpointError."""
         return self._floats(gguf_name(layer, "norm" if layer is None else name))
 
     def rows(self, name, start, stop):
+        """Rows ``start`` to ``stop`` of the embedding or the head, float32. Raises CheckpointError."""
         return self._floats(gguf_name(None, name), start, stop)
 
     def tensors(self):
+        """(name in the file, layer, name) of every tensor."""
         return ((gguf_name(layer, name), layer, name) for layer, name, _ in self.architecture.parts())
 
     @property
     def tokenizer(self):
+        """{key: value} of the fields that describe the tokenizer; None where there are none."""
         found = {key: value for key, value in self._fields.items() if key.startswith("tokenizer.ggml.")}
         return found if found.get("tokenizer.ggml.model", "no_vocab") not in ("no_vocab", "none") else None
 

@@ -312,6 +312,7 @@ class Folder(ModelFile):
         return values
 
     def ternary(self, layer, name):
+        """Ternary matrix ``name`` of a layer; see ``ModelFile``. Raises CheckpointError."""
         full = hf_name(layer, name, self._names)
         path, entry, data = self._entries[full]
         if not self._packed:
@@ -330,16 +331,20 @@ class Folder(ModelFile):
         return Ternary(codes.reshape(-1, columns), scale)
 
     def norm(self, layer, name):
+        """Norm ``name`` of a layer, or the last norm where ``layer`` is None, float32 [n]. Raises CheckpointError."""
         return self._floats(hf_name(layer, "norm" if layer is None else name, self._names))
 
     def rows(self, name, start, stop):
+        """Rows ``start`` to ``stop`` of the embedding or the head, float32. Raises CheckpointError."""
         return self._floats(hf_name(None, name), start, stop)
 
     def tensors(self):
+        """(name in the file, layer, name) of every tensor."""
         return ((hf_name(layer, name, self._names), layer, name) for layer, name, _ in self.architecture.parts())
 
     @property
     def tokenizer(self):
+        """Bytes of the folder's tokenizer.json; None where there is no tokenizer. Raises CheckpointError."""
         if (self.path / "tokenizer.json").exists():
             return _read(self.path / "tokenizer.json", MOST_TOKENIZER)
         if (self.path / "tokenizer.model").exists():

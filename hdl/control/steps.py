@@ -89,22 +89,27 @@ class Step(NamedTuple):
 
     @property
     def stores(self):
+        """Whether the step writes a word."""
         return self.action in (Action.STORE, Action.ARGUMENT)
 
 
 def refuse(error, test, *, unless=0, **options):
+    """Refuse the command with ``error`` where the condition ``test`` is not ``unless``."""
     return Step(test=test, unless=unless, error=error, **options)
 
 
 def act(action, word=None, **options):
+    """Do ``action``."""
     return Step(word, action=action, **options)
 
 
 def add(word, error=Error.NONE, *, operand=Operand.WORD, **options):
+    """Add a word to the total; refuse with ``error``, if one is given, where that overflows."""
     return Step(word, operand, accumulate=1, error=error, test=Condition.CARRY if error else Condition.NEVER, **options)
 
 
 def double(error=Error.NONE, **options):
+    """Double the total; refuse with ``error``, if one is given, where that overflows."""
     return add(None, error, operand=Operand.TOTAL, **options)
 
 
@@ -119,14 +124,17 @@ def take(action, **options):
 
 
 def above(word, error, **options):
+    """Refuse with ``error`` where the total is above a word."""
     return refuse(error, Condition.CARRY, word=word, operand=Operand.INVERSE, **options)
 
 
 def below(word, error, **options):
+    """Refuse with ``error`` where the total is below a word."""
     return refuse(error, Condition.CARRY, word=word, operand=Operand.INVERSE, one=1, unless=1, **options)
 
 
 def subtract(word, error=Error.NONE):
+    """Subtract a word from the total; refuse with ``error``, if one is given, where that is negative."""
     test = Condition.CARRY if error else Condition.NEVER
     return Step(word, Operand.INVERSE, one=1, accumulate=1, test=test, unless=bool(error), error=error)
 

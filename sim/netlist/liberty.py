@@ -101,7 +101,7 @@ def read_library(path):
         from liberty.boolean_functions import parse_boolean_function
         from liberty.parser import parse_liberty
     except ImportError as error:
-        raise ToolError("liberty-parser is not installed: pip install liberty-parser") from error
+        raise ToolError("liberty-parser is not installed: pip install 'setun[liberty]'") from error
     try:
         text = path.read_text(errors="replace")
     except OSError as error:

@@ -106,6 +106,7 @@ class TernaryMac(wiring.Component):
 
     @staticmethod
     def encode(weights):  # int8 [n] -> uint8 [n]
+        """Two bits a weight: whether it is not zero, and whether it is negative."""
         return (weights != 0) | (weights < 0).astype(np.uint8) << 1
 
     def __init__(self):
@@ -128,6 +129,7 @@ class Int8Mac(wiring.Component):
 
     @staticmethod
     def encode(weights):  # int8 [n] -> uint8 [n]
+        """The weights as they are."""
         return weights.view(np.uint8)
 
     def __init__(self):
@@ -157,6 +159,7 @@ class Measured(NamedTuple):
 
     @property
     def energy(self):
+        """J of a step: that of switching, and that of the clock."""
         return self.switching + Range(self.clock, self.clock, self.clock)
 
 

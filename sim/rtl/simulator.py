@@ -71,7 +71,8 @@ def _build(component, name, key, sources, trace, toggles):
                       folder=folder, timeout=BUILD_SECONDS)
         shutil.rmtree(folder / "objects")
 
-    key = digest(key or repr(sources), name, HARNESS.read_text(), MEMORIES, *flags)
+    key = digest(key or repr(sources), name, HARNESS.read_text(), MEMORIES, *flags,
+                 packages=toolchain.SIMULATION)
     return cached(toolchain.build_folder() / "simulator", key, build) / "simulator.so"
 
 
@@ -167,6 +168,7 @@ class Simulator:
 
     @property
     def baud(self):
+        """Bits a second of the host's end of the line."""
         return self._baud
 
     @baud.setter
@@ -176,6 +178,7 @@ class Simulator:
 
     @property
     def byte_cycles(self):
+        """Cycles that a byte takes on the line; 0 of a stream."""
         return LINE_BITS * self._clock / self._baud if self._baud else 0
 
     def reset(self):
@@ -225,9 +228,11 @@ class Simulator:
 
     @property
     def cycles(self):
+        """Cycles since the reset."""
         return self._library.simulator_cycles(self._handle)
 
     @property
     def cycles_per_second(self):
+        """Simulated in a second of the time spent simulating."""
         seconds = self._library.simulator_seconds(self._handle)
         return self.cycles / seconds if seconds else 0.0

@@ -1,10 +1,9 @@
 """The simulated accelerator as what carries the driver's frames."""
 
 import math
+import sys
 import threading
 from functools import cached_property
-
-from rich.console import Console
 
 from ...driver.transport import LinkError
 from ...hdl.array.tile import code_bits
@@ -23,7 +22,7 @@ QUIET_SECONDS = 2  # a build that takes longer is announced
 
 
 def simulate(config, *, waveform=None):
-    """An accelerator in the fast simulator, built or found in the cache; standard error shows a build that takes long.
+    """An accelerator in the fast simulator, built or found in the cache; standard error tells of a long build.
 
     ``waveform`` is as of ``Simulator``, and so is what is raised.
     """
@@ -36,17 +35,14 @@ def simulate_line(config, *, clock, baud, waveform=None):
 
 
 def _simulator(component, what, waveform):
-    config = component.config
-    status = Console(stderr=True).status(f"building the simulator for {config.name}")
-    timer = threading.Timer(QUIET_SECONDS, status.start)
+    said = f"building the simulator for {component.config.name}"
+    timer = threading.Timer(QUIET_SECONDS, lambda: print(said, file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()
     try:
         simulator = Simulator(component, "top", key=f"{what!r}\0{sources()}", waveform=waveform)
     finally:
         timer.cancel()
-        timer.join()
-        status.stop()
     simulator.reset()
     return simulator
 
@@ -81,6 +77,7 @@ class SimulatedTransport:
         return self.start(self.config, waveform=self.waveform)
 
     def exchange(self, request, replies, limit):
+        """Send ``request`` and return what comes, as of ``Transport``; raises LinkError once it is closed."""
         if self._closed:
             raise LinkError("the simulated link is closed")
         line = math.ceil((len(request) + replies * LONGEST) * self._simulator.byte_cycles)
@@ -97,14 +94,17 @@ class SimulatedTransport:
         self._simulator.flip(memory, address, lane * code_bits(self.config) + bit)
 
     def close(self):
+        """End the simulation; also twice."""
         if not self._closed and "_simulator" in self.__dict__:
             self._simulator.close()
         self._closed = True
 
     @property
     def cycles(self):
+        """Cycles of the device's clock since the start."""
         return self._simulator.cycles
 
     @property
     def cycles_per_second(self):
+        """Simulated in a second of the time spent simulating."""
         return self._simulator.cycles_per_second

@@ -21,7 +21,8 @@ __all__ = ["parameters", "run_cocotb"]
 BUILD_SECONDS = 1800
 PARAMETERS = "SETUN_PARAMETERS"
 FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-lint", "-Wno-style",
-         "-Wno-fatal", "-fno-inline", "--timescale", "1ns/1ps")
+         "-Wno-fatal", "-fno-inline", "--timescale", "1ns/1ps",
+         "--output-split", "0")  # for each of a hundred small files the compiler would read VPI's headers again
 COVERAGE = ("--coverage-line", "--coverage-toggle")
 
 
@@ -89,7 +90,8 @@ def run_cocotb(verilog, name, module, values=None, *, most_failures=None, second
         _Verilator().build(sources=[VerilatorControlFile(folder / "ports.vlt"), folder / f"{name}.v"],
                            hdl_toplevel=name, build_args=flags, build_dir=folder)
 
-    key = digest(verilog, name, control, *flags, str(cocotb_tools.config.libs_dir))
+    key = digest(verilog, name, control, *flags, str(cocotb_tools.config.libs_dir),
+                 packages=(*toolchain.SIMULATION, "cocotb"))
     folder = cached(toolchain.build_folder() / "cocotb", key, build)
     with tempfile.TemporaryDirectory() as work:
         runner, results = _Verilator(), Path(work) / "results.xml"

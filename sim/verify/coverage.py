@@ -68,6 +68,7 @@ class Model:
 
     @property
     def closed(self):
+        """Whether all bins are met."""
         return not any(map(self.missing, self.points))
 
     def report(self):

@@ -1,4 +1,9 @@
-"""Builds the bitstream of a board and puts its row into the table of docs/results.md. ``make bitstream BOARD=NAME``."""
+"""Builds the bitstream of a board and puts its row into the table of docs/results.md. ``make bitstream BOARD=NAME``.
+
+``make figures`` prints area and frequency of one seed beside those of the table, and changes nothing.
+"""
+
+import re
 
 import click
 
@@ -9,7 +14,7 @@ from setun.hdl.build.bitstream import LOGIC, ROUTERS, MissedClock, build
 from tests.bench.results import END, RESULTS
 
 
-__all__ = ["bitstream_row", "replace_row"]
+__all__ = ["beside", "bitstream_row", "replace_row"]
 
 
 BITSTREAMS = "<!-- setun bitstreams -->"
@@ -50,17 +55,38 @@ def replace_row(text, row):
     return f"{before}{begin}{chr(10).join(lines)}\n{end}{after}"
 
 
+def beside(report, text):
+    """One line: what a bitstream takes and what its first seed reaches, beside the row of the board in ``text``.
+
+    Raises ValueError where that has none.
+    """
+    row = re.search(rf"^\| {report.board} \|.*", text, re.M)
+    if row is None:
+        raise ValueError(f"has no row of {report.board}: make bitstream BOARD={report.board}")
+    cells = row[0].split(" | ")
+    luts, frequencies = cells[3].partition(", ")[0], re.search(r"\((.*)\)", cells[6])
+    first = report.seeds[0]
+    now, last = ("not known" if frequency is None else f"{frequency:.1f}" for frequency in (
+        first["frequency"], float(frequencies[1].split(", ")[0]) if frequencies else None))
+    return (f"{report.board}: {report.area['luts']:,} LUT after synthesis (last {luts}), {now} MHz with seed "
+            f"{first['seed']} (last {last})")
+
+
 @click.command()
 @click.argument("board", type=click.Choice(list(BOARDS)))
 @seeds_option
+@click.option("--compare", is_flag=True, help="Print area and frequency of the first seed beside the row instead.")
 @user_errors
-def main(board, seeds):
+def main(board, seeds, compare):
     """Build the bitstream of BOARD with all --seeds and put its row into the results."""
-    with progress(lines=True) as told:
+    with progress() as told:
         try:
             report = build(BOARDS[board], seeds, progress=told)
         except MissedClock as error:
             report = error.report
+    if compare:
+        click.echo(beside(report, RESULTS.read_text()))
+        return
     RESULTS.write_text(replace_row(RESULTS.read_text(), bitstream_row(report)))
     click.echo(report_table(report).title)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from setun.analysis.measure import measure_matvec, measure_run, measure_scrub, measure_simulators
+from setun.analysis.measure import measure_matvec, measure_run, measure_scrub
 from setun.compiler.packing import CapacityError
 from setun.golden.matvec import matvec
 from setun.hdl.config import PRESETS
@@ -33,9 +33,9 @@ def full(rng, rows, columns):
 
 def test_utilisation_of_a_full_memory():
     rng = np.random.default_rng(1)
-    config = PRESETS["16x20"]
-    fields = exact(config, full(rng, 1280, 512), rng.integers(1, 128, 512).astype(np.int8))
-    assert 1280 * 512 == config.capacity and fields["utilisation"] >= .97
+    config = PRESETS["16x40"]
+    fields = exact(config, full(rng, 2560, 512), rng.integers(1, 128, 512).astype(np.int8))
+    assert 2560 * 512 == config.capacity and fields["utilisation"] >= .97
 
 
 def test_utilisation_of_2560_x_2560():
@@ -49,11 +49,6 @@ def test_skipping():
     x = (rng.integers(1, 128, 6912) * (rng.random(6912) >= .7)).astype(np.int8)
     fields = exact(DEEP, full(rng, 600, 6912), x)
     assert fields["cycles_dense"] / fields["cycles"] >= 2.8
-
-
-def test_largest_array():
-    rng = np.random.default_rng(5)
-    exact(PRESETS["16x50"], full(rng, 333, 777), rng.integers(-128, 128, 777).astype(np.int8))
 
 
 @pytest.mark.parametrize("n", [6912, 16384])
@@ -71,12 +66,6 @@ def test_lengths_and_zeros(n, zeros):
     w[rng.random(43) < .2] = 0
     w[:, rng.random(n) < .2] = 0
     exact(DEEP, w, (rng.integers(-128, 128, n) * (rng.random(n) >= zeros)).astype(np.int8))
-
-
-def test_simulator_is_fast():
-    rng = np.random.default_rng(4)
-    speed = measure_simulators(PRESETS["16x20"], full(rng, 1280, 512), rng.integers(-128, 128, 512).astype(np.int8))
-    assert speed["ratio"] >= 200
 
 
 def test_scrub(monkeypatch):

@@ -12,7 +12,7 @@ from setun.hdl.boards import BOARDS
 from setun.hdl.build.bitstream import BuildError, Report, build
 from setun.hdl.build.netlist_cells import count_cells, trim_carries
 from setun.hdl.config import Config
-from tests.bench.bitstreams import bitstream_row, replace_row
+from tests.bench.bitstreams import beside, bitstream_row, replace_row
 
 
 TINY = Config(name="1x5-tiny", banks=1, tiles=1, depth=64, columns=64, blocks=12)
@@ -116,6 +116,18 @@ def test_row():
     assert replace_row(once, ["ulx3s", "new"]) == text.replace("b |\n", "b |\n| ulx3s | new |\n")
     with pytest.raises(ValueError, match="has no table for bitstreams: put <!-- setun bitstreams -->"):
         replace_row("nothing", row)
+
+
+def test_beside():
+    last = "| ulx3s-800 | 16x50 on LFE5U-85F | 800 | 9,999, 12.5 a product | | 1 | **1.0** (1.0) |\n"
+    last += f"| {' | '.join(bitstream_row(dataclasses.replace(REPORT, area=REPORT.area | {'luts': 7900})))} |\n"
+    report = dataclasses.replace(REPORT, seeds=[{"seed": 1, "frequency": 131.25}])
+    assert beside(report, last) == "ulx3s: 8,000 LUT after synthesis (last 7,900), 131.2 MHz with seed 1 (last 130.0)"
+    unknown = dataclasses.replace(REPORT, worst=None, seeds=[{"seed": 1, "frequency": None}])
+    row = f"| {' | '.join(bitstream_row(unknown))} |"
+    assert beside(unknown, row).endswith("not known MHz with seed 1 (last not known)")
+    with pytest.raises(ValueError, match="has no row of ulx3s: make bitstream BOARD=ulx3s"):
+        beside(REPORT, last.partition("\n")[0])
 
 
 def cli(*arguments):

@@ -53,11 +53,10 @@ def test_matvec_through_a_port(simulator):
         assert_right(product(transport))
 
 
-@pytest.mark.parametrize("baud", [500_000, 1_234_567, 2_000_000])
-def test_wrong_rate_of_a_port(simulator, baud):
+def test_wrong_rate_of_a_port(simulator):
     """The client's rate counts, as on a cable."""
     with serving(simulator, Terminal()) as line:
-        with contextlib.closing(SerialTransport(line.name, baud, .02)) as transport, pytest.raises(LinkError):
+        with contextlib.closing(SerialTransport(line.name, 1_234_567, .02)) as transport, pytest.raises(LinkError):
             Device(transport, CONFIG)
         with contextlib.closing(SerialTransport(line.name, BAUD, 2)) as transport:
             assert_right(product(transport))
@@ -74,7 +73,7 @@ def test_longest_frames(simulator):
     assert (result.accumulators == 127 * CONFIG.columns // 4).all() and not result.repeated
 
 
-@pytest.mark.parametrize("factor", [.5, .7, 1.06, 1.5, 2])
+@pytest.mark.parametrize("factor", [.7, 1.06, 2])
 def test_wrong_rate(simulator, factor):
     """Whatever garbage it makes of the bytes, the right rate works again afterwards."""
     simulator.baud = BAUD * factor
