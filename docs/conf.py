@@ -20,4 +20,5 @@ def end_sections(app, what, name, obj, options, lines):
 
 
 def setup(app):
+    """Called by Sphinx."""
     app.connect("autodoc-process-docstring", end_sections, priority=100)  # before napoleon
