@@ -43,7 +43,7 @@ def user_errors(command):
             return command(**options)
         except Error as error:
             raise UserError(str(error)) from error
-        except BrokenPipeError:  # nobody reads standard output any more: click ends quietly
+        except BrokenPipeError:  # nobody reads standard output any more
             raise
         except OSError as error:
             raise UserError(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from error
@@ -59,7 +59,7 @@ def ended_by_signals():
     """A signal that ends the program raises KeyboardInterrupt in it, and then gives one line and exit 128 + its number.
 
     So files and folders that are half made are removed. Tools that other threads run are killed. Signals that the
-    caller ignores, as nohup does, are ignored.
+    caller ignores, as nohup does, are ignored. Where nobody reads standard output any more there is no line.
     """
     def stop(number, frame):
         raise Stopped(number)
@@ -75,6 +75,11 @@ def ended_by_signals():
         number, = interrupt.args or (signal.SIGINT,)
         click.echo(SIGNALS[number], err=True)
         raise SystemExit(128 + number) from interrupt
+    except (BrokenPipeError, SystemExit) as end:
+        if not isinstance(end, BrokenPipeError) and not isinstance(end.__context__, BrokenPipeError):  # it is rich's
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
+        raise SystemExit(128 + signal.SIGPIPE) from end
     finally:
         for number in caught:
             signal.signal(number, signal.SIG_DFL)

@@ -17,16 +17,6 @@ from tests.support.links import serving
 
 
 CONFIG = setun.PRESETS["4x10"]
-EXAMPLE = """
-import setun
-model = setun.load("demo")
-config = setun.PRESETS["16x40"]
-with setun.simulate(config) as device:
-    for token in device.generate(model, "In the beginning", tokens=2, check=True):
-        print(token.text, end="")
-    product = device.matvec(weights, activations)
-manifest = setun.write_verilog(config, folder / "setun.v")
-"""
 
 
 class Bytes:
@@ -49,17 +39,6 @@ def model():
 def device():
     with setun.simulate(CONFIG) as device:
         yield device
-
-
-def test_example(tmp_path, capsys):
-    """What the README shows, with fewer tokens."""
-    rng = np.random.default_rng(0)
-    w, x = rng.integers(-1, 2, (30, 50), np.int8), rng.integers(-128, 128, 50).astype(np.int8)
-    names = {"weights": w, "activations": x, "folder": tmp_path}
-    exec(EXAMPLE, names)
-    assert capsys.readouterr().out == " o"
-    assert names["product"].accumulators.dtype == np.int32 and (names["product"].accumulators == matvec(w, x)).all()
-    assert (tmp_path / "setun.v").read_text().count("module setun (") == 1
 
 
 def test_generation(device, model):

@@ -268,3 +268,13 @@ def test_a_command_is_interrupted(tmp_path):
             process.kill()
     first, *_, last = said.read_text().splitlines()
     assert first == "float32 reference" and last == "interrupted" and "Traceback" not in said.read_text()
+
+
+@pytest.mark.parametrize("arguments", [["cycles", "--list"], ["paper"]])
+def test_nobody_reads(arguments):
+    """As of a tool that SIGPIPE ends, by click's output and by rich's; 1 would be a difference."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    ended = subprocess.run([sys.executable, "-c", MAIN, *arguments], stdout=writes, stderr=subprocess.PIPE, timeout=60)
+    os.close(writes)
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, b"")
