@@ -10,7 +10,7 @@ byte    8 for five trits    1.6         files and links
 word    9 for five trits    1.8         block RAM: a 9-bit word costs nothing more, and decodes in 3 LUT4
 ======  ==================  ==========  ================================================================
 
-Byte code. Two pairs of trits take three bits each, and the last trit two: its spare value says that a pair is zero.
+Byte code. Two pairs of trits take three bits each, and the last trit two: its spare value says that a pair is zero::
 
     bits 7:6    0, 1, 3: the last trit is 0, +1, -1, and both pairs are non-zero; 2: see below
     bits 5:3    second pair; bits 2:0 first pair. A pair is (c, b, a), a the low bit:
@@ -21,7 +21,7 @@ Byte code. Two pairs of trits take three bits each, and the last trit two: its s
 
 Word code. Bits 4:0 are the signs of the trits, where they are not zero: no logic stands before the adders' polarity.
 Bits 7 and 8 say whether trits 3 and 4 are zero: that resets a register. Bits 6:5 tell the zeros among trits 0 to 2,
-with the help of the sign bits that zeros leave free; i, j, k stand for three consecutive trits, cyclically:
+with the help of the sign bits that zeros leave free; i, j, k stand for three consecutive trits, cyclically::
 
     3               none is zero
     i, sign i = 0   only i is zero

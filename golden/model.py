@@ -11,7 +11,11 @@ import numpy as np
 from .scalars import Scalar
 
 
-__all__ = ["Checkpoint", "CheckpointLayer", "Embedding", "IntegerLayer", "IntegerModel", "Matrix", "Norm", "Ternary"]
+__all__ = ["KINDS", "Checkpoint", "CheckpointLayer", "Embedding", "IntegerLayer", "IntegerModel", "Matrix", "Norm",
+           "Ternary"]
+
+
+KINDS = ("qkv", "o", "gate_up", "down")  # matrices of an IntegerLayer
 
 
 class Ternary(NamedTuple):

@@ -6,14 +6,21 @@ from math import ceil
 from amaranth.utils import ceil_log2
 
 
-__all__ = ["ACCUMULATOR_BITS", "Config", "GROUP", "MAX_COLUMNS", "PRESETS", "TRITS"]
+__all__ = ["ACCUMULATOR_BITS", "Config", "GROUP", "MAX_COLUMNS", "PRESETS", "TRITS", "sum_width"]
 
 
 TRITS = 5  # ternary weights in a memory word, and rows of a tile: 3 ** 5 = 243 fits 8 bits
 GROUP = 4  # column banks whose products are added in a tree
-ACCUMULATOR_BITS = 24  # on the link: holds 128 * 32768 = 2 ** 22 with its sign
 MAX_COLUMNS = 32768
 MAX_TILES = 996  # a word of all tiles fits a frame
+
+
+def sum_width(products):
+    """Bits of a signed sum of ``products`` ternary x int8 products, which reaches +-128 each; 1 for none."""
+    return (128 * products).bit_length() + 1 if products else 1
+
+
+ACCUMULATOR_BITS = sum_width(MAX_COLUMNS)  # on the link: 24, which are three bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,8 +108,8 @@ class Config:
 
     @property
     def accumulator_bits(self):
-        """Of a signed sum of ``columns`` ternary x int8 products, which reaches +-128 each."""
-        return (128 * self.columns).bit_length() + 1
+        """Of the sum of a row of ``columns`` products."""
+        return sum_width(self.columns)
 
     @property
     def result_bits(self):

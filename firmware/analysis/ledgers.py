@@ -1,6 +1,6 @@
 """The energy of a token, in ledgers that never mix."""
 
-from ..sim.model.energy import ACCUMULATOR_WIDTH, Range, add_energy, coefficient, coefficients, partial_sum_bits
+from ..sim.model.energy import Range, add_energy, coefficient, coefficients, partial_sum_bits
 
 
 __all__ = ["energy_ledgers"]
@@ -34,7 +34,7 @@ def energy_ledgers(profile, dimensions, config, *, table, device, context, calib
                   for name in ("int8_add", "int32_add", "int8_multiply", "fp16_add", "fp16_multiply")}
     fp16 = operations["fp16_add"] + operations["fp16_multiply"]
     tree = sum((add_energy(table, bits) for bits in partial_sum_bits(config.banks)), Range(0, 0, 0))
-    ours = tree * (listed / config.banks) + add_energy(table, ACCUMULATOR_WIDTH) * (beats * config.rows)
+    ours = tree * (listed / config.banks) + add_energy(table, config.accumulator_bits) * (beats * config.rows)
     attention = fp16 * (2 * context * dimensions.layers * dimensions.queries)
     arithmetic = {
         "ternary, additions at their real width, zeros skipped": ours,

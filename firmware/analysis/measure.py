@@ -7,9 +7,12 @@ import time
 import numpy as np
 from amaranth.sim import Simulator
 
-from ..compiler.packing import CapacityError, pack, place
+from ..accelerator import Accelerator
+from ..compiler.packing import pack, place
 from ..driver.device import Damage, Device
-from ..generate import Accelerated, generate, greedy, place_model
+from ..formats.model import Model
+from ..formats.tokenizer import ByteTokenizer
+from ..generate import CheckError, greedy
 from ..golden.closeness import closeness
 from ..golden.codes import byte_decode, word_decode, word_encode
 from ..golden.decoder import empty_cache, step
@@ -36,11 +39,11 @@ def measure_matvec(config, w, x, *, transport=None, waveform=None, progress=lamb
     and theirs may be counted twice. Returns the accumulators, int32 [M], and the fields of ``setun matvec --json``.
     Raises CapacityError, and what firmware.driver.device raises.
     """
-    with contextlib.closing(transport or SimulatedTransport(config, waveform=waveform)) as transport:
-        config = _found(transport, config)
+    with Accelerator(transport or SimulatedTransport(config, waveform=waveform), config) as accelerator:
+        config = accelerator.config
         packed = pack(w, config)
         (placed,), resident = place([packed], config)
-        device = Device(transport, config)
+        device = accelerator.device
         if resident:
             device.load([placed], functools.partial(progress, "loading weights"))
         loading = device.counters()["BYTES_WEIGHTS"]  # a cycle each
@@ -66,59 +69,51 @@ def measure_matvec(config, w, x, *, transport=None, waveform=None, progress=lamb
     }
 
 
-def measure_run(config, checkpoint, prompt, count, choose=greedy, *, ends=(), scrub=False, transport=None,
+def measure_run(config, checkpoint, prompt, count, choose=greedy, *, ends=(), check=True, scrub=False, transport=None,
                 waveform=None, progress=lambda description, done, total: None):
     """``count`` tokens after the tokens ``prompt``, or to one of ``ends``, with every BitLinear on an accelerator.
 
     On the simulated one, or on what ``transport`` leads to, which is closed afterwards; ``config`` None is then what it
-    is. With ``scrub`` the weights in the memories are compared with those that were loaded after each token, and put
-    right. Returns what was accelerated, with its tallies, and the fields of ``setun run --json`` that are measured.
-    Raises CapacityError, also where there is nothing to scrub, and what firmware.driver.device raises.
+    is. With ``check`` what it computes is compared with the golden model and the cycle model; with ``scrub`` the weights
+    in the memories are compared with those that were loaded after each token, and put right. Returns the Generation,
+    with its tallies, and the fields of ``setun run --json`` that are measured. Raises CapacityError, also where there is
+    nothing to scrub, and what firmware.driver.device raises.
     """
-    model = to_fixed(checkpoint)
-    ids, cycles, predicted, damages = [], [], [], []
-    with contextlib.closing(transport or SimulatedTransport(config, waveform=waveform)) as transport:
-        config = _found(transport, config)
-        placed, resident = place_model(model, config)
-        if scrub and not resident:
-            raise CapacityError(f"the weights do not fit config {config.name}, and none stay to be scrubbed: choose "
-                                "a larger one (setun configs), or leave out --scrub")
-        device = Device(transport, config)
-        if resident:
-            device.load(placed.values(), functools.partial(progress, "loading weights"))
-        accelerated = Accelerated(device, placed)
-        start = time.perf_counter()
-        for token, measured, expected in generate(model, accelerated, prompt, count, choose, ends):
-            ids.append(token)
-            cycles.append(measured)
-            predicted.append(expected)
-            damages += device.scrub(placed.values()) if scrub else []
-            progress("generating", len(ids), count)
+    model = Model("", checkpoint, ByteTokenizer(), tuple(ends))
+    transport = transport or SimulatedTransport(config, waveform=waveform)
+    with Accelerator(transport, config) as accelerator:
+        generation = accelerator.generate(model, prompt, tokens=count, choose=choose, check=check, scrub=scrub,
+                                          progress=progress)
+        start, cycles, predicted = time.perf_counter(), [], []
+        with contextlib.suppress(CheckError):  # what differs is in the tallies
+            for token in generation:
+                cycles.append(token.cycles)
+                predicted.append(token.predicted)
+                progress("generating", len(cycles), count)
         seconds = time.perf_counter() - start
+        config = accelerator.config
         simulated = ({"simulated_cycles_per_second": transport.cycles_per_second}
                      if isinstance(transport, SimulatedTransport) else {})
-    total = accelerated.total
-    return accelerated, {
+    total = generation.total
+    return generation, {
         "config": config.name,
-        "tokens": len(ids),
-        "token_ids": ids,
-        "resident": resident,
+        "products": config.products,
+        "tokens": len(generation.ids),
+        "token_ids": generation.ids,
+        "resident": generation.resident,
+        "checked": check,
         "values_compared": total.values,
         "mismatches": total.mismatches,
+        "cycle_errors": total.cycle_errors,
         "repeated": total.repeated,
         "cycles_per_token": cycles,
-        "cycles_predicted": predicted,
+        **({"cycles_predicted": predicted} if check else {}),
         "utilisation": total.utilisation,
         "skipped_fraction": total.skipped,
-        "seconds_per_step": seconds / (len(prompt) + len(ids) - 1),
-        **({"damages": [damage._asdict() for damage in damages]} if scrub else {}),
+        "seconds_per_step": seconds / (len(prompt) + len(generation.ids) - 1),
+        **({"damages": [damage._asdict() for damage in generation.damages]} if scrub else {}),
         **simulated,
     }
-
-
-def _found(transport, config):
-    """The config of what is there; a simulated one is not built before it is known to be large enough."""
-    return config if isinstance(transport, SimulatedTransport) else Device(transport, config).config
 
 
 def measure_logits(checkpoint, tokens, numerics, *, progress=lambda description, done, total: None):

@@ -70,6 +70,8 @@ def load_dimensions(path):
     """
     decode = msgspec.json.decode if path.suffix == ".json" else msgspec.yaml.decode
     try:
+        if path.exists() and not path.is_file():  # a FIFO may never end
+            raise CheckpointError(f"{path}: is no regular file: give a .yaml or .json file")
         with open(path, "rb") as file:
             text = file.read(MOST_BYTES + 1)
         if len(text) > MOST_BYTES:

@@ -1,13 +1,12 @@
 """The commands for boards and presets: what there is, a simulated board, building a bitstream, loading it."""
 
-import contextlib
+import os
 import pathlib
 import shutil
 import subprocess
 from dataclasses import asdict
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from ..driver.port import BAUD
@@ -19,8 +18,18 @@ from ..hdl.config import PRESETS
 from ..hdl.link.uart import OVERSAMPLING
 from ..sim.rtl.board import Listener, Terminal, serve
 from ..sim.rtl.transport import simulate, simulate_line
-from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
-from .options import config_option
+from .console import (
+    Input,
+    Output,
+    UserError,
+    json_option,
+    print_table,
+    progress,
+    user_errors,
+    write_json,
+    writing,
+)
+from .options import BOARD, config_option
 
 
 __all__ = ["board", "boards", "build", "configs", "program"]
@@ -29,8 +38,9 @@ __all__ = ["board", "boards", "build", "configs", "program"]
 UART_LATENCY = 5  # seconds; the largest board's longest frame takes two to simulate
 LOADING_SECONDS = 300
 LIBRARIES = ("libusb", "libftdi")
-board_option = click.option("--board", "board_name", type=click.Choice(list(BOARDS)), required=True,
-                            help="See setun boards.")
+TERMINALS = pathlib.Path("/dev/pts")
+board_option = click.option("--board", type=BOARD, required=True,
+                            help="A name of setun boards, or a file my_board.py that defines BOARDS.")
 
 
 def seeds_of(context, parameter, value):
@@ -52,13 +62,13 @@ def boards():
     """List the boards that bitstreams are built for."""
     table = Table(title="Boards", pad_edge=False)
     for heading in ("board", "device", "config"):
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading)
     for heading in ("products a cycle", "MHz", "Mbaud"):
         table.add_column(heading, justify="right")
     for board in BOARDS.values():
         table.add_row(board.name, board.device, board.config.name, str(board.config.products),
                       f"{board.clock / 1e6:g}", f"{board.baud / 1e6:g}")
-    Console().print(table)
+    print_table(table)
 
 
 @click.command()
@@ -70,7 +80,7 @@ def configs():
     for config in PRESETS.values():
         table.add_row(config.name, f"{config.banks} x {config.rows}", str(config.products),
                       f"{config.capacity:,}", f"{config.columns:,}", f"{config.blocks * config.rows:,}")
-    Console().print(table)
+    print_table(table)
 
 
 @click.command()
@@ -78,27 +88,29 @@ def configs():
 @click.option("--tcp", type=click.IntRange(0, 65535), help="Serve this TCP port of localhost; 0 takes a free one.")
 @click.option("--link", type=click.Path(path_type=pathlib.Path), help="Make this symbolic link to the pseudo-terminal.")
 @click.option("--uart", is_flag=True, help=f"Simulate the UART too, bit by bit at {BAUD:,} baud; some 80 times slower.")
-@click.option("--board", "board_name", type=click.Choice(list(BOARDS)),
-              help="Simulate the UART with the clock and the baud rate of this board; see setun boards.")
+@click.option("--board", "modelled", type=BOARD,
+              help="Simulate the UART with the clock and the baud rate of this board; a name of setun boards, or a file.")
 @user_errors
-def board(config_name, tcp, link, uart, board_name):
+def board(config, tcp, link, uart, modelled):
     """Serve a simulated accelerator on a pseudo-terminal or a TCP port, as if it were a board, until interrupted.
 
     Where the UART is simulated, the baud rate that is set on the pseudo-terminal must be right, as on a cable.
     """
     if link and tcp is not None:
         raise UserError("--link is of a pseudo-terminal: leave out --tcp")
-    if link and link.exists() and not link.is_symlink():
-        raise UserError(f"{link}: --link exists and is no symbolic link: choose another name")
-    modelled = BOARDS.get(board_name)
-    config = PRESETS.get(config_name) or (modelled.config if modelled else PRESETS["4x10"])
+    if link and link.exists() and not (link.is_symlink() and link.readlink().parent == TERMINALS):
+        raise UserError(f"{link}: --link exists and is no symbolic link to a pseudo-terminal: choose another name")
+    if link and not os.access(link.absolute().parent, os.W_OK):
+        raise UserError(f"{link}: --link cannot be made: {link.parent} is no folder that can be written: choose another")
+    config = config or (modelled.config if modelled else PRESETS["4x10"])
     clock, baud = (modelled.clock, modelled.baud) if modelled else (OVERSAMPLING * BAUD, BAUD)
-    with (Terminal(link) if tcp is None else Listener(tcp)) as line, contextlib.suppress(KeyboardInterrupt):
-        if uart or modelled:
-            simulator = simulate_line(config, clock=clock, baud=baud)
-            speed = f" at {baud:,} baud, for setun run --latency {UART_LATENCY}"
-        else:
-            simulator, speed = simulate(config), ""
+    line = Terminal(link) if tcp is None else Listener(tcp)  # a port that another has is refused before a long build
+    if uart or modelled:
+        simulator = simulate_line(config, clock=clock, baud=baud)
+        speed = f" at {baud:,} baud, for setun run --latency {UART_LATENCY}"
+    else:
+        simulator, speed = simulate(config), ""
+    with line:
         click.echo(f"{config.name} on {line.name}{speed}; Ctrl-C ends it")
         serve(simulator, line)
 
@@ -107,32 +119,31 @@ def board(config_name, tcp, link, uart, board_name):
 @board_option
 @seeds_option
 @click.option("--jobs", type=click.IntRange(min=1), help="Seeds routed at the same time; all processors unless given.")
-@click.option("--output", type=click.Path(path_type=pathlib.Path, dir_okay=False), help="Copy the bitstream here.")
+@click.option("--output", type=Output(), help="Copy the bitstream here.")
 @json_option
 @user_errors
-def build(board_name, seeds, jobs, output, json_path):
+def build(board, seeds, jobs, output, json_path):
     """Build the bitstream of a board with yosys and nextpnr, and report what it takes and how fast it is.
 
     The bitstream is that of the fastest seed; the frequency that is reported is that of the slowest. Where no seed
     reaches the board's clock there is a report and no bitstream, and exit 1.
     """
-    check_folders(output, json_path)
     missed = None
     try:
-        with progress(lines=True) as told:
-            report = build_bitstream(BOARDS[board_name], seeds, jobs=jobs, progress=told)
+        with progress() as told:
+            report = build_bitstream(board, seeds, jobs=jobs, progress=told)
     except MissedClock as error:
         report, missed = error.report, error
     fields = {**asdict(report), "share": report.share, "luts_a_product": report.luts_a_product,
               "products_a_second": report.products_a_second}
     write_json(json_path, fields)
-    Console().print(report_table(report))
+    print_table(report_table(report))
     if missed:
         raise click.ClickException(f"no bitstream: {missed}")
     if output:
         with writing(output):
             shutil.copy(report.bitstream, output)
-    Console().print(output or report.bitstream, markup=False, highlight=False, soft_wrap=True)
+    click.echo(output or report.bitstream)
 
 
 def report_table(report):
@@ -160,17 +171,16 @@ def report_table(report):
 @click.command()
 @board_option
 @seeds_option
-@click.argument("bitstream", type=click.Path(path_type=pathlib.Path, dir_okay=False, exists=True), required=False)
+@click.argument("bitstream", type=Input(exists=True), required=False)
 @user_errors
-def program(board_name, seeds, bitstream):
+def program(board, seeds, bitstream):
     """Load a bitstream with openFPGALoader: BITSTREAM, or what setun build makes of the same --seeds."""
-    board = BOARDS[board_name]
     if bitstream is None:
-        run_loader(board_name, "--list-boards")  # a library that it lacks is told before what takes long
-        with progress(lines=True) as told:
+        run_loader(board.name, "--list-boards")  # a library that it lacks is told before what takes long
+        with progress() as told:
             bitstream = pathlib.Path(build_bitstream(board, seeds, progress=told).bitstream)
-    run_loader(board_name, "--board", board.loader, str(bitstream))
-    Console().print(f"{bitstream.name} is loaded into the {board_name}.", highlight=False)
+    run_loader(board.name, "--board", board.loader, str(bitstream))
+    click.echo(f"{bitstream.name} is loaded into the {board.name}.")
 
 
 def run_loader(board_name, *arguments):

@@ -5,6 +5,7 @@ import pathlib
 from dataclasses import asdict
 
 import click
+import plotly.graph_objects as go
 from rich.console import Console
 from rich.table import Table
 
@@ -15,7 +16,7 @@ from ..formats import checkpoint
 from ..hdl.boards import BOARDS
 from ..hdl.build.bitstream import build as build_bitstream
 from ..sim.model.energy import Range
-from .console import UserError, check_folders, json_option, need, progress, user_errors, write_json, writing
+from .console import Output, UserError, json_option, print_table, progress, user_errors, write_json, writing
 from .options import DEMO
 from .profile import MEMORIES, memory_of
 
@@ -54,8 +55,7 @@ def client_of(scheduler):
 @click.option("--scheduler", help="Address of a Dask scheduler, tcp://HOST:8786; this machine unless given.")
 @click.option("--measure", is_flag=True, help="First build the bitstreams whose area is interpolated between; hours.")
 @json_option
-@click.option("--html", "html_path", type=click.Path(path_type=pathlib.Path, dir_okay=False),
-              help="Write the points to this file, which needs no network.")
+@click.option("--html", "html_path", type=Output(), help="Write the points to this file, which needs no network.")
 @user_errors
 def explore_command(model, board_name, memory_kind, bandwidth, efficiency, scheduler, measure, json_path, html_path):
     """Sweep banks, rows, depth and clock for MODEL to the Pareto front of tokens a second, LUT, block RAM and
@@ -63,9 +63,6 @@ def explore_command(model, board_name, memory_kind, bandwidth, efficiency, sched
 
     Presets that were built before are not built again, and points that were evaluated before not evaluated.
     """
-    check_folders(json_path, html_path)
-    if html_path:
-        need("plotly", "profile")
     memory, board, named = memory_of(memory_kind, bandwidth, efficiency), BOARDS[board_name], named_models()
     if measure:
         with progress() as bar:
@@ -103,8 +100,6 @@ def explore_command(model, board_name, memory_kind, bandwidth, efficiency, sched
 
 def figure_of(points, front, title):
     """LUT against tokens a second; the front stands out."""
-    import plotly.graph_objects as go
-
     def trace(chosen, name, **marker):
         return go.Scatter(x=[point.luts for point in chosen], y=[point.tokens_per_second for point in chosen],
                           mode="markers", name=name, marker=marker,
@@ -128,6 +123,6 @@ def report_front(front, points, model, board):
                       f"{point.tokens_per_second:,.0f}" if point.tokens_per_second >= 1000 else
                       f"{point.tokens_per_second:.4g}", f"{point.luts:,.0f}", str(point.block_rams),
                       Range(point.energy, point.energy, point.energy).text(), point.tier)
-    Console().print(table)
+    print_table(table)
     Console().print("Tokens a second are those of array and vector unit; energy is the middle of the memory ledger, "
                     "without switching and arithmetic.", highlight=False)

@@ -11,7 +11,18 @@ from ..analysis.inspection import inspect
 from ..analysis.measure import measure_closeness, measure_logits
 from ..formats.checkpoint import load, open_checkpoint
 from ..formats.convert import FORMATS, convert
-from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
+from .console import (
+    Input,
+    Output,
+    UserError,
+    check_outputs,
+    json_option,
+    print_table,
+    progress,
+    user_errors,
+    write_json,
+    writing,
+)
 from .options import DEMO
 
 
@@ -27,7 +38,6 @@ WINDOW = 256  # bytes
 @user_errors
 def inspect_command(model, json_path):
     """Tell what is in MODEL: a Hugging Face folder, a GGUF or a container."""
-    check_folders(json_path)
     with progress() as report, open_checkpoint(model) as opened:
         fields = inspect(opened, report)
     write_json(json_path, fields)
@@ -36,7 +46,7 @@ def inspect_command(model, json_path):
     for name, value in fields["architecture"].items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
     table.add_row("tokenizer", {True: "its own", False: "bytes"}.get(fields["tokenizer"], fields["tokenizer"]))
-    out.print(table)
+    print_table(table, out)
     table = Table(title="Ternary matrices")
     for heading in ("layer", "matrix", "shape", "scale", "-1", "0", "+1", "dead rows", "columns"):
         table.add_column(heading, justify="left" if heading == "matrix" else "right")
@@ -45,11 +55,11 @@ def inspect_command(model, json_path):
             table.add_row(str(entry["layer"]), entry["name"], " x ".join(map(str, entry["shape"])),
                           f"{entry['scale']:.6g}", *(f"{share:.1%}" for share in entry["shares"]),
                           str(entry["dead_rows"]), str(entry["dead_columns"]), end_section=entry["name"] == "down")
-    out.print(table)
+    print_table(table, out)
     table = Table(title="Boards", show_header=False)
     for name, value in fields["boards"].items():
         table.add_row(name, value)
-    out.print(table)
+    print_table(table, out)
 
 
 @click.command(name="convert")
@@ -57,15 +67,16 @@ def inspect_command(model, json_path):
 @click.argument("output", type=click.Path(path_type=pathlib.Path))
 @click.option("--format", "form", required=True, type=click.Choice(list(FORMATS)),
               help="hf: a folder that transformers loads; gguf-i2s: bitnet.cpp's GGUF; setun: 1.6 bits a weight.")
+@click.option("--force", is_flag=True, help="Overwrite OUTPUT where there is one.")
 @user_errors
-def convert_command(model, output, form):
+def convert_command(model, output, form, force):
     """Write MODEL, of any format that is read, as OUTPUT, tensor by tensor; weights, scales and norms stay exact."""
-    check_folders(output)
+    check_outputs(output)
     with progress() as report, open_checkpoint(model) as opened:
-        convert(opened, output, form, report)
+        convert(opened, output, form, report, force=force)
     files = sorted(output.iterdir()) if output.is_dir() else [output]
     size = sum(file.stat().st_size for file in files)
-    Console(markup=False).print(f"{output}: {form}, {size:,} bytes", highlight=False)
+    click.echo(f"{output}: {form}, {size:,} bytes")
 
 
 def parse_ids(text):
@@ -81,12 +92,11 @@ def parse_ids(text):
 @click.option("--token-ids", required=True, help="Integers with commas between them.")
 @click.option("--numerics", type=click.Choice(["float", "integer"]), default="integer", show_default=True,
               help="The integer golden model, or the float32 reference.")
-@click.option("--output", required=True, type=click.Path(path_type=pathlib.Path, dir_okay=False),
+@click.option("--output", required=True, type=Output(),
               help="Write the logits here: .npy, float32 [tokens, vocabulary].")
 @user_errors
 def logits(model, token_ids, numerics, output):
     """Logits of MODEL behind each of some tokens, from the golden model."""
-    check_folders(output)
     tokens = parse_ids(token_ids)
     loaded = load(model)
     foreign = [token for token in tokens if not 0 <= token < loaded.vocab]
@@ -99,19 +109,18 @@ def logits(model, token_ids, numerics, output):
         found = measure_logits(loaded, np.array(tokens)[None], numerics, progress=report)[0].astype(np.float32)
     with writing(output), open(output, "wb") as file:
         np.save(file, found)
-    Console(markup=False).print(f"{output}: float32 {list(found.shape)}, {numerics} numerics", highlight=False)
+    click.echo(f"{output}: float32 {list(found.shape)}, {numerics} numerics")
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=pathlib.Path), default=DEMO)
-@click.option("--text", type=click.Path(path_type=pathlib.Path, dir_okay=False), default=DEMO / "held_out.txt",
+@click.option("--text", type=Input(), default=DEMO / "held_out.txt",
               help="What to predict; the shipped held-out text unless given.")
 @click.option("--windows", type=click.IntRange(min=1), default=16, show_default=True, help="Of 256 bytes.")
 @json_option
 @user_errors
 def closeness(model, text, windows, json_path):
     """Compare the integer golden model of MODEL with the float32 reference on a text, byte by byte."""
-    check_folders(json_path)
     with open_checkpoint(model) as opened:
         if opened.tokenizer is not None:
             raise UserError(f"{model}: --text is taken as bytes, and the model has a tokenizer: use a model of bytes")
@@ -132,4 +141,4 @@ def closeness(model, text, windows, json_path):
     table = Table(title=f"integer model against float32, {windows} windows of {length} bytes", show_header=False)
     for name, value in fields.items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.6f}")
-    Console().print(table)
+    print_table(table)

@@ -1,32 +1,48 @@
 """Options that several commands have."""
 
 import functools
-import pathlib
 
 import click
 
+from ..configuration import board_of, config_of
 from ..driver.port import BAUD, LATENCY, SerialTransport
+from ..errors import ArgumentError
+from ..formats.checkpoint import DEMO
 from ..hdl.config import PRESETS
-from .console import UserError
+from .console import Output, UserError
 
 
-__all__ = ["DEMO", "accelerator", "config_option", "port_options", "waveform_option"]
+__all__ = ["BOARD", "CONFIG", "DEMO", "accelerator", "config_option", "port_options", "waveform_option"]
 
 
-DEMO = pathlib.Path(__file__).parents[1] / "demo"
+class Named(click.ParamType):
+    """A value by its text; ``find(text)`` raises ArgumentError where there is none."""
+
+    def __init__(self, name, find):
+        self.name, self.find = name, find
+
+    def convert(self, value, param, ctx):
+        try:
+            return self.find(value)
+        except ArgumentError as error:
+            raise UserError(str(error)) from error
+
+
+CONFIG = Named("config", config_of)
+BOARD = Named("board", board_of)
 
 
 def config_option(default, **more):
-    """Option ``--config``, a preset's name as ``config_name``; ``more`` is as of click.option."""
-    return click.option("--config", "config_name", type=click.Choice(list(PRESETS)),
-                        **{"default": default, "show_default": True, **more},
-                        help="Preset of the accelerator; see setun configs.")
+    """Option ``--config``, a Config; ``more`` is as of click.option."""
+    return click.option("--config", type=CONFIG, **{"default": default, "show_default": True, **more},
+                        help="A preset (setun configs), one with changes, 16x20,depth=4096, or a YAML file with banks, "
+                             "tiles, depth, columns and blocks.")
 
 
 def port_options(default):
     """Decorator: an accelerator at a port in place of the simulated one, which is ``default`` unless given."""
     def chosen(context, parameter, value):
-        return value or (default if context.params["port"] is None else None)
+        return value or (PRESETS[default] if context.params["port"] is None else None)
 
     options = (
         config_option(None, show_default=f"{default}, or what is at the port", callback=chosen),
@@ -38,12 +54,12 @@ def port_options(default):
     return lambda command: functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
 
 
-def accelerator(config_name, port, baud, latency, waveform):
-    """Config, None where a board is to tell, and transport, None of the simulated accelerator."""
+def accelerator(port, baud, latency, waveform):
+    """Transport of the board at a port, None of the simulated accelerator."""
     if port is not None and waveform:
         raise UserError("--waveform is of the simulated accelerator: leave out --port")
-    return PRESETS.get(config_name), None if port is None else SerialTransport(port, baud, latency)
+    return None if port is None else SerialTransport(port, baud, latency)
 
 
-waveform_option = click.option("--waveform", type=click.Path(path_type=pathlib.Path, dir_okay=False),
+waveform_option = click.option("--waveform", type=Output(),
                                help="Write a VCD of the whole simulation, for GTKWave or Surfer.")

@@ -16,6 +16,7 @@ from ..analysis.measure import measure_run
 from ..analysis.models import load_dimensions, named_models
 from ..analysis.paper import advantage, paper_rows
 from ..analysis.profile import Memory, Profile, collect_activations, profile_checkpoint, profile_dimensions
+from ..analysis.report import report, what_if
 from ..analysis.trace import trace_events
 from ..formats import checkpoint
 from ..formats.tokenizer import tokenizer_of
@@ -23,7 +24,17 @@ from ..generate import KINDS
 from ..hdl.boards import BOARDS
 from ..hdl.config import PRESETS
 from ..sim.model.energy import Range, arithmetic_tables
-from .console import UserError, check_folders, json_option, need, progress, user_errors, write_json, writing
+from .console import (
+    Input,
+    Output,
+    UserError,
+    json_option,
+    print_table,
+    progress,
+    user_errors,
+    write_json,
+    writing,
+)
 from .options import DEMO
 
 
@@ -32,7 +43,6 @@ __all__ = ["cycles", "models", "paper", "profile"]
 
 MEMORIES = {  # bytes a second, and the share of them that arrives: frames of a link, bursts of a memory
     "resident": (0.0, 1.0), "link": (300e3, .98), "sdram": (332e6, .8), "ddr3": (1600e6, .7), "lpddr4": (6400e6, .7)}
-FILE = click.Path(path_type=pathlib.Path, dir_okay=False)
 
 
 def memory_of(kind, bandwidth, efficiency):
@@ -74,13 +84,13 @@ def accelerator_of(config_name, board_name, clock, default):
               help="Tokens to run on the RTL too, of a model with weights; exit 1 where its cycles differ.")
 @click.option("--table", type=click.Choice(arithmetic_tables()), default="7nm", show_default=True,
               help="Of the energy of arithmetic.")
-@click.option("--calibration", "calibration_path", type=FILE, help="What setun calibrate wrote of a board.")
+@click.option("--calibration", "calibration_path", type=Input(), help="What setun calibrate wrote of a board.")
 @click.option("--context", type=click.IntRange(min=1), default=512, show_default=True,
               help="Tokens that attention looks back on.")
 @json_option
-@click.option("--csv", "csv_path", type=FILE, help="Write a line for each matrix to this file.")
-@click.option("--html", "html_path", type=FILE, help="Write figures and tables to this file, which needs no network.")
-@click.option("--trace", "trace_path", type=FILE, help="Write a token as a Chrome trace, for ui.perfetto.dev.")
+@click.option("--csv", "csv_path", type=Output(), help="Write a line for each matrix to this file.")
+@click.option("--html", "html_path", type=Output(), help="Write figures and tables to this file, which needs no network.")
+@click.option("--trace", "trace_path", type=Output(), help="Write a token as a Chrome trace, for ui.perfetto.dev.")
 @user_errors
 def profile(model, config_name, board_name, clock, memory_kind, bandwidth, efficiency, prompt, simulate, table,
             calibration_path, context, json_path, csv_path, html_path, trace_path):
@@ -89,9 +99,6 @@ def profile(model, config_name, board_name, clock, memory_kind, bandwidth, effic
     MODEL is demo, a checkpoint of a BitNet b1.58 (see setun run), whose activations are real, or without weights a name
     (setun models) or a .yaml or .json file of dimensions, whose zeros are assumed.
     """
-    check_folders(json_path, csv_path, html_path, trace_path)
-    if html_path:
-        need("plotly", "profile")
     memory = memory_of(memory_kind, bandwidth, efficiency)
     named, path = named_models(), pathlib.Path(model)
     config, clock, device = accelerator_of(config_name, board_name, clock, "16x20" if model in named else "16x40")
@@ -148,8 +155,6 @@ def write_csv(path, found):
 
 def write_html(path, found, config, again):
     """The report, with what other accelerators would do."""
-    from ..analysis.report import report, what_if
-
     with progress() as bar:
         bar("what if", 0, None)
         grid = what_if(config, found.memory, lambda config, clock, memory: again(config, clock=clock, memory=memory))
@@ -180,7 +185,7 @@ def report_profile(found):
         add_row(cause, lambda layer: layer.cycles[cause])
     add_row("cycles", lambda layer: layer.total, end_section=True)
     add_row("dense", lambda layer: layer.total + layer.issue_dense - layer.cycles["issue"])
-    out.print(table)
+    print_table(table, out)
     low, _, high = found.cycles_range
     spread = "" if low == high else f" [{low:,.0f}-{high:,.0f}]"
     out.print(f"{found.cycles_per_token:,.0f}{spread} cycles a token, {found.speed} tokens a second, "
@@ -195,7 +200,7 @@ def report_profile(found):
         for part, value in ledger["parts"].items():
             ledgers.add_row(f"  {part}", Range(**value).text())
         ledgers.add_section()
-    out.print(ledgers)
+    print_table(ledgers, out)
     for name, ledger in found.energy.items():
         out.print(f"{name}: without {ledger['excludes']}.", highlight=False)
 
@@ -209,7 +214,6 @@ def cycles(listed, json_path):
 
     Exit 1 where a count or a value differs.
     """
-    check_folders(json_path)
     cases, out = all_cases(), Console()
     if listed:
         for case in cases:
@@ -240,7 +244,7 @@ def models():
     for model in named_models().values():
         table.add_row(model.name, f"{model.weights / 1e9:.3f} G", str(model.layers), str(model.hidden),
                       str(model.inner), str(model.heads), str(model.kv_heads), model.source)
-    Console().print(table)
+    print_table(table)
 
 
 @click.command()
@@ -248,7 +252,6 @@ def models():
 @user_errors
 def paper(json_path):
     """Compare the energy and memory figures of the BitNet papers with ours, and ask the same of this machine."""
-    check_folders(json_path)
     rows = list(paper_rows())
     table = Table(title="Arithmetic ledger at 7 nm and memory, as published and by our formula")
     for heading in ("figure", "published", "ours", "deviation", "source"):
@@ -257,7 +260,7 @@ def paper(json_path):
         table.add_row(row.name + (f" ({row.why})" if row.why else ""), f"{row.published:g} {row.unit}",
                       f"{row.ours:.3g} {row.unit}", f"{row.deviation:+.1%}", row.source)
     out = Console()
-    out.print(table)
+    print_table(table, out)
     config, clock = PRESETS["16x20-deep"], 125e6
     machine = list(advantage(config, clock))
     table = Table(title=f"This machine, {config.name} at {clock / 1e6:g} MHz with SDRAM (modelled), against arrays of "
@@ -269,7 +272,7 @@ def paper(json_path):
         table.add_row(row["model"], f"{row['bytes']:,.0f}", f"{row['tokens_per_second']:.3g}",
                       *(f"{row[f'{name}_{what}']:.2f} x" for name in ("int8", "fp16")
                         for what in ("bytes", "cycles", "energy")))
-    out.print(table)
+    print_table(table, out)
     out.print("Energy here is the arithmetic ledger's (table), with attention over 512 tokens in fp16 in all three.",
               highlight=False)
     write_json(json_path, {"paper": [{**row._asdict(), "deviation": row.deviation} for row in rows],

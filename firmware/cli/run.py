@@ -10,12 +10,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from ..accelerator import check_matrix, check_prompt
 from ..analysis.measure import measure_matvec, measure_run
-from ..formats import checkpoint
-from ..formats.tokenizer import tokenizer_of
+from ..formats.model import load
 from ..generate import greedy, sampler
-from .console import UserError, check_folders, json_option, progress, user_errors, write_json, writing
-from .options import DEMO, accelerator, port_options, waveform_option
+from .console import Input, Output, UserError, json_option, print_table, progress, user_errors, write_json, writing
+from .options import accelerator, port_options, waveform_option
 
 
 __all__ = ["matvec", "run"]
@@ -33,11 +33,13 @@ def load_array(path, field):
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=pathlib.Path), default=DEMO)
+@click.argument("model", type=click.Path(path_type=pathlib.Path), default="demo")
 @click.option("--prompt", default="In the beginning", show_default=True, help="Text to continue.")
 @click.option("--tokens", type=click.IntRange(min=1), default=32, show_default=True,
               help="Tokens to generate, if the model does not end the text before.")
 @port_options("16x40")
+@click.option("--check", type=click.Choice(["all", "none"]), default="all", show_default=True,
+              help="Compute every product again in NumPy and predict its cycles, or take what comes.")
 @json_option
 @click.option("--temperature", type=click.FloatRange(min=0), default=0, show_default=True,
               help="Sample on the host; 0 takes the most likely token.")
@@ -45,52 +47,50 @@ def load_array(path, field):
 @click.option("--scrub", is_flag=True, help="After each token, find damaged weights in the memories and repair them.")
 @waveform_option
 @user_errors
-def run(model, prompt, tokens, config_name, port, baud, latency, json_path, temperature, seed, scrub, waveform):
+def run(model, prompt, tokens, config, port, baud, latency, check, json_path, temperature, seed, scrub, waveform):
     """Generate text with MODEL, a BitNet b1.58; every BitLinear goes through the RTL, or through a board.
 
-    MODEL is a Hugging Face folder, a GGUF or a container (setun convert), and the shipped one unless given. Every
-    accumulator is compared with the golden model, and every count of cycles with the cycle model; exit 1 where one
-    differs.
+    MODEL is demo, a Hugging Face folder, a GGUF or a container (setun convert), and demo unless given. Every accumulator
+    is compared with the golden model, and every count of cycles with the cycle model; exit 1 where one differs.
     """
-    check_folders(json_path, waveform)
-    with checkpoint.open_checkpoint(model) as opened:
-        tokenizer, ends, loaded = tokenizer_of(opened), opened.ends, opened.checkpoint()
+    loaded = load(model)
     if not math.isfinite(temperature):
         raise UserError(f"--temperature is {temperature}: give a number from 0 on")
-    prompt_ids = tokenizer.encode(prompt)
-    if not prompt or not prompt_ids:
-        raise UserError("--prompt is empty: give at least one character")
-    if max(prompt_ids) >= loaded.vocab:
-        raise UserError(f"--prompt has the token {max(prompt_ids)} and the model {loaded.vocab} tokens: leave it out")
-    if len(prompt_ids) + tokens - 1 > loaded.context:
-        raise UserError(f"--prompt of {len(prompt_ids)} tokens and --tokens {tokens} exceed the model's context of "
-                        f"{loaded.context}: shorten one of them")
+    prompt_ids = loaded.tokenizer.encode(prompt)
+    check_prompt(loaded.checkpoint, prompt, prompt_ids, tokens)
     choose = sampler(temperature, seed) if temperature else greedy
-    config, transport = accelerator(config_name, port, baud, latency, waveform)
+    transport = accelerator(port, baud, latency, waveform)
     with progress() as report:
-        accelerated, fields = measure_run(config, loaded, prompt_ids, tokens, choose, ends=ends, scrub=scrub,
-                                          transport=transport, waveform=waveform, progress=report)
-    write_json(json_path, {"model": model.name, "prompt": tokenizer.decode(prompt_ids),
-                           "text": tokenizer.decode(fields["token_ids"]), **fields})
-    report_run(tokenizer.decode(prompt_ids + fields["token_ids"]), accelerated, fields)
-    sys.exit(1 if accelerated.total.mismatches or accelerated.total.cycle_errors else 0)
+        generation, fields = measure_run(config, loaded.checkpoint, prompt_ids, tokens, choose, ends=loaded.ends,
+                                         check=check == "all", scrub=scrub, transport=transport, waveform=waveform,
+                                         progress=report)
+    decode = loaded.tokenizer.decode
+    write_json(json_path, {"model": loaded.name, "prompt": decode(prompt_ids), "text": decode(fields["token_ids"]),
+                           **fields})
+    report_run(decode(prompt_ids + fields["token_ids"]), generation, fields)
+    sys.exit(1 if fields["mismatches"] or fields["cycle_errors"] else 0)
 
 
-def report_run(text, accelerated, fields):
-    config, total = accelerated.device.config, accelerated.total
+def report_run(text, generation, fields):
+    total, checked = generation.total, fields["checked"]
     out = Console()
     click.echo(text)
-    table = Table(title=f"{config.name}: {config.products} products a cycle, weights "
+    table = Table(title=f"{fields['config']}: {fields['products']} products a cycle, weights "
                         + ("resident" if fields["resident"] else "streamed for every token"))
-    for heading in ("layers", "values", "differ", "cycles", "predicted", "utilisation", "skipped"):
+    for heading in ("layers", *(("values", "differ") if checked else ()), "cycles", *(("predicted",) if checked else ()),
+                    "utilisation", "skipped"):
         table.add_column(heading, justify="left" if heading == "layers" else "right", no_wrap=True)
-    for kind, tally in [*accelerated.tallies.items(), ("all", total)]:
-        table.add_row(kind, f"{tally.values:,}", str(tally.mismatches), f"{tally.cycles:,}", f"{tally.predicted:,}",
-                      f"{tally.utilisation:.1%}", f"{tally.skipped:.1%}", end_section=kind == "down")
-    out.print(table)
-    verdict = ("every value equals the golden model and every cycle count the cycle model"
-               if not total.mismatches and not total.cycle_errors else
-               f"{total.mismatches} values and {total.cycle_errors} counts of cycles differ from the models")
+    for kind, tally in [*generation.tallies.items(), ("all", total)]:
+        table.add_row(kind, *((f"{tally.values:,}", str(tally.mismatches)) if checked else ()), f"{tally.cycles:,}",
+                      *((f"{tally.predicted:,}",) if checked else ()), f"{tally.utilisation:.1%}",
+                      f"{tally.skipped:.1%}", end_section=kind == "down")
+    print_table(table, out)
+    if not checked:
+        verdict = "nothing was checked"
+    elif not total.mismatches and not total.cycle_errors:
+        verdict = "every value equals the golden model and every cycle count the cycle model"
+    else:
+        verdict = f"{total.mismatches} values and {total.cycle_errors} counts of cycles differ from the models"
     if total.repeated:
         verdict += f"; {total.repeated} of {total.calls} products had frames sent again, and no count of cycles"
     speed = fields.get("simulated_cycles_per_second")
@@ -102,29 +102,18 @@ def report_run(text, accelerated, fields):
 
 
 @click.command()
-@click.option("--weights", required=True, type=click.Path(path_type=pathlib.Path),
-              help=".npy, int8 [M, n] of -1, 0, +1.")
-@click.option("--activations", required=True, type=click.Path(path_type=pathlib.Path), help=".npy, int8 [n].")
+@click.option("--weights", required=True, type=Input(), help=".npy, int8 [M, n] of -1, 0, +1.")
+@click.option("--activations", required=True, type=Input(), help=".npy, int8 [n].")
 @port_options("16x20")
-@click.option("--output", type=click.Path(path_type=pathlib.Path, dir_okay=False),
-              help="Write the result here: .npy, int32 [M].")
+@click.option("--output", type=Output(), help="Write the result here: .npy, int32 [M].")
 @json_option
 @waveform_option
 @user_errors
-def matvec(weights, activations, config_name, port, baud, latency, output, json_path, waveform):
+def matvec(weights, activations, config, port, baud, latency, output, json_path, waveform):
     """Multiply one ternary matrix and one int8 vector on the RTL or a board, with zeros skipped and without."""
-    check_folders(output, json_path, waveform)
-    w, x = load_array(weights, "--weights"), load_array(activations, "--activations")
-    if w.dtype != np.int8 or w.ndim != 2 or not w.size:
-        raise UserError(f"{weights}: --weights is {w.dtype} {list(w.shape)} and must be int8 [M, n]")
-    if x.dtype != np.int8 or x.ndim != 1:
-        raise UserError(f"{activations}: --activations is {x.dtype} {list(x.shape)} and must be int8 [n]")
-    if w.shape[1] != len(x):
-        raise UserError(f"{weights} has {w.shape[1]} columns and {activations} {len(x)} elements: they must agree")
-    foreign = w[(w < -1) | (w > 1)]
-    if foreign.size:
-        raise UserError(f"{weights}: --weights has the value {foreign[0]}: only -1, 0 and +1 are ternary")
-    config, transport = accelerator(config_name, port, baud, latency, waveform)
+    w, x = check_matrix(load_array(weights, "--weights"), load_array(activations, "--activations"),
+                        f"{weights}: --weights", f"{activations}: --activations")
+    transport = accelerator(port, baud, latency, waveform)
     with progress() as report:
         accumulators, fields = measure_matvec(config, w, x, transport=transport, waveform=waveform, progress=report)
     if output:
@@ -135,6 +124,6 @@ def matvec(weights, activations, config_name, port, baud, latency, output, json_
     for name, value in fields.items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) else f"{value:.4f}" if isinstance(value, float)
                       else str(value))
-    Console().print(table)
+    print_table(table)
     exact = (fields["cycles"], fields["cycles_dense"]) == (fields["cycles_predicted"], fields["cycles_dense_predicted"])
     sys.exit(1 if fields["mismatches"] or not exact and not fields["repeated"] else 0)

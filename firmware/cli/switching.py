@@ -1,7 +1,5 @@
 """The commands of the switching ledger, and of a meter."""
 
-import pathlib
-
 import click
 import msgspec
 from rich.console import Console
@@ -14,7 +12,7 @@ from ..formats import checkpoint
 from ..hdl.technology.ecp5 import FAMILY
 from ..sim.model.energy import Range
 from ..sim.netlist.liberty import DEFAULT_LIBERTY, read_library
-from .console import check_folders, json_option, progress, user_errors, write_json, writing
+from .console import Input, Output, json_option, print_table, progress, user_errors, write_json, writing
 from .options import DEMO
 
 
@@ -25,8 +23,8 @@ PROMPT = b"In"
 
 
 @click.command()
-@click.option("--liberty", type=click.Path(path_type=pathlib.Path, dir_okay=False), default=DEFAULT_LIBERTY,
-              show_default=True, help="Standard cells with tables of power; the default is in qflow-tech-osu018.")
+@click.option("--liberty", type=Input(), default=DEFAULT_LIBERTY, show_default=True,
+              help="Standard cells with tables of power; the default is in qflow-tech-osu018.")
 @json_option
 @user_errors
 def switching(liberty, json_path):
@@ -35,7 +33,6 @@ def switching(liberty, json_path):
     First of a multiply-accumulate in standard cells, ternary against int8. Then of a small accelerator on the ECP5,
     beside what the counters say, fitted to random runs: exit 1 where that is off by more than a factor of 1.25.
     """
-    check_folders(json_path)
     library, demo = read_library(liberty), checkpoint.load(DEMO)
     with progress() as bar:
         macs = list(mac_runs(demo, PROMPT, liberty, bar))
@@ -70,7 +67,7 @@ def report_macs(macs, library):
         table.add_row(run.name, f"{run.weight_zeros:.0%}", measured.switching.text(),
                       Range(*(measured.clock,) * 3).text(), measured.energy.text(),
                       Range(*(measured.leakage,) * 3).text("W"), str(measured.cells))
-    out.print(table)
+    print_table(table, out)
     both, alone = ratio(macs), ratio(macs, lambda measured: measured.switching)
     out.print(f"int8 over ternary: {both.mid:.2f} [{both.low:.2f}-{both.high:.2f}] times, without the clock "
               f"{alone.mid:.2f} [{alone.low:.2f}-{alone.high:.2f}].", highlight=False)
@@ -90,7 +87,7 @@ def report_netlist(training, real, toggles, off):
         table.add_row(run.name, f"{run.events['cycle']:,}", *(f"{value:,}" for value in run.toggles.values()),
                       f"{total:,}", f"{predict(toggles, run.events) / total:.0%}",
                       energy_of(total, run.events["cycle"], "ecp5").text())
-    out.print(table)
+    print_table(table, out)
     table = Table(title="Energy of a product in its tile, zero weights and zero activations left out of the count")
     for heading in ("stimulus", "toggles a product", "energy"):
         table.add_column(heading, justify="left" if heading == "stimulus" else "right")
@@ -99,7 +96,7 @@ def report_netlist(training, real, toggles, off):
         runs = [run for run in runs if run.products]
         each = sum(run.toggles["tiles"] for run in runs) / sum(run.products for run in runs)
         table.add_row(name, f"{each:.1f}", energy_of(each, 0, "ecp5").text())
-    out.print(table)
+    print_table(table, out)
     fitted = ", ".join(f"{value:.1f} a {event.replace('_', ' ')}" for event, value in toggles.items() if value)
     out.print(f"By counters: {fitted} toggles; the largest residual on real runs is a factor of {off:.2f}, at most "
               f"{FACTOR} is asked for.", highlight=False)
@@ -108,8 +105,8 @@ def report_netlist(training, real, toggles, off):
 
 
 @click.command("calibrate")
-@click.argument("readings", type=click.Path(path_type=pathlib.Path, dir_okay=False))
-@click.option("--output", type=click.Path(path_type=pathlib.Path, dir_okay=False), required=True,
+@click.argument("readings", type=Input())
+@click.option("--output", type=Output(), required=True,
               help="Write the board's figures here, for setun profile --calibration.")
 @user_errors
 def calibrate_command(readings, output):
@@ -118,7 +115,6 @@ def calibrate_command(readings, output):
     It holds board, accuracy (of the meter, .02 unless given) and readings, each with load, clock (MHz), products (a
     second) and watts, or volts and amperes; at two clocks and two loads or more.
     """
-    check_folders(output)
     board = calibrate(load_readings(readings), readings)
     with writing(output):
         output.write_bytes(msgspec.yaml.encode(board))

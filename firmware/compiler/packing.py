@@ -7,9 +7,10 @@ import numpy as np
 from ..errors import Error
 from ..golden.codes import byte_encode
 from ..golden.layout import live_first, tile_weights
+from ..golden.model import KINDS
 
 
-__all__ = ["CapacityError", "Chunk", "Extent", "Packed", "Placed", "extent", "pack", "place"]
+__all__ = ["CapacityError", "Chunk", "Extent", "Packed", "Placed", "extent", "pack", "place", "place_model"]
 
 
 class CapacityError(Error, ValueError):
@@ -119,3 +120,10 @@ def place(matrices, config, resident=None):  # list of Packed or Extent -> list 
         placed.append(Placed(packed, chunks))
         base += packed.blocks * packed.words
     return placed, resident
+
+
+def place_model(model, config):  # golden.model.IntegerModel -> {(layer, kind): Placed}, resident
+    """Pack all matrices of a model and lay them out. Raises CapacityError where one cannot go through."""
+    keys = [(index, kind) for index in range(len(model.layers)) for kind in KINDS]
+    placed, resident = place([pack(getattr(model.layers[index], kind).codes, config) for index, kind in keys], config)
+    return dict(zip(keys, placed)), resident

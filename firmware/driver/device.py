@@ -57,8 +57,9 @@ class Damage(NamedTuple):
 class Device:
     """An accelerator on a transport, whatever an earlier session has left there.
 
-    Every method may raise DeviceError or LinkError; a new Device is then in order. Damage never makes a value wrong, it
-    is an error at worst: commands that go together in a ``transact`` of ``Link`` write different places, and read none
+    Every method may raise DeviceError or LinkError; a new Device is then in order. On the links that ``Link`` covers a
+    fault makes no value wrong but is an error at worst, to the strength of CRC-32; on a link that delivers whole frames
+    again later, values may be wrong without an error. The reason: commands that go together in a ``transact`` of ``Link`` write different places, and read none
     that another of them writes, so that it does not matter how often and in which order they are executed; and all of
     that is over when the next begins. A list is complete before it is run, weights are there before they are run and
     not overwritten before the results are read, and results are read before the next run.

@@ -79,11 +79,16 @@ class Attempt:
 class Link:
     """Sends commands, and sends again those that were not answered.
 
-    The link may lose, damage, add and delay bytes, but keeps their order; CRC-32 finds what is damaged. Frames are
-    executed and answered in order. Each copy of a frame has a sequence of its own, and only the answer to the last copy
-    counts. So when the frame that was sent last is answered, all copies before it have been executed or lost, and what
-    has come of them is read: ``transact`` returns in that state, and the commands of the next call never mix with
-    copies of these. A sequence stands for one frame, for far fewer than 256 are sent before one is answered.
+    Covered are links that lose, damage and add bytes, that double a few bytes or exchange them with their neighbours
+    (all of which leaves a frame that CRC-32 refuses, but for one in 2 ** 32), and that delay bytes and keep their
+    order. Not covered are links that deliver a whole frame again after others: the device executes an old command as
+    if it were new, and its answer may carry a sequence that is waited for. Values can then be wrong and no error tells
+    of it. A serial line does not do that; a relay that replays what it has buffered would.
+
+    Frames are executed and answered in order. Each copy of a frame has a sequence of its own, and only the answer to
+    the last copy counts. So when the frame that was sent last is answered, all copies before it have been executed or
+    lost, and their answers are read: ``transact`` returns in that state, and the commands of the next call never mix
+    with copies of these. A sequence stands for one frame, for far fewer than 256 are sent before one is answered.
 
     Parameters
     ----------

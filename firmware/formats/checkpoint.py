@@ -10,12 +10,18 @@ from .model_file import CheckpointError, refuse
 from .safetensors_file import Folder
 
 
-__all__ = ["CheckpointError", "load", "open_checkpoint"]
+__all__ = ["CheckpointError", "DEMO", "load", "open_checkpoint"]
+
+
+DEMO = pathlib.Path(__file__).parents[1] / "demo"
 
 
 def open_checkpoint(path):
-    """ModelFile of a folder, GGUF or container. Raises CheckpointError, in one line, for whatever is wrong with it."""
-    path = pathlib.Path(path)
+    """ModelFile of "demo", a folder, a GGUF or a container.
+
+    Raises CheckpointError, in one line, for whatever is wrong with it.
+    """
+    path = DEMO if str(path) == "demo" else pathlib.Path(path)
     if path.is_dir() or not path.exists():
         return Folder(path)
     try:

@@ -33,7 +33,7 @@ scale       of trits only: the positive number that -1, 0 and +1 are to be multi
 
 Floats are in C order, in the smallest of the three types that holds all of a tensor exactly. Matrices have the type
 trits: five in a byte, ``ceil(columns / 5)`` bytes a row, the first trit first, and zeros beyond the columns. The byte
-is not base 3 but a code that hardware decodes in few gates; 13 of the 256 values are invalid:
+is not base 3 but a code that hardware decodes in few gates; 13 of the 256 values are invalid::
 
     bits 7:6    0, 1, 3: trit 4 is 0, +1, -1, and neither of the pairs (trits 0 and 1, trits 2 and 3) is zero
                 2: at least one of the pairs is

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import json
 import pathlib
+import shutil
 
 from .container import write_container
 from .export import hf_config, write_gguf, write_safetensors
@@ -21,29 +22,58 @@ TOKENIZER = "tokenizer.json"
 @contextlib.contextmanager
 def _replacing(path):
     """A binary file that takes its name when all of it is written, and else leaves nothing behind."""
+    path = path.resolve()  # a symbolic link stays, and the file behind it is replaced
     partial = path.with_name(path.name + ".partial")
+    for file in (path, partial):
+        _check_regular(file)
     try:
         with open(partial, "wb") as file:
             yield file
         partial.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk has no name
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _to_hf(model, tokenizer, path, progress):
-    path.mkdir(exist_ok=True)
-    foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in (CONFIG, WEIGHTS, TOKENIZER))
-    if foreign:
-        refuse(path, foreign[0], "the folder holds other files", "choose a new or empty one")
-    with _replacing(path / WEIGHTS) as file:
-        kinds = write_safetensors(file, path / WEIGHTS, model, progress)
-    with _replacing(path / CONFIG) as file:
-        file.write(json.dumps(hf_config(model, kinds), indent=2).encode() + b"\n")
-    if tokenizer.json is None:
-        (path / TOKENIZER).unlink(missing_ok=True)
+def _check_regular(path):
+    if path.exists() and not path.is_file():
+        refuse(path, "output", "is no regular file", "choose another name")
+
+
+def _check_output(path, form, force):
+    """Refuse before anything is written what must not be replaced, or not without ``force``."""
+    if form == "hf":
+        if path.exists() and not path.is_dir():
+            refuse(path, "output", "is no folder", "choose another name")
+        found = sorted(entry.name for entry in path.iterdir()) if path.exists() else []
+        if foreign := [name for name in found if name not in (CONFIG, WEIGHTS, TOKENIZER)]:
+            refuse(path, foreign[0], "the folder holds other files", "choose a new or empty one")
     else:
-        with _replacing(path / TOKENIZER) as file:
-            file.write(tokenizer.json)
+        _check_regular(path)
+        found = path.exists()
+    if found and not force:
+        refuse(path, "output", "is there already", "choose another name, or overwrite it with --force")
+
+
+def _to_hf(model, tokenizer, path, progress):
+    made = not path.exists()
+    path.mkdir(exist_ok=True)
+    try:
+        with _replacing(path / WEIGHTS) as file:
+            kinds = write_safetensors(file, path / WEIGHTS, model, progress)
+        with _replacing(path / CONFIG) as file:
+            file.write(json.dumps(hf_config(model, kinds), indent=2).encode() + b"\n")
+        if tokenizer.json is None:
+            (path / TOKENIZER).unlink(missing_ok=True)
+        else:
+            with _replacing(path / TOKENIZER) as file:
+                file.write(tokenizer.json)
+    except BaseException:  # Ctrl-C too leaves no half of a folder
+        if made:
+            shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def _to_gguf(model, tokenizer, path, progress):
@@ -59,12 +89,16 @@ def _to_container(model, tokenizer, path, progress):
 FORMATS = {"hf": _to_hf, "gguf-i2s": _to_gguf, "setun": _to_container}
 
 
-def convert(model, output, form, progress=lambda description, done, total: None):
-    """Write an open model file in one of FORMATS: a folder for "hf", and one file else, replaced when it is complete.
+def convert(model, output, form, progress=lambda description, done, total: None, *, force=False):
+    """Write an open model file in one of FORMATS: a folder for "hf", and one file else.
 
-    Raises CheckpointError where the format cannot hold the model, and OSError where nothing can be written.
+    A file appears when it is complete. One that is there is replaced with ``force`` only.
+
+    Raises CheckpointError where the format cannot hold the model, or ``output`` is there, and OSError where nothing can
+    be written.
     """
     output = pathlib.Path(output)
     if output.exists() and output.samefile(model.path):
         refuse(output, "output", "is the model itself", "choose another name")
+    _check_output(output, form, force)
     FORMATS[form](model, tokenizer_of(model), output, functools.partial(progress, f"writing {form}"))

@@ -4,8 +4,7 @@ from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import TRITS
-from ..technology.product import sum_width
+from ..config import TRITS, sum_width
 
 
 __all__ = ["Drain", "Leave", "Leaving", "Result", "Settle"]

@@ -4,8 +4,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import GROUP
-from ..technology.product import sum_width
+from ..config import GROUP, sum_width
 from .bank import Bank, Beat
 from .lists import ListWriteLayout
 from .tile import WeightWrite

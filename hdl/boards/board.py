@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from amaranth import *
+from amaranth.build import ResourceError
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
@@ -25,7 +26,7 @@ class Board:
     config : Config
     family : Family
     platform : type
-        Amaranth platform, with a default clock and a resource "uart" that has rx and tx.
+        Amaranth platform, with a default clock and a resource "uart" that has rx and tx; ValueError where it has none.
     clock : int
         Of the accelerator, Hz.
     baud : int
@@ -43,6 +44,14 @@ class Board:
     loader: str
 
     def __post_init__(self):
+        platform = self.platform()
+        for resource, remedy in (("uart", 'UARTResource(0, rx="...", tx="...")'), (platform.default_clk, "its clock")):
+            try:
+                platform.lookup(resource, 0)
+            except ResourceError:
+                raise ValueError(f"board {self.name!r}: {self.platform.__name__} has no resource \"{resource}\": add "
+                                 f"{remedy} to the resources of a class derived from it, with the pins of the line, and "
+                                 "name that as platform") from None
         if not 0 < self.baud * OVERSAMPLING <= self.clock:
             raise ValueError(f"board {self.name!r}: baud must be at most {self.clock // OVERSAMPLING}, an eighth of "
                              f"the clock, not {self.baud}")

@@ -43,6 +43,7 @@ MAKEFLAGS = " ".join((
 LOG_LINES = 12  # of a failed tool's log that are shown
 
 _running, _waiting = set(), set()
+_starting = threading.Lock()  # so that stop() misses no process between its start and _running
 
 
 class ToolError(Error):
@@ -105,14 +106,17 @@ def run(command, *, folder, timeout, env=None):
     """
     path = Path(folder) / "log"
     with path.open("ab") as log:
-        process = subprocess.Popen(command, cwd=folder, env=env or environment(), stdin=subprocess.DEVNULL, stdout=log,
-                                   stderr=subprocess.STDOUT, start_new_session=True)
-        _running.add(process)
+        process, env = None, env or environment()
         try:
+            with _signals_wait(), _starting:
+                process = subprocess.Popen(command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=log,
+                                           stderr=subprocess.STDOUT, start_new_session=True)
+                _running.add(process)
             process.wait(timeout)
         except BaseException as error:  # the time is up, or the user has had enough: leave no compilers behind
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            if process:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
             if isinstance(error, subprocess.TimeoutExpired):
                 raise TimeoutError(f"{Path(command[0]).name} has not ended after {timeout} s") from None
             raise
@@ -121,6 +125,24 @@ def run(command, *, folder, timeout, env=None):
     if process.returncode:
         lines = path.read_text(errors="replace").splitlines()[-LOG_LINES:]
         raise ToolError("\n".join([f"{Path(command[0]).name} failed ({process.returncode}); its log ends:", *lines]))
+
+
+@contextlib.contextmanager
+def _signals_wait():
+    """Handlers of signals run at the end, not within: nobody would know a process in whose start one has raised."""
+    came, kept = [], {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if callable(handler := signal.getsignal(number)):
+                kept[number] = handler
+                signal.signal(number, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 @contextlib.contextmanager
@@ -138,6 +160,8 @@ def stop():
     """Kill every command that other threads run, and its children; and end what is stoppable()."""
     for stopped in list(_waiting):
         stopped.set()
-    for process in list(_running):
+    with _starting:
+        running = list(_running)
+    for process in running:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

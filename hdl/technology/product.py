@@ -6,21 +6,17 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..config import sum_width
 from .holding import Holding
 from .memory import BlockMemory, SinglePortMemory
 
 
 __all__ = ["Accumulator", "AccumulatorSignature", "DOT_LATENCY", "Dot", "DotSignature", "FoldedAdd", "LEVELS",
-           "PORTABLE", "Technology", "sum_width"]
+           "PORTABLE", "Technology"]
 
 
 LEVELS = 2  # of the tree in a dot product: four products at most
 DOT_LATENCY = 1 + LEVELS  # from the weights of the first dot product of a row to its sum; one more for the others
-
-
-def sum_width(products):
-    """Bits of a signed sum of ``products`` ternary x int8 products, which reaches +-128 each."""
-    return (128 * products).bit_length() + 1 if products else 1
 
 
 class DotSignature(wiring.Signature):

@@ -9,14 +9,12 @@ from typing import NamedTuple
 
 import yaml
 
-from ...hdl.config import GROUP
+from ...hdl.config import GROUP, sum_width
 
 
-__all__ = ["ACCUMULATOR_WIDTH", "Range", "add_energy", "arithmetic_tables", "coefficient", "coefficients",
-           "partial_sum_bits"]
+__all__ = ["Range", "add_energy", "arithmetic_tables", "coefficient", "coefficients", "partial_sum_bits"]
 
 
-ACCUMULATOR_WIDTH = 24
 UNITS = {"pJ": 1e-12, "nJ": 1e-9, "W": 1.0, "toggles": 1.0}  # in J, W or toggles
 
 
@@ -76,20 +74,16 @@ def add_energy(table, bits):
 def partial_sum_bits(banks):
     """Widths of the additions of one row: by twos within a group of banks, then group by group.
 
-    An addition is as wide as the sum of its products needs.
+    An addition is as wide as its sum.
     """
     widths, before = [], 0
     for first in range(0, banks, GROUP):
         nodes = [1] * min(GROUP, banks - first)
         while len(nodes) > 1:
             pairs = [sum(nodes[low:low + 2]) for low in range(0, len(nodes), 2)]
-            widths += [_sum_bits(pair) for pair in pairs[:len(nodes) // 2]]
+            widths += [sum_width(pair) for pair in pairs[:len(nodes) // 2]]
             nodes = pairs
         if before:
-            widths.append(_sum_bits(before + nodes[0]))
+            widths.append(sum_width(before + nodes[0]))
         before += nodes[0]
     return widths
-
-
-def _sum_bits(products):
-    return (127 * products).bit_length() + 1

@@ -10,6 +10,8 @@ import threading
 import tty
 from pathlib import Path
 
+from ...driver.transport import LinkError
+
 
 __all__ = ["Listener", "Terminal", "serve"]
 
@@ -23,12 +25,12 @@ TCGETS2, TERMIOS2 = 0x802C542A, struct.Struct("4I20B2I")  # Linux' asm-generic/t
 
 
 class Terminal:
-    """A pseudo-terminal in raw mode. Bytes that nobody reads wait for whoever opens it next.
+    """A pseudo-terminal in raw mode, a context manager. Bytes that nobody reads wait for whoever opens it next.
 
     Parameters
     ----------
     link : path | None
-        Symbolic link to it, that is there while it is open.
+        Symbolic link to it, that is there inside the context.
 
     Members
     -------
@@ -46,8 +48,6 @@ class Terminal:
         self.name = self._client_name = os.ttyname(self._client)
         self._link = link and Path(link)
         if self._link:
-            self._link.unlink(missing_ok=True)
-            self._link.symlink_to(self.name)
             self.name = str(self._link)
 
     @property
@@ -73,6 +73,9 @@ class Terminal:
         return 0
 
     def __enter__(self):
+        if self._link:
+            self._link.unlink(missing_ok=True)
+            self._link.symlink_to(self._client_name)
         return self
 
     def __exit__(self, *error):
@@ -84,6 +87,8 @@ class Terminal:
 
 class Listener:
     """A TCP port of this machine, for one client after another, with the methods of ``Terminal``.
+
+    The port is taken at once, and clients are refused until the context is entered.
 
     Parameters
     ----------
@@ -97,13 +102,16 @@ class Listener:
     baud : None
         It has none.
 
-    Raises OSError where the port cannot be had.
+    Raises LinkError where the port cannot be had, also when the context is entered.
     """
 
     baud = None
 
     def __init__(self, port=0):
-        self._server = socket.create_server(("localhost", port), backlog=1)
+        self._server = socket.socket()
+        self._server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with self._taken(port):
+            self._server.bind(("localhost", port))
         self._client = None
         self.name = "socket://{}:{}".format(*self._server.getsockname())
 
@@ -144,7 +152,17 @@ class Listener:
         self._client.close()
         self._client = None
 
+    @staticmethod
+    @contextlib.contextmanager
+    def _taken(port):
+        try:
+            yield
+        except OSError as error:
+            raise LinkError(f"TCP port {port}: {error.strerror}: choose another, or 0 for a free one") from error
+
     def __enter__(self):
+        with self._taken(self._server.getsockname()[1]):
+            self._server.listen(1)
         return self
 
     def __exit__(self, *error):

@@ -1,10 +1,9 @@
 """The simulated accelerator as what carries the driver's frames."""
 
 import math
+import sys
 import threading
 from functools import cached_property
-
-from rich.console import Console
 
 from ...driver.transport import LinkError
 from ...hdl.array.tile import code_bits
@@ -23,7 +22,7 @@ QUIET_SECONDS = 2  # a build that takes longer is announced
 
 
 def simulate(config, *, waveform=None):
-    """An accelerator in the fast simulator, built or found in the cache; standard error shows a build that takes long.
+    """An accelerator in the fast simulator, built or found in the cache; standard error tells of a long build.
 
     ``waveform`` is as of ``Simulator``, and so is what is raised.
     """
@@ -36,17 +35,14 @@ def simulate_line(config, *, clock, baud, waveform=None):
 
 
 def _simulator(component, what, waveform):
-    config = component.config
-    status = Console(stderr=True).status(f"building the simulator for {config.name}")
-    timer = threading.Timer(QUIET_SECONDS, status.start)
+    said = f"building the simulator for {component.config.name}"
+    timer = threading.Timer(QUIET_SECONDS, lambda: print(said, file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()
     try:
         simulator = Simulator(component, "top", key=f"{what!r}\0{sources()}", waveform=waveform)
     finally:
         timer.cancel()
-        timer.join()
-        status.stop()
     simulator.reset()
     return simulator
 

@@ -79,7 +79,7 @@ def beside(report, text):
 @user_errors
 def main(board, seeds, compare):
     """Build the bitstream of BOARD with all --seeds and put its row into the results."""
-    with progress(lines=True) as told:
+    with progress() as told:
         try:
             report = build(BOARDS[board], seeds, progress=told)
         except MissedClock as error:

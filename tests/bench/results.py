@@ -143,8 +143,10 @@ def coverage_rows(path):
 def proof_rows(path):
     """What ``make formal`` wrote there."""
     if found := _measured(path):
-        yield ("`make formal`: proofs by yosys and z3, and designs with a fault that they must refute",
-               f"{found['passed']} of {found['all']} end as they must, in {found['seconds']:.0f} s", "")
+        (proved, proofs), (refuted, faults) = (found["counts"][kind] for kind in ("proved", "refuted"))
+        yield ("`make formal`: proofs by yosys and z3", f"{proved} of {proofs} hold, in {found['seconds']:.0f} s with "
+               "the next", "")
+        yield "`make formal`: designs with a fault, whose proofs must fail", f"{refuted} of {faults} are refuted", ""
 
 
 def mutants_rows(path):
@@ -152,9 +154,10 @@ def mutants_rows(path):
     if found := _measured(path):
         mutants, killed, equivalent, alive = (found["totals"][name] for name in (
             "mutants", "killed", "equivalent", "alive"))
-        yield (f"`make mutants`: changes of the RTL that the tests notice, {found['config']['name']}, seed "
-               f"{found['seed']}", f"{killed:,} of {mutants:,} killed, {equivalent} equivalent, {alive} alive: "
-               f"{killed / (mutants - equivalent):.1%} of those that can be noticed", "at least 95%")
+        yield (f"`make mutants`: changes of one place of {found['config']['name']} by yosys' generator, seed "
+               f"{found['seed']}, under the two test benches of the whole machine",
+               f"{killed:,} of {mutants:,} noticed, {equivalent} argued to be equivalent, {alive} not noticed: "
+               f"{killed / (mutants - equivalent):.1%} of the others", "at least 95%")
 
 
 def results_table(checkpoint, held_out, *, progress):
@@ -188,7 +191,7 @@ def replace_table(text, table):
 
 def main():
     """Measure all figures again and rewrite the table of docs/results.md."""
-    with progress(lines=True) as report:
+    with progress() as report:
         table = results_table(load(DEMO), (DEMO / "held_out.txt").read_bytes(), progress=report)
     RESULTS.write_text(replace_table(RESULTS.read_text(), table))
     print(table)

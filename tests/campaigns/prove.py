@@ -13,22 +13,43 @@ from setun.hdl.build.toolchain import build_folder
 from setun.hdl.build.verilog import sources
 
 
-__all__ = ["Outcomes"]
+__all__ = ["Outcomes", "kind_of"]
 
 
 PROOFS = [str(Path(__file__).parent / "formal"), str(Path(__file__).parents[1] / "hdl" / "technology" / "test_ecp5.py")]
+KINDS = {"test_refutes_": "refuted", "test_every_": "checks"}  # by the beginning of a test's name; others are proofs
+
+
+def kind_of(nodeid):
+    """"proved" for a proof, "refuted" for a design with a fault, whose proof must fail, "checks" for neither.
+
+    Parameters
+    ----------
+    nodeid : str
+        As pytest names a test.
+    """
+    name = nodeid.rpartition("::")[2]
+    return next((kind for start, kind in KINDS.items() if name.startswith(start)), "proved")
 
 
 class Outcomes:
-    """A plugin of pytest that counts how tests end."""
+    """A plugin of pytest that counts how the tests of each kind end.
+
+    Members
+    -------
+    counts : dict
+        {kind: [tests that passed, all tests]} by ``kind_of``.
+    """
 
     def __init__(self):
-        self.passed = self.all = 0
+        self.counts = {kind: [0, 0] for kind in ("proved", "refuted", "checks")}
 
     def pytest_runtest_logreport(self, report):
+        """Called by pytest: a failure before or after the call of a test counts too."""
         if report.when == "call" or report.failed:
-            self.all += 1
-            self.passed += report.passed
+            count = self.counts[kind_of(report.nodeid)]
+            count[0] += report.passed
+            count[1] += 1
 
 
 def main(arguments):
@@ -37,7 +58,7 @@ def main(arguments):
     outcomes, of, start = Outcomes(), digest(sources()), time.perf_counter()
     status = pytest.main([*PROOFS, *arguments], plugins=[outcomes])
     (build_folder() / "formal.json").write_text(json.dumps({
-        "sources": of, "passed": outcomes.passed, "all": outcomes.all, "seconds": time.perf_counter() - start}) + "\n")
+        "sources": of, "counts": outcomes.counts, "seconds": time.perf_counter() - start}) + "\n")
     return status
 
 

@@ -86,7 +86,8 @@ def test_rows(tmp_path):
              "totals": {"mutants": 1500, "killed": 1470, "equivalent": 10, "alive": 20}}
     path.write_text(json.dumps(found))
     assert list(mutants_rows(path)) == [(
-        "`make mutants`: changes of the RTL that the tests notice, 2x5, seed 1",
-        "1,470 of 1,500 killed, 10 equivalent, 20 alive: 98.7% of those that can be noticed", "at least 95%")]
+        "`make mutants`: changes of one place of 2x5 by yosys' generator, seed 1, under the two test benches of the "
+        "whole machine",
+        "1,470 of 1,500 noticed, 10 argued to be equivalent, 20 not noticed: 98.7% of the others", "at least 95%")]
     path.write_text(json.dumps(found | {"sources": "another"}))
     assert list(mutants_rows(path)) == []

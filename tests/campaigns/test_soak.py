@@ -53,7 +53,7 @@ def test_descriptors_of_another_model(method, monkeypatch):
 
 
 def test_descriptors_with_flipped_weights(monkeypatch):
-    monkeypatch.setattr("soak.SimulatedTransport", Struck)
+    monkeypatch.setattr("tests.campaigns.soak.SimulatedTransport", Struck)
     monkeypatch.setattr(Struck, "left", 200)
     monkeypatch.setattr(Struck, "addresses", range(0, 16384, 16))
     assert soak.soak_descriptors(PRESETS["4x10"], 50, 1)[1] > 0
@@ -82,7 +82,7 @@ def test_link_without_checks(monkeypatch):
 
 def test_link_with_a_flipped_weight(monkeypatch):
     """A weight that is lost is noticed, by its products or at the end of its session."""
-    monkeypatch.setattr("soak.SimulatedTransport", Struck)
+    monkeypatch.setattr("tests.campaigns.soak.SimulatedTransport", Struck)
     assert soak.soak_link(PRESETS["1x5"], 1000, 1)[1] > 0
 
 

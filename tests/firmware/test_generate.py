@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 
 from setun.cli.options import DEMO
-from setun.compiler.packing import CapacityError
+from setun.compiler.packing import CapacityError, place_model
 from setun.driver.device import Device
 from setun.formats import checkpoint
-from setun.generate import KINDS, Accelerated, Tally, generate, greedy, place_model, sampler
+from setun.generate import Accelerated, Tally, generate, greedy, sampler
 from setun.golden.decoder import empty_cache, step
 from setun.golden.fixed import to_fixed
+from setun.golden.model import KINDS
 from setun.golden.scalars import Scalar
 from setun.hdl.config import PRESETS
 from setun.sim.rtl.transport import SimulatedTransport

@@ -97,6 +97,7 @@ POINTS = {
     "vector": Point.cross(["int8", "int32"], ["skip", "keep"], ["no zeros", "zeros", "only zeros"],
                           ["none lives", "some live", "all live"], ["one piece", "pieces"]),
     "length of a vector": Point(["one", "some", "most"]),
+    "halves between two quotients": Point(["to the smaller", "to the larger"]),
     "zeros left out": Point.cross(range(CONFIG.slots), ["one", "some", "most"]),
     "list": Point.cross(range(CONFIG.slots), ["alike", "one is longer", "one is empty", "all are empty"],
                         ["padded", "long"], holes=[
@@ -229,6 +230,10 @@ class Observer(Bench):
     def list(self, slot, y, live, *, int8, skip, most=None):
         pieces = len(self.pieces(slot, y, live, int8=int8, skip=skip, most=most))
         q = super().list(slot, y, live, int8=int8, skip=skip, most=most)
+        if not int8 and (absmax := np.abs(y.astype(np.int64)).max()):
+            twice, rest = np.divmod(254 * np.abs(y.astype(np.int64)), absmax)  # quotients
+            for larger in set(twice[(rest == 0) & (twice % 2 == 1)] // 2 % 2):
+                self.model.meet("halves between two quotients", "to the larger" if larger else "to the smaller")
         self.model.meet("columns modulo banks", live % CONFIG.banks)
         self.model.meet("length of a vector", amount(len(y), CONFIG.columns))
         self.model.meet("vector", (
@@ -308,7 +313,8 @@ class Observer(Bench):
         y = q << self.rng.randrange(25)
         if self.rng.random() < .5:  # either side of each half between two quotients
             absmax = int(2 ** self.rng.uniform(8, 31))
-            halves = (2 * np.minimum(abs(q), 126) + 1) * absmax // 254 + self.numbers.integers(0, 2, n)
+            absmax -= self.rng.choice([0, absmax % 254])  # of a multiple of 254 they are integers
+            halves = (2 * np.minimum(abs(q), 126) + 1) * absmax // 254 + self.numbers.integers(-1, 2, n)
             halves[self.rng.randrange(n)] = absmax
             y = np.sign(q) * halves
         if zeros != "only zeros" and self.rng.random() < .1:
@@ -729,8 +735,8 @@ def sends(bench, name):
 
 
 ACTIONS = {
-    shapes: ["rows modulo R"],
-    vectors: ["columns modulo banks", "vector", "length of a vector", "list"],
+    shapes: ["rows modulo R", "beats of a run"],
+    vectors: ["columns modulo banks", "vector", "length of a vector", "halves between two quotients", "list"],
     overlaps: ["causes", "runs that follow"],
     pairs: ["cause by command"],
     extremes: ["accumulators"],

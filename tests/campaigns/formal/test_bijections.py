@@ -89,6 +89,6 @@ class Short(WordDecoder):
         return m
 
 
-def test_short():
+def test_refutes_short():
     with pytest.raises(Disproved, match="short: .* fails"):
         prove(Bijection(Short, word_encode), "short", depth=1, bounded=True)

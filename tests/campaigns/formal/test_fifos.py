@@ -95,7 +95,7 @@ class Hasty(wiring.Component):
         return m
 
 
-def test_hasty():
+def test_refutes_hasty():
     hasty = Hasty()
     with pytest.raises(Disproved, match="hasty: .* fails"):
         prove(queue_of(hasty, hasty.stage), "hasty", depth=5)
@@ -202,6 +202,6 @@ def test_sequencer():
     prove(Products(Sequencer(CONFIG)), "sequencer", depth=2)
 
 
-def test_hurried():
+def test_refutes_hurried():
     with pytest.raises(Disproved, match="hurried: .* fails"):
         prove(Products(Sequencer(CONFIG), patient=False), "hurried", depth=4)

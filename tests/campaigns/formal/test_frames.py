@@ -131,7 +131,7 @@ def test_ring(small):
     prove(Followed(), "ring", depth=2)
 
 
-def test_overfilled(small):
+def test_refutes_overfilled(small):
     with pytest.raises(Disproved, match="overfilled: .* is not inductive"):
         prove(Followed(RING_BYTES + 1), "overfilled", depth=2)
 
@@ -213,7 +213,7 @@ def test_receiver():
     prove(Receiver(FrameReceiver()), "receiver_ring", depth=2)
 
 
-def test_late(monkeypatch):
+def test_refutes_late(monkeypatch):
     monkeypatch.setattr(frame, "SPARE_BYTES", 8)
     with pytest.raises(Disproved, match="late: .* is not inductive"):
         prove(Receiver(FrameReceiver()), "late", depth=2)

@@ -85,7 +85,7 @@ class Floor(FoldedAdd):
         return m
 
 
-def test_floor():
+def test_refutes_floor():
     with pytest.raises(Disproved, match="floor: .* fails"):
         prove(Step(PORTABLE._replace(folded_add=Floor)), "floor", depth=2)
 

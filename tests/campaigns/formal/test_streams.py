@@ -47,7 +47,7 @@ class Fickle(wiring.Component):
         return m
 
 
-def test_fickle():
+def test_refutes_fickle():
     with pytest.raises(Disproved, match="valid or payload of o depends on its ready"):
         assert_no_valid_on_ready(Fickle(), "fickle")
 
@@ -63,7 +63,7 @@ class Forgetful(wiring.Component):
         return m
 
 
-def test_forgetful():
+def test_refutes_forgetful():
     with pytest.raises(Disproved, match=r"forgetful: .*formal.py:\d+.* fails in 4 cycles: .*forgetful.vcd"):
         prove(StreamRules(Forgetful()), "forgetful", depth=4)
 

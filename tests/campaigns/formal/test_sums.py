@@ -6,8 +6,8 @@ from amaranth.hdl import Assert, Assume
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from setun.hdl.config import GROUP, PRESETS
-from setun.hdl.technology.product import DOT_LATENCY, Accumulator, Dot, sum_width
+from setun.hdl.config import GROUP, PRESETS, sum_width
+from setun.hdl.technology.product import DOT_LATENCY, Accumulator, Dot
 from setun.sim.verify.formal import Disproved, prove
 
 
@@ -100,7 +100,7 @@ def test_total(config):
     prove(Total(config, config.accumulator_bits), f"total_{config.name}", depth=2)
 
 
-def test_narrow():
+def test_refutes_narrow():
     config = PRESETS["1x5"]
     with pytest.raises(Disproved, match="narrow: .* is not inductive"):
         prove(Total(config, config.accumulator_bits - 1), "narrow", depth=2)

@@ -105,6 +105,13 @@ def test_run(tmp_path):
     assert "And " + fields["text"].rstrip() in result.output
 
 
+def test_run_without_checks(tmp_path):
+    result = invoke("run", "demo", "--prompt", "A", "--tokens", 1, "--check", "none", "--json", tmp_path / "run.json")
+    assert result.exit_code == 0 and "nothing was checked" in result.output and "predicted" not in result.output
+    fields = json.loads((tmp_path / "run.json").read_text())
+    assert fields["checked"] is False and fields["values_compared"] == 0 and "cycles_predicted" not in fields
+
+
 def test_run_samples_repeatably(tmp_path):
     texts = []
     for seed in (1, 1):
@@ -117,8 +124,8 @@ def test_run_samples_repeatably(tmp_path):
 
 @pytest.mark.parametrize("options, words", [
     (["--prompt", "x" * 300], ["300 tokens", "context of 256"]),
-    (["--prompt", "x" * 200, "--tokens", "58"], ["200 tokens", "--tokens 58", "context of 256"]),
-    (["--prompt", ""], ["--prompt is empty"]),
+    (["--prompt", "x" * 200, "--tokens", "58"], ["200 tokens", "and 58 tokens", "context of 256"]),
+    (["--prompt", ""], ["prompt is empty"]),
     (["--tokens", "0"], ["--tokens", "0"]),
     (["--config", "1x5"], ["config 1x5", "choose a larger one"]),
     (["nowhere"], ["nowhere"]),

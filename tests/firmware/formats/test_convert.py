@@ -1,8 +1,11 @@
 """The commands convert, logits and run on models of every format that is written."""
 
+import errno
 import hashlib
 import json
 import os
+import shutil
+import stat
 import subprocess
 import sys
 
@@ -12,7 +15,7 @@ from gguf import GGMLQuantizationType
 
 from setun.analysis.measure import measure_logits
 from setun.cli.options import DEMO
-from setun.formats.checkpoint import load
+from setun.formats.checkpoint import load, open_checkpoint
 from setun.formats.convert import convert
 from setun.formats.model_file import MATRICES
 from setun.formats.tokenizer import LLAMA_3, gguf_vocabulary
@@ -79,7 +82,7 @@ def test_run_ends(tmp_path):
     checkpoint = random_checkpoint(12, vocab=4096, hidden=32, inner=32)
     ends = ()
     for count in (5, 2):
-        convert(InMemory(checkpoint, ends=ends), tmp_path / "model", "setun")
+        convert(InMemory(checkpoint, ends=ends), tmp_path / "model", "setun", force=True)
         result = invoke("run", tmp_path / "model", "--prompt", "A", "--tokens", 5, "--config", "4x10", "--json",
                         tmp_path / "run.json")
         assert result.exit_code == 0, result.output
@@ -118,9 +121,48 @@ def test_convert_refuses(formats, tmp_path):
     assert_refused(invoke("convert", tmp_path / "nowhere", tmp_path / "x", "--format", "setun"), "nowhere")
     assert_refused(invoke("convert", paths["setun"], paths["setun"], "--format", "setun"), "is the model itself")
     assert_refused(invoke("convert", paths["setun"], paths["setun"] / "x", "--format", "hf"), "cannot be written")
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", "/dev/null"):
+        for form in ("setun", "hf"):
+            assert_refused(invoke("convert", paths["setun"], path, "--format", form, "--force"), f"{path}: ", "a device")
+    assert (tmp_path / "fifo").is_fifo() and stat.S_ISCHR(os.stat("/dev/null").st_mode)
     (tmp_path / "cut.setun").write_bytes(paths["setun"].read_bytes()[:-1])
     assert_refused(invoke("convert", tmp_path / "cut.setun", tmp_path / "x", "--format", "setun"), "cut.setun: header")
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("form", ["gguf-i2s", "setun", "hf"])
+def test_convert_overwrites_when_forced(formats, tmp_path, form):
+    """A file, or a folder of a model; behind a symbolic link too, which stays."""
+    _, _, paths = formats
+    shutil.copytree(paths["hf"], tmp_path / "old") if form == "hf" else (tmp_path / "old").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("old")
+    before = (tmp_path / "old" / "config.json" if form == "hf" else tmp_path / "old").read_bytes()
+    command = ["convert", paths["tq2"], tmp_path / "link", "--format", form]
+    assert_refused(invoke(*command), "link: output: is there already", "--force")
+    assert (tmp_path / "old" / "config.json" if form == "hf" else tmp_path / "old").read_bytes() == before
+    result = invoke(*command, "--force")
+    assert result.exit_code == 0 and (tmp_path / "link").is_symlink(), result.output
+    assert (load(tmp_path / "old").layers[0].q[0] == formats[0].layers[0].q[0]).all()
+
+
+def test_convert_leaves_no_half_of_a_folder(formats, tmp_path, monkeypatch):
+    _, _, paths = formats
+    monkeypatch.setattr("setun.formats.convert.hf_config", lambda model, kinds: {}["fails"])
+    with open_checkpoint(paths["setun"]) as model, pytest.raises(KeyError):
+        convert(model, tmp_path / "new", "hf")
+    assert not (tmp_path / "new").exists()
+
+
+def test_convert_names_a_full_disk(formats, tmp_path, monkeypatch):
+    _, _, paths = formats
+
+    def fail(file, model, tokenizer, progress):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("setun.formats.convert.write_container", fail)
+    assert_refused(invoke("convert", paths["hf"], tmp_path / "x", "--format", "setun"), f"{tmp_path / 'x'}: No space left")
+    assert not list(tmp_path.iterdir())
 
 
 def test_run_without_tokenizer(tmp_path):

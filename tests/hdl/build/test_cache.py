@@ -1,9 +1,12 @@
+import errno
 import multiprocessing
+import os
+import shutil
 import time
 
 import pytest
 
-from setun.hdl.build import toolchain
+from setun.hdl.build import cache, toolchain
 from setun.hdl.build.cache import cached
 
 
@@ -37,3 +40,54 @@ def test_failed_build_leaves_nothing(tmp_path):
     with pytest.raises(toolchain.ToolError, match=r"sh failed \(3\); its log ends:\nthe reason"):
         cached(tmp_path, "key", build)
     assert not (tmp_path / "key").exists() and not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+@pytest.mark.parametrize("error, words", [
+    (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "{folder}: cannot be written: No space left on device: choose"),
+    (OSError(errno.EROFS, os.strerror(errno.EROFS), "a/b"), "a/b: cannot be written: Read-only file system: choose"),
+])
+def test_disk_that_cannot_be_written(tmp_path, error, words):
+    def build(path):
+        raise error
+
+    with pytest.raises(toolchain.ToolError, match="another folder for builds with SETUN_BUILD$") as caught:
+        cached(tmp_path, "key", build)
+    assert str(caught.value).startswith(words.format(folder=tmp_path))
+
+
+def test_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(toolchain.ToolError, match=r"file\S*: cannot be written: .*SETUN_BUILD$"):
+        cached(tmp_path / "file" / "builds", "key", lambda path: None)
+
+
+def test_tool_on_a_full_disk(tmp_path):
+    def build(path):
+        toolchain.run(["sh", "-c", "echo 'x.o: No space left on device'; echo more; exit 1"], folder=path, timeout=10)
+
+    with pytest.raises(toolchain.ToolError) as caught:
+        cached(tmp_path, "key", build)
+    assert str(caught.value) == (f"{tmp_path}: x.o: No space left on device: choose another folder for builds with "
+                                 "SETUN_BUILD")
+
+
+def test_tool_that_cannot_say_so(tmp_path, monkeypatch):
+    """Its log is on the full disk as well."""
+    def build(path):
+        toolchain.run(["sh", "-c", "exit 1"], folder=path, timeout=10)
+
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(1 << 30, 1 << 30, 4096))
+    with pytest.raises(toolchain.ToolError, match=f"^{tmp_path}: No space left on device: .* SETUN_BUILD$"):
+        cached(tmp_path, "key", build)
+
+
+def test_slow_tool_is_no_matter_of_the_disk(tmp_path):
+    with pytest.raises(TimeoutError, match="sleep has not ended after 0.1 s"):
+        cached(tmp_path, "key", lambda path: toolchain.run(["sleep", "60"], folder=path, timeout=.1))
+
+
+def test_left_over_of_a_killed_process(tmp_path):
+    (tmp_path / "key.left" / "made").mkdir(parents=True)
+    (tmp_path / "other.left").mkdir()
+    cached(tmp_path, "key", lambda path: None)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["key", "other.left"]

@@ -1,3 +1,5 @@
+import signal
+import subprocess
 import threading
 import time
 
@@ -33,6 +35,47 @@ def test_stop(tmp_path):
     toolchain.stop()
     assert ended.wait(30)
     toolchain.stop()
+
+
+def test_stop_while_a_tool_starts(tmp_path, monkeypatch):
+    """It waits until it knows the process."""
+    class Slow(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.set()
+            time.sleep(.3)
+
+    def fail():
+        with pytest.raises(toolchain.ToolError, match=r"sleep failed \(-9\)"):
+            toolchain.run(["sleep", "60"], folder=tmp_path, timeout=60)
+        ended.set()
+
+    monkeypatch.setattr(toolchain.subprocess, "Popen", Slow)
+    started, ended = threading.Event(), threading.Event()
+    threading.Thread(target=fail, daemon=True).start()
+    assert started.wait(30)
+    toolchain.stop()
+    assert ended.wait(30)
+
+
+def test_interrupted_while_a_tool_starts(tmp_path, monkeypatch):
+    """The process is known, and killed, before the exception comes."""
+    class Interrupted(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.append(self)
+            signal.raise_signal(signal.SIGINT)
+
+    started = []
+    monkeypatch.setattr(toolchain.subprocess, "Popen", Interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            toolchain.run(["sleep", "60"], folder=tmp_path, timeout=60)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert started[0].returncode == -signal.SIGKILL and not toolchain._running
 
 
 def test_stop_ends_the_wait_for_another_build(tmp_path):

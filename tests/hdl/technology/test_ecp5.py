@@ -9,6 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.hdl.build.toolchain import environment, tool
+from setun.hdl.config import sum_width
 from setun.hdl.technology import ecp5
 from setun.hdl.technology import product as portable
 
@@ -51,7 +52,7 @@ class DotMiter(wiring.Component):
 
     def __init__(self, dot, position, products):
         self.dot, self.position, self.products = dot, position, products
-        super().__init__({"i": In(signed(portable.sum_width(position))), "i_carry": In(1), "x": In(8 * products),
+        super().__init__({"i": In(signed(sum_width(position))), "i_carry": In(1), "x": In(8 * products),
                           "non_zero": In(products), "sign": In(products), "ok": Out(1)})
 
     def elaborate(self, platform):
@@ -71,7 +72,7 @@ class DotMiter(wiring.Component):
 class AccumulatorMiter(wiring.Component):
     def __init__(self, products):
         self.products = products
-        super().__init__({"i": In(signed(portable.sum_width(products))), "i_carry": In(1), "enable": In(1),
+        super().__init__({"i": In(signed(sum_width(products))), "i_carry": In(1), "enable": In(1),
                           "first": In(1), "ok": Out(1)})
 
     def elaborate(self, platform):
@@ -110,8 +111,9 @@ def test_equals_twin(miter, size, tmp_path):
 
 
 @pytest.mark.parametrize("dot", [ecp5.Dot, ecp5.MaskedDot])
-@pytest.mark.parametrize("position", [0, 4, 12, 60])
-@pytest.mark.parametrize("products", [1, 2, 3, 4])
+@pytest.mark.parametrize("position, products", [
+    *[(position, 4) for position in (0, 4, 8, 12, 16, 20, 28, 32, 60)],
+    *[(position, products) for position in (0, 4, 12, 60) for products in (1, 2, 3)]])  # the last of a row
 def test_dot_equals_twin(dot, position, products, tmp_path):
     result = prove(DotMiter(dot, position, products), tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -119,7 +121,7 @@ def test_dot_equals_twin(dot, position, products, tmp_path):
 
 @pytest.mark.parametrize("miter", [CarryChainMiter(8), FoldedAddMiter(9), DotMiter(ecp5.Dot, 0, 2),
                                    DotMiter(ecp5.MaskedDot, 4, 1)])
-def test_proof_can_fail(miter, tmp_path, monkeypatch):
+def test_refutes_a_wrong_bit(miter, tmp_path, monkeypatch):
     """A bit of the LUTs is wrong, for addends that are both 1."""
     correct = ecp5.lut4
     monkeypatch.setattr(ecp5, "lut4", lambda function: correct(function) ^ 1 << 0b0101)
@@ -127,7 +129,7 @@ def test_proof_can_fail(miter, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("miter", [CarryChainMiter(9), DotMiter(ecp5.Dot, 0, 4), DotMiter(ecp5.MaskedDot, 4, 1)])
-def test_proof_needs_carry(miter, tmp_path, monkeypatch):
+def test_refutes_a_lost_carry(miter, tmp_path, monkeypatch):
     """The half to spare passes nothing on."""
     monkeypatch.setattr(ecp5, "PASSES", 0)
     assert "proof did fail" in prove(miter, tmp_path).stderr

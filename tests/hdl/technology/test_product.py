@@ -4,8 +4,8 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.hdl.config import ACCUMULATOR_BITS, GROUP
-from setun.hdl.technology.product import DOT_LATENCY, PORTABLE, DotSignature, sum_width
+from setun.hdl.config import ACCUMULATOR_BITS, GROUP, sum_width
+from setun.hdl.technology.product import DOT_LATENCY, PORTABLE, DotSignature
 from setun.sim.verify.streams import simulate
 
 

@@ -52,15 +52,17 @@ def test_all_quotients_of_small_vectors():
     assert results[-1][255::4] == list(range(0, 128, 2))  # ties, half to even
 
 
-@pytest.mark.parametrize("absmax", [2 ** 31 - 2, 2 ** 31 - 1, 2 ** 31, 127 * 2 ** 24])
+@pytest.mark.parametrize("absmax", [2 ** 31 - 2, 2 ** 31 - 1, 2 ** 31, 254 * 2 ** 23, 254 * 3, 254 * (2 ** 31 // 254)])
 def test_straddles(absmax):
-    """Either side of each half, where m leaves no slack in the remainder."""
+    """Each half, where it is an integer, and either side of it, where m leaves no slack in the remainder."""
     halves = np.array([(2 * quotient + 1) * absmax // 254 for quotient in range(127)])
     vector = np.concatenate([halves - 1, halves, halves + 1, [absmax - 1]])
     vector = np.concatenate([vector, -vector, [-absmax]])
     results, _ = rtl_absmax_quantise([vector])
     assert_equal([vector], results)
     assert min(results[0]) == -127 and max(results[0]) <= 127
+    if absmax % 254 == 0:
+        assert results[0][127:254] == [quotient + quotient % 2 for quotient in range(127)]  # half to even
 
 
 @pytest.mark.parametrize("stalls", [(0.0, 0.5), (0.5, 0.0), (0.5, 0.5), (0.9, 0.1), (0.1, 0.9)])

@@ -1,5 +1,6 @@
 import pytest
 
+from setun.hdl.config import sum_width
 from setun.sim.model.energy import Range, add_energy, arithmetic_tables, coefficient, coefficients, partial_sum_bits
 
 
@@ -40,14 +41,14 @@ def test_additions(table):
 
 
 def test_partial_sums():
-    """An addition less than there are products, and each as wide as its sum: of two, two and four, then of groups."""
+    """An addition less than there are products, each as wide as the RTL's sum: of two, two and four, then of groups."""
     assert partial_sum_bits(1) == []
-    assert partial_sum_bits(4) == [9, 9, 10]
-    assert partial_sum_bits(7) == [9, 9, 10, 9, 10, 11]
+    assert partial_sum_bits(4) == [10, 10, 11]
+    assert partial_sum_bits(7) == [10, 10, 11, 10, 10, 11]
     for banks in range(1, 65):
         widths = partial_sum_bits(banks)
         assert len(widths) == banks - 1
-        assert banks == 1 or 127 * banks < 1 << widths[-1] - 1 <= 2 * 127 * banks
+        assert banks == 1 or widths[-1] == sum_width(banks)
 
 
 def test_range():

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from setun.compiler.packing import pack, place
 from setun.driver.device import Device, MismatchError
 from setun.driver.frames import Decoder, encode
 from setun.driver.port import SerialTransport
-from setun.driver.transport import LinkTimeout
+from setun.driver.transport import LinkError, LinkTimeout
 from setun.golden.matvec import matvec
 from setun.hdl.config import PRESETS, Config
 from setun.hdl.protocol import END, REPLY, Kind
@@ -220,6 +221,41 @@ def test_link_to_the_terminal(simulator, tmp_path):
     assert not os.path.lexists(path)
 
 
+def test_tcp_listens_when_it_can_answer(monkeypatch):
+    """Not before the simulator is built; a port that another has is refused before that."""
+    with Listener() as taken:
+        port = int(taken.name.rpartition(":")[2])
+        socket.create_connection(("localhost", port), 10).close()
+        refused = invoke("board", "--tcp", port)
+        assert refused.exit_code == 2
+        assert refused.output == f"Error: TCP port {port}: Address already in use: choose another, or 0 for a free one\n"
+
+    def simulate(config):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("localhost", port), 10)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("setun.cli.boards.simulate", simulate)
+    result = invoke("board", "--tcp", port)
+    assert result.exit_code == 130 and result.output == "interrupted\n"
+
+
+def test_two_that_take_a_port():
+    """Both may before one of them listens."""
+    first = Listener()
+    second = Listener(port := int(first.name.rpartition(":")[2]))
+    with first, pytest.raises(LinkError, match=f"TCP port {port}: Address already in use"), second:
+        pass
+
+
+def test_link_stays_that_of_another(tmp_path, monkeypatch):
+    """A symbolic link is replaced where it leads to a pseudo-terminal or nowhere."""
+    monkeypatch.setattr("setun.cli.boards.simulate", None)
+    (tmp_path / "model").symlink_to(tmp_path)
+    result = invoke("board", "--link", tmp_path / "model")
+    assert result.exit_code == 2 and "is no symbolic link to a pseudo-terminal" in result.output
+
+
 def invoke(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
@@ -233,7 +269,7 @@ def test_run_is_the_same(config, arguments, tmp_path):
     with serving(simulate(PRESETS[config]), Terminal()) as line:
         board = invoke("run", *arguments, "--port", line.name, "--latency", PATIENT, "--json", tmp_path / "board.json")
     assert board.exit_code == simulated.exit_code == 0, board.output
-    said, of_simulation = (" ".join(result.output.split()) for result in (board, simulated))
+    said, of_simulation = (" ".join(result.stdout.split()) for result in (board, simulated))
     assert said == re.sub(r", [\d,]+ cycles a second simulated", "", of_simulation)
     of_board, of_simulated = (json.loads((tmp_path / name).read_text()) for name in ("board.json", "simulated.json"))
     del of_simulated["simulated_cycles_per_second"], of_simulated["seconds_per_step"], of_board["seconds_per_step"]
@@ -256,7 +292,7 @@ def test_matvec(port, tmp_path):
     result = invoke(*common, "--port", port, "--latency", PATIENT)
     assert result.exit_code == 0 and "90 x 700 on 4x10" in result.output, result.output
     assert (np.load(tmp_path / "out.npy") == matvec(W, X)).all()
-    assert invoke(*common, "--config", "4x10").output == result.output
+    assert invoke(*common, "--config", "4x10").stdout == result.stdout
     for options, words in ((["--config", "1x5"], "config 1x5 has"), (["--waveform", "a.vcd"], "leave out --port")):
         refused = invoke(*common, "--port", port, *options)
         line = refused.output.strip().splitlines()[-1]
@@ -290,15 +326,15 @@ def board_process(folder, *options):
             process.kill()
 
 
-@pytest.mark.parametrize("options", [["--tcp", "0"], ["--link", "port"]])
-def test_command(options, tmp_path):
-    """setun board says where it is, serves one client after another, and ends with Ctrl-C."""
+@pytest.mark.parametrize("options, number", [(["--tcp", "0"], signal.SIGINT), (["--link", "port"], signal.SIGTERM)])
+def test_command(options, number, tmp_path):
+    """setun board says where it is, serves one client after another, and ends with Ctrl-C or when it is terminated."""
     with board_process(tmp_path, *options) as (process, port):
         for _ in range(2):
             with driver(port) as device:
                 assert device.config == CONFIG
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        process.send_signal(number)
+        assert process.wait(10) == 128 + number
     assert not list(tmp_path.iterdir())
 
 
@@ -370,7 +406,9 @@ def test_unplugged_while_it_runs(options, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("options, words", [
     (["--tcp", "0", "--link", "x"], "leave out --tcp"),
-    (["--link", "."], "exists and is no symbolic link"),
+    (["--link", "."], "exists and is no symbolic link to a pseudo-terminal"),
+    (["--link", "/dev/stdin"], "exists and is no symbolic link to a pseudo-terminal"),
+    (["--link", "no/port"], "--link cannot be made: no is no folder"),
     (["--config", "17x3"], "17x3"),
 ])
 def test_command_refuses(options, words):

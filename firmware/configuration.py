@@ -1,0 +1,133 @@
+"""Configurations and boards by what a user calls them: a name, a file, a name with changes."""
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from .errors import ArgumentError
+from .hdl.config import PRESETS, Config
+
+
+if TYPE_CHECKING:
+    from .hdl.boards.board import Board
+
+
+__all__ = ["board_of", "config_of"]
+
+
+MOST_BYTES = 4096  # of a file of parameters
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+
+
+def config_of(what: "Config | str") -> Config:
+    """A Config, or one by its text: a preset ("16x20"), a preset with changes ("16x20,depth=4096,stack=2"), or the path
+    of a YAML file with the parameters of setun.Config (banks, tiles, depth, columns, blocks; its name is the file's
+    unless given).
+
+    Raises ArgumentError that names the text, file or field, and the remedy.
+    """
+    if isinstance(what, Config):
+        return what
+    name, *changes = str(what).split(",")
+    if not changes and Path(name).suffix in (".yaml", ".yml"):
+        return _from_file(Path(name))
+    if name not in PRESETS:
+        raise ArgumentError(f"config {name!r}: no preset and no .yaml file: give one of {', '.join(PRESETS)}, or a file "
+                            "with banks, tiles, depth, columns and blocks")
+    fields = {}
+    for change in changes:
+        field, equals, value = change.partition("=")
+        if not equals or field not in FIELDS or field == "name":
+            raise ArgumentError(f"config {what!r}: {change!r} changes no parameter: write "
+                                f"{', '.join(f'{known}=...' for known in FIELDS if known != 'name')}")
+        fields[field] = _value(what, field, value)
+    return _make(what, dataclasses.replace, PRESETS[name], name=str(what), **fields) if fields else PRESETS[name]
+
+
+def _value(what, field, text):
+    if FIELDS[field].type in (bool, "bool"):
+        values = {"true": True, "false": False}
+        if text.lower() not in values:
+            raise ArgumentError(f"config {what!r}: {field} must be true or false, not {text!r}")
+        return values[text.lower()]
+    try:
+        return int(text)
+    except ValueError:
+        raise ArgumentError(f"config {what!r}: {field} must be an integer, not {text!r}") from None
+
+
+def _make(what, function, *arguments, **fields):
+    try:
+        return function(*arguments, **fields)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"config {what!r}: {error}") from error
+
+
+def _from_file(path):
+    if path.exists() and not path.is_file():
+        raise ArgumentError(f"{path}: config is no regular file: give one with banks, tiles, depth, columns and blocks")
+    try:
+        with open(path, "rb") as file:
+            text = file.read(MOST_BYTES + 1)
+        if len(text) > MOST_BYTES:
+            raise msgspec.DecodeError(f"is longer than {MOST_BYTES} bytes")
+        fields = msgspec.yaml.decode(text, type=dict[str, str | int | bool])
+        wrong = [field for field in fields if field not in FIELDS]
+        lacks = [field.name for field in FIELDS.values()
+                 if field.default is dataclasses.MISSING and field.name not in ("name", *fields)]
+        if wrong or lacks:
+            raise msgspec.DecodeError(f"{wrong[0]!r} is no parameter" if wrong else f"lacks {lacks[0]!r}")
+    except OSError as error:
+        raise ArgumentError(f"{path}: config cannot be read: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ArgumentError(f"{path}: {' '.join(str(error).split())}: write banks, tiles, depth, columns and blocks, and if they are not as "
+                            "usual slots, stack, serial and single_port") from error
+    return _make(str(path), Config, **{"name": path.stem} | fields)
+
+
+def board_of(what: "Board | str") -> "Board":
+    """A Board, or one by its text: a name of ``setun boards``, or the path of a Python file that defines BOARDS, a
+    sequence of Board, as the files of setun.hdl.boards do; NAME@FILE chooses one of several.
+
+    Raises ArgumentError that names the file and what it lacks.
+    """
+    from .hdl.boards import BOARDS
+    from .hdl.boards.board import Board
+
+    if isinstance(what, Board):
+        return what
+    if what in BOARDS:
+        return BOARDS[what]
+    name, at, file = str(what).rpartition("@")
+    path = Path(file)
+    if path.suffix != ".py":
+        raise ArgumentError(f"board {what!r}: there is no such board: give one of {', '.join(BOARDS)}, or a file "
+                            "my_board.py that defines BOARDS")
+    found = {board.name: board for board in _boards_of(path, Board)}
+    if not at and len(found) > 1 or at and name not in found:
+        raise ArgumentError(f"{path}: choose one of its boards: {', '.join(f'{board}@{path}' for board in found)}")
+    return found[name] if at else next(iter(found.values()))
+
+
+def _boards_of(path, kind):
+    """Boards that a file defines; what goes wrong in it is the file's, told in one line."""
+    if not path.is_file():
+        raise ArgumentError(f"{path}: board cannot be read: there is no such file")
+    spec = importlib.util.spec_from_file_location(f"setun_board_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        boards = list(module.BOARDS)
+    except AttributeError as error:
+        if "BOARDS" not in str(error):
+            raise ArgumentError(f"{path}: {error}") from error
+        raise ArgumentError(f"{path}: defines no BOARDS: end it with BOARDS = (Board(name=..., config=..., family=..., "
+                            "platform=..., clock=..., baud=..., loader=...),)") from error
+    except (Exception, SystemExit) as error:  # a user's program may raise anything
+        raise ArgumentError(f"{path}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+    if not boards or not all(isinstance(board, kind) for board in boards):
+        raise ArgumentError(f"{path}: BOARDS must be a sequence of setun.Board, with one at least")
+    return boards
