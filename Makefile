@@ -5,7 +5,7 @@ SETUN := .venv/bin/setun
 LOCK := tests/requirements.lock
 INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(LOCK)
 
-.PHONY: setup demo test lint wheel figures bitstream results closeness formal coverage mutants soak fuzz large lock clean
+.PHONY: setup demo test lint wheel docs figures bitstream results closeness formal coverage mutants soak fuzz large lock clean
 
 BOARD ?= icepi-zero
 
@@ -26,6 +26,10 @@ setup: .venv/base
 	$(INSTALL) --editable '.[test]'
 	@touch $@
 
+.venv/docs: .venv/base
+	$(INSTALL) --editable '.[docs]'
+	@touch $@
+
 demo: .venv/base
 	$(SETUN) run --prompt "In the beginning" --tokens 32
 
@@ -37,6 +41,9 @@ lint: .venv/test
 
 wheel: .venv/base
 	.venv/bin/python -m tests.campaigns.wheel
+
+docs: .venv/docs
+	.venv/bin/sphinx-build -q -W -b html docs build/docs
 
 figures: .venv/test
 	.venv/bin/python -m tests.bench.bitstreams $(BOARD) --seeds 1 --compare

@@ -54,7 +54,7 @@ def main():
         assert size <= MOST_BYTES, f"the environment takes {size:,} bytes"
 
         def setun(*arguments):
-            environment = {**os.environ, "SETUN_BUILD": str(build_folder())}
+            environment = {**os.environ, "PATH": os.defpath, "SETUN_BUILD": str(build_folder())}
             return subprocess.run([fresh / "bin" / "setun", *arguments], cwd=elsewhere, env=environment, text=True,
                                   capture_output=True)
 

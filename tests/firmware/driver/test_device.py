@@ -1,4 +1,3 @@
-import contextlib
 import dataclasses
 
 import numpy as np
@@ -16,14 +15,6 @@ from setun.hdl.config import PRESETS
 from setun.hdl.protocol import Error, Kind, Register, RunLayout, SpanLayout
 from setun.sim.model.cycles import list_size
 from setun.sim.rtl.transport import SimulatedTransport
-
-
-@pytest.fixture(scope="module")
-def device():
-    """What a port changes, bytes and waits, is in test_port.py; there tests/sim/rtl/test_board.py runs products."""
-    config = PRESETS["4x10"]
-    with contextlib.closing(SimulatedTransport(config)) as transport:
-        yield Device(transport, config)
 
 
 def ternary(rows, columns, seed=0):

@@ -94,7 +94,7 @@ def test_missing(tmp_path, monkeypatch):
     with pytest.raises(ToolError, match="apt-get install qflow-tech-osu018, or give --liberty"):
         read_library(tmp_path / "none.lib")
     monkeypatch.setitem(sys.modules, "liberty.parser", None)
-    with pytest.raises(ToolError, match="pip install liberty-parser"):
+    with pytest.raises(ToolError, match=r"liberty-parser is not installed: pip install 'setun\[liberty\]'"):
         read_library(tmp_path / "none.lib")
 
 
