@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .accelerator import Accelerator, MatVec, connect, simulate
-    from .analysis.profile import Profile
+    from .analysis.profile import Profile, profile
     from .configuration import board_of, config_of
     from .errors import ArgumentError, Error
     from .formats.model import Model, load
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "accelerator": ("Accelerator", "MatVec", "connect", "simulate"),
-    "analysis.profile": ("Profile",),
+    "analysis.profile": ("Profile", "profile"),
     "configuration": ("board_of", "config_of"),
     "errors": ("ArgumentError", "Error"),
     "hardware": ("build", "write_verilog"),

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..generate import KINDS
 from ..golden.fixed import to_fixed
+from ..golden.model import KINDS
 from ..sim.model.energy import Range
 from ..sim.netlist.liberty import read_library
 from ..sim.netlist.standard_cells import Int8Mac, Measured, TernaryMac, measure, synthesise

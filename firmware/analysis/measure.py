@@ -39,7 +39,7 @@ def measure_matvec(config, w, x, *, transport=None, waveform=None, progress=lamb
     and theirs may be counted twice. Returns the accumulators, int32 [M], and the fields of ``setun matvec --json``.
     Raises CapacityError, and what firmware.driver.device raises.
     """
-    with Accelerator(transport or SimulatedTransport(config, waveform=waveform), config) as accelerator:
+    with _accelerator(config, transport, waveform) as accelerator:
         config = accelerator.config
         packed = pack(w, config)
         (placed,), resident = place([packed], config)
@@ -69,6 +69,16 @@ def measure_matvec(config, w, x, *, transport=None, waveform=None, progress=lamb
     }
 
 
+@contextlib.contextmanager
+def _accelerator(config, transport, waveform):
+    """What is at the other end of ``transport``, asked what it is; without one the simulated accelerator, which is not
+    built before it is known to be large enough."""
+    with Accelerator(transport or SimulatedTransport(config, waveform=waveform), config) as accelerator:
+        if transport:
+            accelerator.device
+        yield accelerator
+
+
 def measure_run(config, checkpoint, prompt, count, choose=greedy, *, ends=(), check=True, scrub=False, transport=None,
                 waveform=None, progress=lambda description, done, total: None):
     """``count`` tokens after the tokens ``prompt``, or to one of ``ends``, with every BitLinear on an accelerator.
@@ -80,21 +90,19 @@ def measure_run(config, checkpoint, prompt, count, choose=greedy, *, ends=(), ch
     nothing to scrub, and what firmware.driver.device raises.
     """
     model = Model("", checkpoint, ByteTokenizer(), tuple(ends))
-    transport = transport or SimulatedTransport(config, waveform=waveform)
-    with Accelerator(transport, config) as accelerator:
+    with _accelerator(config, transport, waveform) as accelerator:
         generation = accelerator.generate(model, prompt, tokens=count, choose=choose, check=check, scrub=scrub,
                                           progress=progress)
-        start, cycles, predicted = time.perf_counter(), [], []
+        before, start, cycles, predicted = accelerator.device.traffic, time.perf_counter(), [], []
         with contextlib.suppress(CheckError):  # what differs is in the tallies
             for token in generation:
                 cycles.append(token.cycles)
                 predicted.append(token.predicted)
                 progress("generating", len(cycles), count)
-        seconds = time.perf_counter() - start
+        seconds, traffic = time.perf_counter() - start, np.subtract(accelerator.device.traffic, before)
         config = accelerator.config
-        simulated = ({"simulated_cycles_per_second": transport.cycles_per_second}
-                     if isinstance(transport, SimulatedTransport) else {})
-    total = generation.total
+        simulated = {} if transport else {"simulated_cycles_per_second": accelerator.transport.cycles_per_second}
+    total, steps = generation.total, len(prompt) + len(generation.ids) - 1
     return generation, {
         "config": config.name,
         "products": config.products,
@@ -110,7 +118,8 @@ def measure_run(config, checkpoint, prompt, count, choose=greedy, *, ends=(), ch
         **({"cycles_predicted": predicted} if check else {}),
         "utilisation": total.utilisation,
         "skipped_fraction": total.skipped,
-        "seconds_per_step": seconds / (len(prompt) + len(generation.ids) - 1),
+        "seconds_per_step": seconds / steps,
+        "link_per_token": dict(zip(before._fields, (traffic / steps).tolist())),
         **({"damages": [damage._asdict() for damage in generation.damages]} if scrub else {}),
         **simulated,
     }

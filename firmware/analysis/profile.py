@@ -13,10 +13,10 @@ from ..configuration import board_of, config_of
 from ..driver.plan import product_exchanges
 from ..errors import ArgumentError
 from ..formats.model import load
-from ..generate import KINDS
 from ..golden.bit_linear import quantised_matvec
 from ..golden.decoder import empty_cache, step
 from ..golden.fixed import to_fixed
+from ..golden.model import KINDS
 from ..golden.quantiser import absmax_quantise
 from ..hdl.boards import BOARDS
 from ..hdl.config import PRESETS, TRITS

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from ..compiler.packing import CapacityError
-from ..generate import KINDS
+from ..golden.model import KINDS
 from ..hdl.config import MAX_TILES, TRITS, Config
 from ..sim.model.energy import Range
 from .profile import speed_text

@@ -31,7 +31,7 @@ from ..analysis.profile import (
 from ..analysis.trace import trace_events
 from ..configuration import board_of
 from ..errors import Error
-from ..generate import KINDS
+from ..golden.model import KINDS
 from ..hdl.config import PRESETS
 from ..sim.model.energy import Range, arithmetic_tables
 from .console import (

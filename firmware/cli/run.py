@@ -67,11 +67,11 @@ def run(model, prompt, tokens, config, port, baud, latency, check, json_path, te
     decode = loaded.tokenizer.decode
     write_json(json_path, {"model": loaded.name, "prompt": decode(prompt_ids), "text": decode(fields["token_ids"]),
                            **fields})
-    report_run(decode(prompt_ids + fields["token_ids"]), generation, fields)
+    report_run(decode(prompt_ids + fields["token_ids"]), generation, fields, port)
     sys.exit(1 if fields["mismatches"] or fields["cycle_errors"] else 0)
 
 
-def report_run(text, generation, fields):
+def report_run(text, generation, fields, port):
     total, checked = generation.total, fields["checked"]
     out = Console()
     click.echo(text)
@@ -96,6 +96,11 @@ def report_run(text, generation, fields):
     speed = fields.get("simulated_cycles_per_second")
     simulated = f", {speed:,.0f} cycles a second simulated" if speed else ""
     out.print(f"{np.mean(fields['cycles_per_token']):,.0f} cycles a token{simulated}: {verdict}.", highlight=False)
+    if port:
+        link = fields["link_per_token"]
+        out.print(f"{1 / fields['seconds_per_step']:,.3g} tokens a second, the host's work included; over the link go "
+                  f"{link['sent']:,.0f} bytes out, {link['received']:,.0f} in and {link['exchanges']:,.1f} exchanges a "
+                  "token.", highlight=False)
     for damage in fields.get("damages", ()):
         place = ", ".join(f"{name} {value}" for name, value in damage.items())
         out.print(f"damaged weights were found and repaired: {place}", highlight=False)

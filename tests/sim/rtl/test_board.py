@@ -270,9 +270,15 @@ def test_run_is_the_same(config, arguments, tmp_path):
         board = invoke("run", *arguments, "--port", line.name, "--latency", PATIENT, "--json", tmp_path / "board.json")
     assert board.exit_code == simulated.exit_code == 0, board.output
     said, of_simulation = (" ".join(result.stdout.split()) for result in (board, simulated))
-    assert said == re.sub(r", [\d,]+ cycles a second simulated", "", of_simulation)
+    told = re.search(r" [\d.e+-]+ tokens a second, the host's work included; over the link go ([\d,]+) bytes out, ([\d,]+) "
+                     r"in and ([\d.]+) exchanges a token\.", said)
+    assert said.replace(told[0], "") == re.sub(r", [\d,]+ cycles a second simulated", "", of_simulation)
     of_board, of_simulated = (json.loads((tmp_path / name).read_text()) for name in ("board.json", "simulated.json"))
     del of_simulated["simulated_cycles_per_second"], of_simulated["seconds_per_step"], of_board["seconds_per_step"]
+    link, of_simulator = of_board.pop("link_per_token"), of_simulated.pop("link_per_token")
+    # Sequences begin anywhere, and some bytes are escaped.
+    assert link["exchanges"] == of_simulator["exchanges"] and link == pytest.approx(of_simulator, rel=.01)
+    assert [float(text.replace(",", "")) for text in told.groups()] == pytest.approx(list(link.values()), abs=.5)
     assert of_board == of_simulated and of_board["repeated"] == 0
 
 
