@@ -83,7 +83,7 @@ def test_packages_are_those_of_the_tree():
 
 
 def test_serial_port_loads_no_rtl():
-    code = ("import sys, setun.driver.device, setun.driver.port; print(*(name for name in sys.modules "
+    code = ("import sys, setun, setun.driver.port; setun.connect, setun.load; print(*(name for name in sys.modules "
             "if name.startswith(('setun.hdl', 'setun.sim'))))")
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert sorted(loaded) == ["setun.hdl", "setun.hdl.config", "setun.hdl.protocol"]

@@ -2,6 +2,7 @@
 
 import zlib
 
+from .. import errors
 from ..hdl.protocol import (
     CRC_BYTES,
     END,
@@ -21,7 +22,7 @@ __all__ = ["Decoder", "FrameError", "encode", "escape", "unescape"]
 UNESCAPED = {ESCAPED_END: END, ESCAPED_ESCAPE: ESCAPE}
 
 
-class FrameError(Exception):
+class FrameError(errors.Error):
     """A frame came damaged: ``error`` says how; ``kind`` and ``sequence`` are as they came, or 0."""
 
     def __init__(self, error, kind, sequence):
