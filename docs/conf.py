@@ -13,7 +13,7 @@ html_theme_options = {"page_width": "1100px", "fixed_sidebar": True}
 
 
 def end_sections(app, what, name, obj, options, lines):
-    """Part paragraphs by two lines, at which napoleon ends a section: "Raises ..." behind Parameters is none of them."""
+    """Part paragraphs by two lines, where napoleon ends a section: "Raises ..." behind Parameters is none of them."""
     for index in reversed(range(1, len(lines))):
         if not lines[index - 1] and lines[index][:1].strip():
             lines.insert(index, "")

@@ -29,9 +29,9 @@ def quiet(description, done, total):
 class MatVec(NamedTuple):
     """A matrix-vector product of an accelerator.
 
-    ``cycles`` holds cycles by cause, {"issue": a beat enters the array, "flush": results are on their way, "vector": the
-    vector is listed, "load": weights are written, "link": another command or its answer is on the way, "idle": none of
-    these}. ``repeated`` says that frames were sent again, whose cycles may be counted twice.
+    ``cycles`` holds cycles by cause, {"issue": a beat enters the array, "flush": results are on their way, "vector":
+    the vector is listed, "load": weights are written, "link": another command or its answer is on the way, "idle":
+    none of these}. ``repeated`` says that frames were sent again, whose cycles may be counted twice.
     """
     accumulators: np.ndarray  # int32 [M]
     cycles: dict
@@ -129,8 +129,8 @@ class Accelerator:
         else:
             placed, resident = place_model(model.integer, self.config)
         if scrub and not resident:
-            raise CapacityError(f"the weights do not fit config {self.config.name}, and none stay to be scrubbed: choose "
-                                "a larger one (setun configs), or leave out scrub")
+            raise CapacityError(f"the weights do not fit config {self.config.name}, and none stay to be scrubbed: "
+                                "choose a larger one (setun configs), or leave out scrub")
         if resident and (self._loaded is None or self._loaded[0] is not model):
             self.device.load(placed.values(), functools.partial(progress, "loading weights"))
         self._loaded = (model, placed, resident) if resident else None

@@ -35,8 +35,8 @@ def config_of(what: "Config | str") -> Config:
     if not changes and Path(name).suffix in (".yaml", ".yml"):
         return _from_file(Path(name))
     if name not in PRESETS:
-        raise ArgumentError(f"config {name!r}: no preset and no .yaml file: give one of {', '.join(PRESETS)}, or a file "
-                            "with banks, tiles, depth, columns and blocks")
+        raise ArgumentError(f"config {name!r}: no preset and no .yaml file: give one of {', '.join(PRESETS)}, or a "
+                            "file with banks, tiles, depth, columns and blocks")
     fields = {}
     for change in changes:
         field, equals, value = change.partition("=")
@@ -83,8 +83,8 @@ def _from_file(path):
     except OSError as error:
         raise ArgumentError(f"{path}: config cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ArgumentError(f"{path}: {' '.join(str(error).split())}: write banks, tiles, depth, columns and blocks, and if they are not as "
-                            "usual slots, stack, serial and single_port") from error
+        raise ArgumentError(f"{path}: {' '.join(str(error).split())}: write banks, tiles, depth, columns "
+                            "and blocks, and if they are not as usual slots, stack, serial and single_port") from error
     return _make(str(path), Config, **{"name": path.stem} | fields)
 
 

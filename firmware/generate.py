@@ -210,5 +210,6 @@ class Generation:
             yield Token(token, told[len(before):], cycles, predicted if self._accelerated.check else None)
         total = self.total
         if total.mismatches or total.cycle_errors:
-            raise CheckError(f"{total.mismatches} of {total.values:,} values and {total.cycle_errors} of {total.calls:,} "
-                             "counts of cycles differ from the models: is the accelerator's memory sound?")
+            raise CheckError(f"{total.mismatches} of {total.values:,} values and {total.cycle_errors} of "
+                             f"{total.calls:,} counts of cycles differ from the models: is the accelerator's "
+                             "memory sound?")

@@ -51,7 +51,8 @@ def core(config: Config | str, *, technology: str = "portable") -> tuple[str, di
 
     config = config_of(config)
     body = generate(Core(config, _technology(technology)), NAME)
-    text = f"// {NAME} {version('setun')}, config {config.name}, {technology}: {config.products} products a cycle.\n{body}"
+    text = (f"// {NAME} {version('setun')}, config {config.name}, {technology}: {config.products} products a cycle.\n"
+            + body)
     modules = {match[1]: match[0] for match in MODULE.finditer(body)}
     counts = _instances(modules, NAME)
     return text, {
@@ -92,8 +93,8 @@ def write_verilog(config: Config | str, path: str | Path, *, technology: str = "
                   manifest: str | Path | None = None) -> dict:
     """Write the Verilog of ``core`` to a file, and its manifest as JSON to another where one is given.
 
-    Parameters as of ``core``. Returns the manifest. Raises ArgumentError for a configuration or technology that does not
-    exist, and OSError where a file cannot be written.
+    Parameters as of ``core``. Returns the manifest. Raises ArgumentError for a configuration or technology that does
+    not exist, and OSError where a file cannot be written.
     """
     text, fields = core(config, technology=technology)
     Path(path).write_text(text)

@@ -16,7 +16,7 @@ settings.load_profile("tests")
 
 @pytest.fixture(scope="module")
 def device():
-    """The driver on 4x10. What a port can change, bytes and waits, is in test_port.py, and products in test_board.py."""
+    """The driver on 4x10. What a port can change is tested in test_port.py, and products there in test_board.py."""
     config = PRESETS["4x10"]
     with contextlib.closing(SimulatedTransport(config)) as transport:
         yield Device(transport, config)

@@ -84,10 +84,10 @@ def measure_run(config, checkpoint, prompt, count, choose=greedy, *, ends=(), ch
     """``count`` tokens after the tokens ``prompt``, or to one of ``ends``, with every BitLinear on an accelerator.
 
     On the simulated one, or on what ``transport`` leads to, which is closed afterwards; ``config`` None is then what it
-    is. With ``check`` what it computes is compared with the golden model and the cycle model; with ``scrub`` the weights
-    in the memories are compared with those that were loaded after each token, and put right. Returns the Generation,
-    with its tallies, and the fields of ``setun run --json`` that are measured. Raises CapacityError, also where there is
-    nothing to scrub, and what firmware.driver.device raises.
+    is. With ``check`` what it computes is compared with the golden model and the cycle model; with ``scrub`` the
+    weights in the memories are compared with those that were loaded after each token, and put right. Returns the
+    Generation, with its tallies, and the fields of ``setun run --json`` that are measured. Raises CapacityError, also
+    where there is nothing to scrub, and what firmware.driver.device raises.
     """
     model = Model("", checkpoint, ByteTokenizer(), tuple(ends))
     with _accelerator(config, transport, waveform) as accelerator:

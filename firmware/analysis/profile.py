@@ -1,5 +1,6 @@
 """What an accelerator would do with a model: cycles, bytes, time and energy of a token, layer by layer."""
 
+import contextlib
 import dataclasses
 import functools
 from collections import defaultdict
@@ -28,9 +29,9 @@ from .ledgers import TABLE, energy_ledgers, joules_of
 from .models import Dimensions, dimensions_of, load_dimensions, named_models
 
 
-__all__ = ["ASSUMED_ZEROS", "BANDWIDTHS", "CAUSES", "CLOCK", "LATENCY", "LayerProfile", "Memory", "Profile", "PROMPT",
-           "collect_activations", "compare", "config_on", "layer_cycles", "memory_of", "model_of", "profile",
-           "profile_checkpoint", "profile_dimensions", "profiler", "speed_text"]
+__all__ = ["ASSUMED_ZEROS", "BANDWIDTHS", "CAUSES", "CLOCK", "LATENCY", "LayerProfile", "Memory", "PROMPT",
+           "Profile", "collect_activations", "compare", "config_on", "kinds_of", "layer_cycles", "memory_of",
+           "model_of", "on_first", "profile", "profile_checkpoint", "profile_dimensions", "profiler", "speed_text"]
 
 
 # Share of zeros among the int8 inputs, low, mid, high. Behind relu2: 0.67 of a Gaussian gate, 0.79 of the demo; a gate
@@ -543,7 +544,7 @@ def profiler(model, prompt=PROMPT, progress=lambda description, done, total: Non
     return functools.partial(profile_checkpoint, model.checkpoint, model.name, activations)
 
 
-def profile(model, *, config=None, board=None, clock=None, memory="resident", bandwidth=None, prompt=PROMPT,
+def profile(model, *, config=None, board=None, clock=None, memory=None, bandwidth=None, prompt=PROMPT,
             progress=lambda description, done, total: None, **options) -> Profile:
     """Profile of a token of a model.
 
@@ -557,8 +558,9 @@ def profile(model, *, config=None, board=None, clock=None, memory="resident", ba
         As of setun.board_of. Without a board there is no link: the time is that of array and vector unit.
     clock : float | None
         Hz; the board's unless given.
-    memory : str
-        "resident", "link", or one of BANDWIDTHS.
+    memory : str | None
+        Where weights come from: "resident", "link", or one of BANDWIDTHS. None is what the driver does: they are
+        resident where they fit, and else come over the board's link for every token.
     bandwidth : float | None
         Bytes a second of that memory.
     prompt : str
@@ -570,8 +572,25 @@ def profile(model, *, config=None, board=None, clock=None, memory="resident", ba
     """
     model, board = model_of(model), board and board_of(board)
     again = profiler(model, prompt, progress)
-    return again(config_on(model, config, board), clock=clock or (board.clock if board else CLOCK), board=board,
-                 memory=memory_of(memory, board, bandwidth), **options)
+    return on_first(again, kinds_of(memory, board), config_on(model, config, board), board, bandwidth,
+                    clock=clock or (board.clock if board else CLOCK), **options)
+
+
+def kinds_of(memory, board):
+    """Where weights may come from, in the order of trial: the memory that is given, or what the driver does."""
+    return [memory] if memory else ["resident", "link"] if board else ["resident"]
+
+
+def on_first(again, kinds, config, board, bandwidth=None, **options):
+    """Profile with the weights where the first of ``kinds`` that takes them has them.
+
+    ``again`` is as of ``profiler``. Raises what it raises of the last kind.
+    """
+    *others, last = kinds
+    for kind in others:
+        with contextlib.suppress(CapacityError):
+            return again(config, board=board, memory=memory_of(kind, board, bandwidth), **options)
+    return again(config, board=board, memory=memory_of(last, board, bandwidth), **options)
 
 
 def config_on(model, config, board):
@@ -580,18 +599,16 @@ def config_on(model, config, board):
     return config_of(config) if config else board.config if board else PRESETS[default]
 
 
-def compare(again, kinds=("resident", "link"), bandwidth=None, **options):
+def compare(again, memory=None, bandwidth=None, **options):
     """{board: Profile, or the error that says why there is none} of all boards, as they are.
 
-    ``again`` is as of ``profiler``. Weights are where the first of ``kinds`` that goes has them.
+    ``again`` is as of ``profiler``, ``memory`` and ``bandwidth`` as of ``profile``.
     """
     found = {}
     for name, board in BOARDS.items():
-        for kind in kinds:
-            try:
-                found[name] = again(board.config, clock=board.clock, board=board,
-                                    memory=memory_of(kind, board, bandwidth), **options)
-                break
-            except (CapacityError, ArgumentError) as error:
-                found[name] = error
+        try:
+            found[name] = on_first(again, kinds_of(memory, board), board.config, board, bandwidth, clock=board.clock,
+                                   **options)
+        except (CapacityError, ArgumentError) as error:
+            found[name] = error
     return found

@@ -89,7 +89,7 @@ def configs():
 @click.option("--link", type=click.Path(path_type=pathlib.Path), help="Make this symbolic link to the pseudo-terminal.")
 @click.option("--uart", is_flag=True, help=f"Simulate the UART too, bit by bit at {BAUD:,} baud; some 80 times slower.")
 @click.option("--board", "modelled", type=BOARD,
-              help="Simulate the UART with the clock and the baud rate of this board; a name of setun boards, or a file.")
+              help="Simulate the UART with clock and baud rate of this board: a name of setun boards, or a file.")
 @user_errors
 def board(config, tcp, link, uart, modelled):
     """Serve a simulated accelerator on a pseudo-terminal or a TCP port, as if it were a board, until interrupted.
@@ -101,7 +101,8 @@ def board(config, tcp, link, uart, modelled):
     if link and link.exists() and not (link.is_symlink() and link.readlink().parent == TERMINALS):
         raise UserError(f"{link}: --link exists and is no symbolic link to a pseudo-terminal: choose another name")
     if link and not os.access(link.absolute().parent, os.W_OK):
-        raise UserError(f"{link}: --link cannot be made: {link.parent} is no folder that can be written: choose another")
+        raise UserError(f"{link}: --link cannot be made: {link.parent} is no folder that can be written: choose "
+                        "another")
     config = config or (modelled.config if modelled else PRESETS["4x10"])
     clock, baud = (modelled.clock, modelled.baud) if modelled else (OVERSAMPLING * BAUD, BAUD)
     line = Terminal(link) if tcp is None else Listener(tcp)  # a port that another has is refused before a long build

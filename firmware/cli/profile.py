@@ -23,8 +23,9 @@ from ..analysis.profile import (
     Profile,
     compare,
     config_on,
-    memory_of,
+    kinds_of,
     model_of,
+    on_first,
     profiler,
     speed_text,
 )
@@ -76,8 +77,8 @@ def accelerator_options(command):
     """Decorator: memory, latency, and what may be supposed."""
     for option in reversed((
             click.option("--memory", "memory_kind", type=click.Choice(["resident", "link", *BANDWIDTHS]),
-                         help="Where weights come from: the array's own memories, which is meant unless given, the "
-                              "board's line, or a memory beside the FPGA."),
+                         help="Where weights come from: the array's own memories, the board's link, or a memory beside "
+                              "the FPGA. Unless given they are resident where they fit, and else cross the link."),
             click.option("--bandwidth", type=click.FloatRange(min=0, min_open=True),
                          help="MB/s that arrive from that memory; its chip's unless given."),
             click.option("--latency", type=click.FloatRange(min=0), default=LATENCY, show_default=True,
@@ -134,12 +135,11 @@ def profile(model, config, board, clock, memory_kind, bandwidth, latency, hypoth
                  "--csv": csv_path, "--html": html_path, "--trace": trace_path}
         if given := [name for name, value in alone.items() if value]:
             raise UserError(f"--board all compares boards as they are: leave out {', '.join(given)}")
-        return report_boards(compare(again, [memory_kind] if memory_kind else ["resident", "link"], bandwidth,
-                                     **options), model.name, json_path)
+        return report_boards(compare(again, memory_kind, bandwidth, **options), model.name, json_path)
     config = config_on(model, config, board)
     options |= {"board": board, "calibration": load_board(calibration_path) if calibration_path else None}
-    found = again(config, clock=clock * 1e6 if clock else board.clock if board else CLOCK,
-                  memory=memory_of(memory_kind or "resident", board, bandwidth), **options)
+    found = on_first(again, kinds_of(memory_kind, board), config, bandwidth=bandwidth,
+                     clock=clock * 1e6 if clock else board.clock if board else CLOCK, **options)
     if simulate:
         with progress() as bar:
             _, run = measure_run(config, model.checkpoint, model.tokenizer.encode(prompt)[:1], simulate, progress=bar)

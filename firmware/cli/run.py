@@ -50,8 +50,9 @@ def load_array(path, field):
 def run(model, prompt, tokens, config, port, baud, latency, check, json_path, temperature, seed, scrub, waveform):
     """Generate text with MODEL, a BitNet b1.58; every BitLinear goes through the RTL, or through a board.
 
-    MODEL is demo, a Hugging Face folder, a GGUF or a container (setun convert), and demo unless given. Every accumulator
-    is compared with the golden model, and every count of cycles with the cycle model; exit 1 where one differs.
+    MODEL is demo, a Hugging Face folder, a GGUF or a container (setun convert), and demo unless given. Every
+    accumulator is compared with the golden model, and every count of cycles with the cycle model; exit 1 where one
+    differs.
     """
     loaded = load(model)
     if not math.isfinite(temperature):
@@ -77,8 +78,8 @@ def report_run(text, generation, fields, port):
     click.echo(text)
     table = Table(title=f"{fields['config']}: {fields['products']} products a cycle, weights "
                         + ("resident" if fields["resident"] else "streamed for every token"))
-    for heading in ("layers", *(("values", "differ") if checked else ()), "cycles", *(("predicted",) if checked else ()),
-                    "utilisation", "skipped"):
+    for heading in ("layers", *(("values", "differ", "cycles", "predicted") if checked else ("cycles",)), "utilisation",
+                    "skipped"):
         table.add_column(heading, justify="left" if heading == "layers" else "right", no_wrap=True)
     for kind, tally in [*generation.tallies.items(), ("all", total)]:
         table.add_row(kind, *((f"{tally.values:,}", str(tally.mismatches)) if checked else ()), f"{tally.cycles:,}",

@@ -66,10 +66,12 @@ class Device:
 
     Every method may raise DeviceError or LinkError; a new Device is then in order. On the links that ``Link`` covers a
     fault makes no value wrong but is an error at worst, to the strength of CRC-32; on a link that delivers whole frames
-    again later, values may be wrong without an error. The reason: commands that go together in a ``transact`` of ``Link`` write different places, and read none
-    that another of them writes, so that it does not matter how often and in which order they are executed; and all of
-    that is over when the next begins. A list is complete before it is run, weights are there before they are run and
-    not overwritten before the results are read, and results are read before the next run.
+    again later, values may be wrong without an error.
+
+    Commands that go together in a ``transact`` of ``Link`` write different places, and read none that another of them
+    writes, so that it does not matter how often and in which order they are executed; and all of them are over when the
+    next ``transact`` begins. A list is complete before it is run, weights are there before they are run and not
+    overwritten before the results are read, and results are read before the next run.
 
     Parameters
     ----------

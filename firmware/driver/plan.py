@@ -51,7 +51,7 @@ def result_pieces(config, blocks):
 
 
 def product_exchanges(placed, config, streamed):
-    """Yield the exchanges of ``Device.multiply`` for an int32 vector, in order: a list of Command, and how often it comes.
+    """Yield the exchanges of ``Device.multiply`` for an int32 vector, in order: a list of Command, and how often.
 
     ``placed`` is as of ``Device.multiply``; what it says of loading counts where the weights are ``streamed`` over the
     link.

@@ -1,7 +1,7 @@
 """Ternary models in GGUF: bitnet.cpp's I2_S, and llama.cpp's TQ2_0 and TQ1_0.
 
-The layout of I2_S is told in firmware/formats/export.py. Blocks of TQ2_0 and TQ1_0 are 256 consecutive weights of a row and a
-scale, float16, that is equal in all blocks of a tensor, or 0 where all weights of a block are:
+The layout of I2_S is told in firmware/formats/export.py. Blocks of TQ2_0 and TQ1_0 are 256 consecutive weights of a
+row and a scale, float16, that is equal in all blocks of a tensor, or 0 where all weights of a block are:
 
     TQ2_0   64 bytes: of half h, weight 128 h + 32 n + m is in bits 2 n + 1 to 2 n of byte 32 h + m, plus 1
     TQ1_0   48 bytes of five trits and four bytes of four, the first trit most significant, v of 243 as

@@ -80,8 +80,8 @@ class Board:
                 platform.lookup(resource, 0)
             except ResourceError:
                 raise ValueError(f"board {self.name!r}: {self.platform.__name__} has no resource \"{resource}\": add "
-                                 f"{remedy} to the resources of a class derived from it, with the pins of the line, and "
-                                 "name that as platform") from None
+                                 f"{remedy} to the resources of a class derived from it, with the pins of the line, "
+                                 "and name that as platform") from None
         if not 0 < self.baud * OVERSAMPLING <= self.clock:
             raise ValueError(f"board {self.name!r}: baud must be at most {self.clock // OVERSAMPLING}, an eighth of "
                              f"the clock, not {self.baud}")

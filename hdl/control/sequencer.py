@@ -36,7 +36,8 @@ class Sequencer(wiring.Component):
     """Queues products and issues their tokens without a gap, within a product and from one to the next.
 
     An idle sequencer issues the first token two cycles after a product is queued. A product of B row blocks and a list
-    of L beats takes B * L cycles, and its last result is written flush_cycles(config) later (sim.model.cycles.result_cycles).
+    of L beats takes B * L cycles, and its last result is written flush_cycles(config) later
+    (sim.model.cycles.result_cycles).
 
     Members
     -------

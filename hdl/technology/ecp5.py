@@ -191,8 +191,8 @@ class BlockMemory(wiring.Component):
     ----------
     depth, width, lanes : int
     init : list of int
-        As of hdl.technology.memory.BlockMemory; at most 16384 words, and of 9 bits where there are 2 or 4 lanes. Initial contents
-        are for words of 9 bits and more in a block, that is for at most 2048 of them.
+        As of hdl.technology.memory.BlockMemory; at most 16384 words, and of 9 bits where there are 2 or 4 lanes.
+        Initial contents are for words of 9 bits and more in a block, that is for at most 2048 of them.
 
     Raises ValueError where the blocks have no such shape.
     """

@@ -55,7 +55,10 @@ class SinglePortMemory(wiring.Component):
 
 
 class Holding(wiring.Component):
-    """hdl.technology.holding.Holding as a chain that shifts: one logic cell a bit, the choice in the LUT before its register."""
+    """hdl.technology.holding.Holding as a chain that shifts: one logic cell a bit.
+
+    The choice is in the LUT before the register.
+    """
 
     def __init__(self, *, width):
         super().__init__(HoldingSignature(width))

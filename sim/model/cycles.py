@@ -63,7 +63,9 @@ def quantise_cycles(config, length):
 
 
 def vector_cycles(config, length, live, int8):
-    """Cycles of hdl.vector.vector.VectorUnit from start to ready, for a vector of one piece whose bytes are always there.
+    """Cycles of hdl.vector.vector.VectorUnit from start to ready, for a vector of one piece.
+
+    The bytes of the vector are always there.
 
     The lists are cleared while int32 elements are received, and these are then read back.
     """
@@ -100,8 +102,8 @@ def result_cycles(config, blocks, beats):  # -> int64 [blocks, tiles, 5]
 def issue_latency(config):
     """Cycles from the END of a RUN, taken by an idle machine whose list is ready, to its first beat.
 
-    Seven to the first byte of the frame (hdl.link.frame), 44 and two for each binary digit of a factor to check and queue
-    the product (hdl.control.executor), two to the first token (hdl.control.sequencer).
+    Seven to the first byte of the frame (hdl.link.frame), 44 and two for each binary digit of a factor to check and
+    queue the product (hdl.control.executor), two to the first token (hdl.control.sequencer).
     """
     return 7 + 44 + 2 * digits(config) + 2
 

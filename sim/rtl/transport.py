@@ -48,7 +48,9 @@ def _simulator(component, what, waveform):
 
 
 class SimulatedTransport:
-    """An accelerator in the fast simulator, as a firmware.driver.transport.Transport; it is built when it is first used.
+    """An accelerator in the fast simulator, as a firmware.driver.transport.Transport.
+
+    It is built when it is first used.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The results table: measured when it is made, or before on the same RTL by a command that takes long. ``make results``."""
+"""The results table, ``make results``: measured now, or before on the same RTL by a command that takes long."""
 
 import json
 import pathlib

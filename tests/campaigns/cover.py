@@ -68,9 +68,9 @@ REASONS = [(re.compile(pattern), why) for pattern, why in (
 def measure(config, seed, cycles, *, places=False, report=lambda description, done, total: None):
     """Random stimulus until the functional model is closed, or for so many cycles.
 
-    Returns a dict: ``cycles``, ``seed``, ``points`` as of sim.verify.coverage.Model.report, ``failure``, what is wrong or
-    was not met, "" for nothing, and with ``places`` also a list of [block of hdl.top, "line" or "toggle", place, times
-    it was reached].
+    Returns a dict: ``cycles``, ``seed``, ``points`` as of sim.verify.coverage.Model.report, ``failure``, what is wrong
+    or was not met, "" for nothing, and with ``places`` also a list of [block of hdl.top, "line" or "toggle", place,
+    times it was reached].
     """
     verilog = generate(Top(config), "top")
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as pool:

@@ -9,7 +9,8 @@ from tests.bench.results import proof_rows
 from tests.campaigns import prove
 
 
-PROOF, FAULT, CHECK = "formal/test_sums.py::test_link[0-1]", "test_ecp5.py::test_refutes_a[m]", "a.py::test_every_stream"
+PROOF, FAULT = "formal/test_sums.py::test_link[0-1]", "test_ecp5.py::test_refutes_a[m]"
+CHECK = "a.py::test_every_stream"
 
 
 def test_outcomes():

@@ -133,7 +133,8 @@ def test_matrices_refused(device, w, x, words):
 
 def test_import_loads_nothing():
     """Neither RTL nor numbers before they are asked for; and what is named is there."""
-    code = "import sys, setun; print(*(name for name in sys.modules if name.startswith(('setun.', 'amaranth', 'numpy'))))"
+    code = ("import sys, setun; "
+            "print(*(name for name in sys.modules if name.startswith(('setun.', 'amaranth', 'numpy'))))")
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
     assert all(getattr(setun, name) is not None for name in setun.__all__) and set(setun.__all__) <= set(dir(setun))
     with pytest.raises(AttributeError, match="module 'setun' has no attribute 'nonsense'"):

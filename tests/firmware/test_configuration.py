@@ -13,8 +13,8 @@ def test_configs(tmp_path):
                              columns=512, blocks=102, serial=True)
     path = tmp_path / "mine.yaml"
     path.write_text("{banks: 3, tiles: 4, depth: 100, columns: 200, blocks: 10, stack: 2, serial: true}")
-    assert setun.config_of(str(path)) == Config(name="mine", banks=3, tiles=4, depth=100, columns=200, blocks=10, stack=2,
-                                                serial=True)
+    assert setun.config_of(str(path)) == Config(name="mine", banks=3, tiles=4, depth=100, columns=200, blocks=10,
+                                                stack=2, serial=True)
 
 
 @pytest.mark.parametrize("text, words", [
@@ -34,7 +34,8 @@ def test_configs_refused(text, words):
 @pytest.mark.parametrize("content, words", [
     ("banks: 3", "lacks 'tiles': write banks, tiles, depth"),
     ("{banks: 3, tiles: 1, depth: 100, columns: 200, blocks: 10, slot: 2}", "'slot' is no parameter"),
-    ("{banks: many, tiles: 1, depth: 100, columns: 200, blocks: 10}", "banks must be an integer from 1 to 64, not 'many'"),
+    ("{banks: many, tiles: 1, depth: 100, columns: 200, blocks: 10}",
+     "banks must be an integer from 1 to 64, not 'many'"),
     ("[1, 2]", "mine.yaml: Expected `object`"),
     ("\x00", "mine.yaml: "),
     ("[" * 5000, "is longer than 4096 bytes"),
@@ -55,8 +56,9 @@ from setun.hdl.boards.board import Board
 from setun.hdl.config import Config
 from setun.hdl.technology.ecp5 import FAMILY
 
-BOARDS = [Board(name=name, config=Config(name="small", banks=4, tiles=2, depth=512, columns=512, blocks=64), family=FAMILY,
-                platform={platform}, clock={clock}, baud=1_000_000, loader="mine") for name in {names}]
+CONFIG = Config(name="small", banks=4, tiles=2, depth=512, columns=512, blocks=64)
+BOARDS = [Board(name=name, config=CONFIG, family=FAMILY, platform={platform},
+                clock={clock}, baud=1_000_000, loader="mine") for name in {names}]
 """
 
 

@@ -72,7 +72,7 @@ def test_manifest(written):
     for port in manifest["ports"]:
         width = f"[{port['width'] - 1}:0] " if port["width"] > 1 else ""
         assert f"\n  {port['direction']} {width}{port['name']};\n" in text
-    weights = [memory for memory in manifest["memories"] if memory["name"] == "storage" and "weights" in memory["module"]]
+    weights = [memory for memory in manifest["memories"] if "weights" in memory["module"]]
     assert [(memory["depth"], memory["width"], memory["count"]) for memory in weights] == [(256, 18, 3)]
     assert manifest["cells"] == [] and not re.search(r"/(tmp|home|root|work)/", text)
 

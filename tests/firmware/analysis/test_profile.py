@@ -178,7 +178,8 @@ def test_energy_of_the_board(layer):
 
 
 @pytest.mark.parametrize("options, error, words", [
-    ({"board": "ulx3s"}, CapacityError, "there is no preset or board to hold them, or give --memory link"),
+    ({"board": "ulx3s", "memory": "resident"}, CapacityError,
+     "there is no preset or board to hold them, or give --memory link"),
     ({}, CapacityError, "take 6,516,480 words and config 16x20 has 2,048"),
     ({"board": "icebreaker"}, CapacityError, "a vector of 2560 elements does not fit config 4x10-spram, which "
      "takes 512: the presets 16x20, 16x50, 16x20-deep and the boards ulx3s, ulx3s-800, ecpix5 take it, or give "
@@ -196,10 +197,16 @@ def test_what_is_not_there(options, error, words):
     assert found.hypothetical and found.fields()["hypothetical"] == found.hypothetical
 
 
-def test_demo_is_refused():
+def test_weights_go_where_the_driver_has_them():
+    """Resident where they fit, and else over the link; who asks for memories that are too small is refused."""
+    found = profile("demo", board="ulx3s-800")
+    assert found.weights == "resident" and found.bytes_per_token()["weights"] == 0
+    found = profile("demo", board="icepi-zero")
+    assert found.memory.kind == "link" and not found.fits and not found.hypothetical
+    assert found.link_per_token()["sent"] > found.bytes_per_token()["weights"] > 0
     with pytest.raises(CapacityError, match="the weights of demo take .* config 8x10 on icepi-zero has 2,048: the "
                                             "presets 16x40, 16x50, 16x20-deep and the boards ulx3s-800 hold them"):
-        profile("demo", board="icepi-zero")
+        profile("demo", board="icepi-zero", memory="resident")
 
 
 def test_memory_of_a_board():

@@ -42,7 +42,8 @@ def fifo(tmp_path):
     return tmp_path / "fifo"
 
 
-NAME, NUMBERS, PROSE = "a-name-of-one-word", ("732 [220-2,197] nJ", "68.451 G"), "arXiv gives no dimensions: these are ours"
+NAME, NUMBERS = "a-name-of-one-word", ("732 [220-2,197] nJ", "68.451 G")
+PROSE = "arXiv gives no dimensions: these are ours"
 
 
 def table_of():

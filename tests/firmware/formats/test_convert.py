@@ -124,7 +124,8 @@ def test_convert_refuses(formats, tmp_path):
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path / "fifo", "/dev/null"):
         for form in ("setun", "hf"):
-            assert_refused(invoke("convert", paths["setun"], path, "--format", form, "--force"), f"{path}: ", "a device")
+            result = invoke("convert", paths["setun"], path, "--format", form, "--force")
+            assert_refused(result, f"{path}: ", "a device")
     assert (tmp_path / "fifo").is_fifo() and stat.S_ISCHR(os.stat("/dev/null").st_mode)
     (tmp_path / "cut.setun").write_bytes(paths["setun"].read_bytes()[:-1])
     assert_refused(invoke("convert", tmp_path / "cut.setun", tmp_path / "x", "--format", "setun"), "cut.setun: header")
@@ -161,7 +162,8 @@ def test_convert_names_a_full_disk(formats, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("setun.formats.convert.write_container", fail)
-    assert_refused(invoke("convert", paths["hf"], tmp_path / "x", "--format", "setun"), f"{tmp_path / 'x'}: No space left")
+    result = invoke("convert", paths["hf"], tmp_path / "x", "--format", "setun")
+    assert_refused(result, f"{tmp_path / 'x'}: No space left")
     assert not list(tmp_path.iterdir())
 
 

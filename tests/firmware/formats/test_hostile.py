@@ -264,7 +264,7 @@ print(json.dumps((found, 1024 * int(most))))
 
 @pytest.fixture(scope="module")
 def refusals(folder, tmp_path_factory):
-    """Exit status, output and CPU time of the command on each of HOSTILE; what it wrote, and the most memory it held."""
+    """Exit status, output and CPU time of the command on each of HOSTILE; what it wrote, and the most memory held."""
     paths, output = [], tmp_path_factory.mktemp("refused")
     for index, (target, edit, _) in enumerate(HOSTILE):
         name, _, file = target.partition("/")

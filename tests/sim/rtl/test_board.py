@@ -228,7 +228,8 @@ def test_tcp_listens_when_it_can_answer(monkeypatch):
         socket.create_connection(("localhost", port), 10).close()
         refused = invoke("board", "--tcp", port)
         assert refused.exit_code == 2
-        assert refused.output == f"Error: TCP port {port}: Address already in use: choose another, or 0 for a free one\n"
+        assert refused.output == (f"Error: TCP port {port}: Address already in use: choose another, or 0 for a free "
+                                  "one\n")
 
     def simulate(config):
         with pytest.raises(ConnectionRefusedError):
@@ -270,8 +271,8 @@ def test_run_is_the_same(config, arguments, tmp_path):
         board = invoke("run", *arguments, "--port", line.name, "--latency", PATIENT, "--json", tmp_path / "board.json")
     assert board.exit_code == simulated.exit_code == 0, board.output
     said, of_simulation = (" ".join(result.stdout.split()) for result in (board, simulated))
-    told = re.search(r" [\d.e+-]+ tokens a second, the host's work included; over the link go ([\d,]+) bytes out, ([\d,]+) "
-                     r"in and ([\d.]+) exchanges a token\.", said)
+    told = re.search(r" [\d.e+-]+ tokens a second, the host's work included; over the link go ([\d,]+) bytes out, "
+                     r"([\d,]+) in and ([\d.]+) exchanges a token\.", said)
     assert said.replace(told[0], "") == re.sub(r", [\d,]+ cycles a second simulated", "", of_simulation)
     of_board, of_simulated = (json.loads((tmp_path / name).read_text()) for name in ("board.json", "simulated.json"))
     del of_simulated["simulated_cycles_per_second"], of_simulated["seconds_per_step"], of_board["seconds_per_step"]
