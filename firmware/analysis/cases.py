@@ -11,8 +11,9 @@ from ..driver.device import Device
 from ..golden.quantiser import absmax_quantise
 from ..hdl.config import PRESETS
 from ..sim.rtl.transport import SimulatedTransport
+from .layers import CAUSES, layer_cycles
 from .models import named_models
-from .profile import ASSUMED_ZEROS, ASSUMED_ZEROS_ELSEWHERE, CAUSES, layer_cycles
+from .profile import ASSUMED_ZEROS, ASSUMED_ZEROS_ELSEWHERE
 
 
 __all__ = ["Case", "all_cases", "run_cases"]

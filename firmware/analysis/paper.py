@@ -7,8 +7,9 @@ import msgspec
 
 from ..hdl.config import TRITS
 from ..sim.model.energy import coefficient
+from .memory import memory_of
 from .models import Dimensions, named_models
-from .profile import memory_of, profile_dimensions
+from .profile import profile_dimensions
 
 
 __all__ = ["SDRAM", "Row", "advantage", "linear_energy", "paper_rows"]

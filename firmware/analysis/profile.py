@@ -11,7 +11,6 @@ import numpy as np
 
 from ..compiler.packing import CapacityError, extent, pack, place
 from ..configuration import board_of, config_of
-from ..driver.plan import product_exchanges
 from ..errors import ArgumentError
 from ..formats.model import load
 from ..golden.bit_linear import quantised_matvec
@@ -20,18 +19,18 @@ from ..golden.fixed import to_fixed
 from ..golden.model import KINDS
 from ..golden.quantiser import absmax_quantise
 from ..hdl.boards import BOARDS
-from ..hdl.config import PRESETS, TRITS
+from ..hdl.config import PRESETS
 from ..hdl.link.uart import OVERSAMPLING
-from ..hdl.protocol import ACCUMULATOR_BYTES
-from ..sim.model.cycles import flush_cycles, list_size, listing_cycles
-from ..sim.model.link import LINE_BITS, product_time
+from ..sim.model.link import LINE_BITS
+from .layers import CAUSES, Target, layer_profile
 from .ledgers import TABLE, energy_ledgers, joules_of
+from .memory import Memory, memory_of, suited
 from .models import Dimensions, dimensions_of, load_dimensions, named_models
 
 
-__all__ = ["ASSUMED_ZEROS", "BANDWIDTHS", "CAUSES", "CLOCK", "LATENCY", "LayerProfile", "Memory", "PROMPT",
-           "Profile", "collect_activations", "compare", "config_on", "kinds_of", "layer_cycles", "memory_of",
-           "model_of", "on_first", "profile", "profile_checkpoint", "profile_dimensions", "profiler", "speed_text"]
+__all__ = ["ASSUMED_ZEROS", "ASSUMED_ZEROS_ELSEWHERE", "CLOCK", "LATENCY", "PROMPT", "Profile", "collect_activations",
+           "compare", "config_on", "kinds_of", "model_of", "on_first", "profile", "profile_checkpoint",
+           "profile_dimensions", "profiler", "speed_text"]
 
 
 # Share of zeros among the int8 inputs, low, mid, high. Behind relu2: 0.67 of a Gaussian gate, 0.79 of the demo; a gate
@@ -39,91 +38,10 @@ __all__ = ["ASSUMED_ZEROS", "BANDWIDTHS", "CAUSES", "CLOCK", "LATENCY", "LayerPr
 ASSUMED_ZEROS = {"relu2": {"down": (.5, .67, .85)}, "silu": {}}
 ASSUMED_ZEROS_ELSEWHERE = (.01, .015, .02)
 SEED = 1958
-CAUSES = ("issue", "flush", "vector")
 CLOCK = 100e6  # Hz, of an accelerator on no board
 LATENCY = 1e-3  # seconds from the last byte of an exchange to the first of the next: of an FTDI in its low-latency mode
 CONFIG, CONFIG_OF_DEMO = "16x20", "16x40"  # presets on no board, of a model without weights and of one with them
 PROMPT = "In the beginning God created the heaven and the earth."
-# Bytes a second that arrive: of 16 bits of SDRAM at 125 MHz, of DDR3 at the 300 MT/s of open controllers on the ECP5,
-# and of 16 bits of LPDDR4 at 3,200 MT/s by its data sheet, 70 %. A board's own chip has a figure of its own.
-BANDWIDTHS = {"sdram": 246e6, "ddr3": 480e6, "lpddr4": 4480e6}
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Where weights come from that are not in the array's own memories.
-
-    Parameters
-    ----------
-    kind : str
-        "resident" (all are in the array's memories), "link", or a memory of BANDWIDTHS beside the FPGA, whose
-        controller writes words as fast as they come.
-    bandwidth : float
-        Bytes a second that arrive.
-    """
-    kind: str = "resident"
-    bandwidth: float = 0.0
-
-    def bytes_a_cycle(self, clock):
-        """Bytes of weights; from the link at most one, which is what the loader takes."""
-        rate = self.bandwidth / clock
-        return min(1.0, rate) if self.kind == "link" else rate
-
-    @property
-    def external(self):
-        """It is a memory beside the FPGA."""
-        return self.kind in BANDWIDTHS
-
-
-def memory_of(kind, board=None, bandwidth=None):
-    """Memory of a kind: the board's chip, if it is of that kind, or one with the bandwidth of BANDWIDTHS.
-
-    ``bandwidth`` replaces either. Raises ArgumentError for a bandwidth of what has none to choose.
-    """
-    if kind not in BANDWIDTHS:
-        if bandwidth:
-            raise ArgumentError(f"a bandwidth is of a memory, and {kind} is none: give --memory "
-                                f"{', '.join(BANDWIDTHS)}")
-        return Memory(kind)
-    chip = board.chip if board and board.chip and board.chip.kind == kind else None
-    return Memory(kind, bandwidth or (chip.bandwidth if chip else BANDWIDTHS[kind]))
-
-
-@dataclass(frozen=True)
-class LayerProfile:
-    """A matrix with its input, of ``layers`` layers alike; every count is that of one layer and one token, on average.
-
-    Cycles by cause: ``issue`` and ``flush`` of the array, ``vector`` of the vector unit, ``load`` of an array that
-    waits for weights from a memory. Bytes: ``weights`` from outside the array, ``activations`` in and ``results`` out.
-    ``listed`` products are those of an activation that is not left out and a live row, of ``products`` of the whole
-    matrix. ``issue_dense`` is ``issue`` with no zero skipped, ``issue_whole`` that of a matrix with its dead rows and
-    columns, and ``live_products`` those without them. ``link`` counts bytes ``sent`` to the device and ``received``
-    from it, and ``exchanges``; ``link_seconds`` is what they would take alone, and ``seconds`` the time of all.
-    """
-    layer: int | None
-    kind: str
-    layers: int
-    rows: int
-    columns: int
-    dead_rows: int
-    dead_columns: int
-    zeros: list  # share among the inputs, for each token
-    weight_zeros: float | None  # share, where the weights are known
-    cycles: dict
-    issue_dense: int
-    issue_whole: int
-    bytes: dict
-    products: int
-    live_products: int
-    listed: float
-    seconds: float
-    link: dict | None = None  # None without a board
-    link_seconds: float | None = None
-
-    @property
-    def total(self):
-        """Cycles of all causes."""
-        return sum(self.cycles.values())
 
 
 @dataclass(frozen=True)
@@ -261,158 +179,6 @@ def _summed(parts):
     return dict(total)
 
 
-def layer_cycles(placed, config, x, *, skip=True, int8=False):  # int8 [n] -> {cause: cycles}
-    """Cycles of a matrix-vector product by cause, as the counters of hdl.protocol have them; waits are not in it."""
-    return _cycles(placed, config, list_size(x[placed.packed.columns], config.banks, placed.packed.live, skip), int8)
-
-
-def _cycles(placed, config, size, int8=False):  # ListSize -> {cause: cycles}
-    packed, chunks = placed
-    return {"issue": packed.blocks * size.beats, "flush": len(chunks) * flush_cycles(config),
-            "vector": listing_cycles(config, packed.shape[1], int8)}
-
-
-def _load_cycles(placed, config, memory, clock, runs):
-    """Cycles for each chunk in which the array waits for its weights, the chunks taking ``runs`` cycles each.
-
-    A chunk's weights come while the one before runs, if they lie in the other half of the memory.
-    """
-    if not (memory.external and any(chunk.load for chunk in placed.chunks)):
-        return [0.0] * len(placed.chunks)
-    loads = [chunk.blocks * placed.packed.words * config.banks * config.tiles / memory.bytes_a_cycle(clock)
-             for chunk in placed.chunks]
-    return loads[:1] + [load if before.base == chunk.base else max(0.0, load - run)
-                        for before, chunk, load, run in zip(placed.chunks, placed.chunks[1:], loads[1:], runs)]
-
-
-@dataclass(frozen=True)
-class _Target:
-    """What a model is profiled on; ``baud`` is None without a board."""
-    config: object
-    clock: float
-    memory: Memory
-    baud: float | None
-    latency: float
-
-    def product_times(self, placed, vector, runs):
-        """sim.model.link.Time of a product on the board's line, and of the line alone."""
-        exchanges = list(product_exchanges(placed, self.config, self.memory.kind == "link"))
-        return [product_time(exchanges, byte=LINE_BITS * self.clock / self.baud, latency=self.latency * self.clock,
-                             vector=vector, runs=runs, idle=idle) for idle in (False, True)]
-
-
-def _layer_profile(placed, target, vectors, *, layer, kind, layers, weight_zeros=None):
-    packed, chunks = placed
-    config, (rows, columns) = target.config, packed.shape
-    sizes = [list_size(x[packed.columns], config.banks, packed.live, True) for x in vectors]
-    counted = [_cycles(placed, config, size) for size in sizes]
-    dense = list_size(np.ones(columns, np.int8), config.banks, packed.live, False).beats
-    runs = np.array([[chunk.blocks * size.beats + flush_cycles(config) for chunk in chunks] for size in sizes])
-    loads = np.array([_load_cycles(placed, config, target.memory, target.clock, run) for run in runs])
-    cycles = {cause: float(np.mean([each[cause] for each in counted])) for cause in CAUSES}
-    cycles["load"] = float(loads.sum(1).mean())
-    live_rows, whole = len(packed.rows), extent(packed.shape, config)
-    streamed = any(chunk.load for chunk in chunks)
-    timing = {"seconds": sum(cycles.values()) / target.clock}
-    if target.baud:
-        means = (runs + loads).mean(0).tolist()
-        time, line = target.product_times(placed, cycles["vector"], means)
-        timing = {"seconds": time.cycles / target.clock, "link_seconds": line.cycles / target.clock,
-                  "link": {"sent": time.sent, "received": time.received, "exchanges": time.exchanges}}
-    return LayerProfile(
-        layer=layer, kind=kind, layers=layers, rows=rows, columns=columns, dead_rows=rows - live_rows,
-        dead_columns=columns - packed.live,
-        zeros=[float(np.mean(x == 0)) for x in vectors],
-        weight_zeros=weight_zeros,
-        cycles=cycles,
-        issue_dense=packed.blocks * dense,
-        issue_whole=whole.blocks * max(whole.words, TRITS),
-        bytes={"weights": packed.blocks * packed.words * config.banks * config.tiles if streamed else 0,
-               "activations": 4 * columns, "results": packed.blocks * config.rows * ACCUMULATOR_BYTES},
-        products=rows * columns,
-        live_products=live_rows * packed.live,
-        listed=float(np.mean([size.entries for size in sizes])) * live_rows,
-        **timing)
-
-
-def _takes(dimensions, config):
-    """The longest vector, and a row block of its columns, fit."""
-    longest = max(columns for _, columns in dimensions.matrices.values())
-    return longest <= config.columns and -(-longest // config.banks) <= config.depth
-
-
-def _holds(dimensions, config):
-    """So do all weights, in the array's memories."""
-    words = sum(-(-rows // config.rows) * -(-columns // config.banks)
-                for rows, columns in dimensions.matrices.values())
-    return _takes(dimensions, config) and dimensions.layers * words <= config.depth
-
-
-def _would_do(suits, dimensions, what):
-    """Presets and boards of which ``suits(dimensions, config)`` is true, as the end of an error."""
-    presets = [name for name, config in PRESETS.items() if suits(dimensions, config)]
-    boards = [name for name, board in BOARDS.items() if suits(dimensions, board.config)]
-    found = " and ".join(f"the {kind} {', '.join(names)}" for kind, names in (("presets", presets), ("boards", boards))
-                         if names)
-    return f"{found} {what}" if found else f"there is no preset or board to {what}"
-
-
-def _suited(dimensions, make, items, config, board, memory, hypothetical):
-    """config, [Packed or Extent], whether they fit, and what of all that is supposed.
-
-    ``make(item, config)`` is pack or extent. Raises CapacityError and ArgumentError, unless ``hypothetical``.
-    """
-    supposed = [] if board else ["no board, and so no link and no energy of one"]
-    where = f"config {config.name}" + (f" on {board.name}" if board else "")
-    anyway = "or give --hypothetical"
-    try:
-        matrices = [make(item, config) for item in items]
-    except CapacityError as error:
-        if not hypothetical:
-            reason = str(error).rpartition(": ")[0]
-            raise CapacityError(f"{reason}: {_would_do(_takes, dimensions, 'take it')}, {anyway}") from error
-        longest = max(columns for _, columns in dimensions.matrices.values())
-        config = dataclasses.replace(config, columns=max(config.columns, longest),
-                                     depth=max(config.depth, -(-longest // config.banks)))
-        supposed.append(f"{where} takes vectors of {longest:,} elements")
-        matrices = [make(item, config) for item in items]
-    words = sum(packed.blocks * packed.words for packed in matrices)
-    fits = words <= config.depth
-    size = words * config.banks * config.tiles
-    if memory.kind == "resident" and not fits:
-        if not hypothetical:
-            streams = ", or give --memory link, which sends them for every token" if board else ""
-            raise CapacityError(f"the weights of {dimensions.name} take {words:,} words and {where} has "
-                                f"{config.depth:,}: {_would_do(_holds, dimensions, 'hold them')}{streams}, {anyway}")
-        supposed.append(f"{where} holds {words:,} words of weights, not {config.depth:,}")
-    if memory.kind == "link" and not board:
-        raise ArgumentError("--memory link is a board's: give --board, or leave it out")
-    if memory.external and not fits:
-        supposed.append(_supposed_memory(dimensions, board, memory, size, hypothetical))
-    return config, matrices, fits, supposed
-
-
-def _supposed_memory(dimensions, board, memory, size, hypothetical):
-    """What of a memory beside the FPGA is not there. Raises CapacityError and ArgumentError unless ``hypothetical``."""
-    rate = f"{memory.kind} of {memory.bandwidth / 1e6:,.0f} MB/s"
-    if not board:
-        return rate
-    chip = board.chip if board.chip and board.chip.kind == memory.kind else None
-    if chip and size > chip.size:
-        larger = [name for name, other in BOARDS.items() if other.chip and other.chip.size >= size]
-        missing = f"{size / 1e6:,.0f} MB of weights in the {chip.size / 1e6:,.0f} MB of {memory.kind} on {board.name}"
-        if not hypothetical:
-            raise CapacityError(f"{dimensions.name} needs {missing}: "
-                                + (f"the chip of {', '.join(larger)} is large enough, " if larger else
-                                   "no board's chip is large enough, ") + "or give --hypothetical")
-        return f"{missing}, and a controller"
-    missing = f"a controller for the {memory.kind}" if chip else f"{rate} and its controller"
-    if not hypothetical:
-        raise ArgumentError(f"the bitstream of {board.name} has no {missing.removeprefix('a ')}: give --memory link, "
-                            "or --hypothetical to suppose it")
-    return f"{missing} on {board.name}"
-
-
 def _place(matrices, config, memory, fits):
     return place(matrices, config, resident=fits or memory.kind == "resident")[0]
 
@@ -423,11 +189,11 @@ def _profile(dimensions, make, items, config, levels, *, clock, memory, board, l
     if calibration and calibration.board != (board.name if board else None):
         raise ArgumentError(f"the calibration was made on {calibration.board}, and the profile is of "
                             f"{board.name if board else 'no board'}: give --board {calibration.board}, or leave it out")
-    config, matrices, fits, supposed = _suited(dimensions, make, items, config, board, memory, hypothetical)
+    config, matrices, fits, supposed = suited(dimensions, make, items, config, board, memory, hypothetical)
     baud = min(board.baud, clock / OVERSAMPLING) if board else None
     if memory.kind == "link":
         memory = Memory("link", baud / LINE_BITS)
-    target = _Target(config, clock, memory, baud, latency)
+    target = Target(config, clock, memory, baud, latency)
     low, mid, high = levels(_place(matrices, config, memory, fits), target)
     totals = sorted(sum(layer.layers * layer.total for layer in layers) for layers in (low, mid, high))
     tier += "" if fits or not memory.external else f"; the wait for {memory.kind} is modelled"
@@ -471,7 +237,7 @@ def profile_dimensions(dimensions, config, *, clock=CLOCK, memory=Memory(), boar
             for (kind, (_, columns)), item in zip(matrices.items(), placed[::dimensions.layers], strict=True):
                 zeros = assumed.get(kind, ASSUMED_ZEROS_ELSEWHERE)[level]
                 x = np.where(rng.random(columns) < zeros, 0, 1).astype(np.int8)
-                layers.append(_layer_profile(item, on, [x], layer=None, kind=kind, layers=dimensions.layers))
+                layers.append(layer_profile(item, on, [x], layer=None, kind=kind, layers=dimensions.layers))
             yield layers
 
     return _profile(
@@ -505,7 +271,7 @@ def profile_checkpoint(checkpoint, name, activations, config, *, clock=CLOCK, me
     codes = {(index, kind): getattr(model.layers[index], kind).codes for index, kind in keys}
 
     def levels(placed, target):
-        layers = [_layer_profile(item, target, activations[key], layer=key[0], kind=key[1], layers=1,
+        layers = [layer_profile(item, target, activations[key], layer=key[0], kind=key[1], layers=1,
                                  weight_zeros=float(np.mean(codes[key] == 0)))
                   for key, item in zip(keys, placed, strict=True)]
         return layers, layers, layers

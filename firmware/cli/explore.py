@@ -18,8 +18,9 @@ from ..analysis.explore import (
     pareto,
     write_areas,
 )
+from ..analysis.memory import memory_of
 from ..analysis.models import Dimensions, dimensions_of
-from ..analysis.profile import memory_of, model_of, profiler, speed_text
+from ..analysis.profile import model_of, profiler, speed_text
 from ..hdl.boards import BOARDS
 from ..hdl.build.bitstream import build as build_bitstream
 from ..sim.model.energy import Range

@@ -13,10 +13,10 @@ from ..analysis.calibration import load_board
 from ..analysis.cases import all_cases, run_cases
 from ..analysis.ledgers import TABLE
 from ..analysis.measure import measure_run
+from ..analysis.memory import BANDWIDTHS
 from ..analysis.models import Dimensions, named_models
 from ..analysis.paper import SDRAM, advantage, paper_rows
 from ..analysis.profile import (
-    BANDWIDTHS,
     CLOCK,
     LATENCY,
     PROMPT,

@@ -19,8 +19,9 @@ from setun.analysis.explore import (
     measured_areas,
     pareto,
 )
+from setun.analysis.memory import memory_of
 from setun.analysis.models import named_models
-from setun.analysis.profile import memory_of, profile_dimensions
+from setun.analysis.profile import profile_dimensions
 from setun.cli.main import main
 from setun.hdl.boards import BOARDS
 from setun.hdl.config import PRESETS, Config

@@ -15,15 +15,9 @@ import setun
 from setun.analysis.calibration import Board, Figure
 from setun.analysis.cases import all_cases, run_cases
 from setun.analysis.measure import measure_run
+from setun.analysis.memory import Memory, memory_of
 from setun.analysis.models import named_models
-from setun.analysis.profile import (
-    Memory,
-    collect_activations,
-    memory_of,
-    profile,
-    profile_checkpoint,
-    profile_dimensions,
-)
+from setun.analysis.profile import collect_activations, profile, profile_checkpoint, profile_dimensions
 from setun.cli.main import main
 from setun.cli.options import DEMO
 from setun.compiler.packing import CapacityError, extent, pack, place

@@ -8,8 +8,9 @@ import subprocess
 
 import pytest
 
+from setun.analysis.memory import Memory, memory_of
 from setun.analysis.models import named_models
-from setun.analysis.profile import Memory, collect_activations, memory_of, profile_checkpoint, profile_dimensions
+from setun.analysis.profile import collect_activations, profile_checkpoint, profile_dimensions
 from setun.analysis.report import WHAT_IF, report, sections, what_if
 from setun.analysis.skipping import savings
 from setun.cli.options import DEMO

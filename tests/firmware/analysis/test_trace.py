@@ -3,8 +3,9 @@ from collections import defaultdict
 
 import pytest
 
+from setun.analysis.memory import Memory
 from setun.analysis.models import named_models
-from setun.analysis.profile import Memory, collect_activations, profile_checkpoint, profile_dimensions
+from setun.analysis.profile import collect_activations, profile_checkpoint, profile_dimensions
 from setun.analysis.trace import UNITS, trace_events
 from setun.cli.options import DEMO
 from setun.formats import checkpoint
