@@ -13,10 +13,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from ..compiler import packing
 from ..compiler.packing import CapacityError
+from ..driver import plan
 from ..hdl.build.bitstream import LOGIC, ROUTERS
 from ..hdl.build.toolchain import build_folder
+from ..hdl.build.verilog import sources
 from ..hdl.config import TRITS, Config
+from ..sim.model import cycles
 
 
 __all__ = ["Area", "Point", "area_of", "block_rams", "clocks_of", "explore", "grid", "local_executor", "measured_areas",
@@ -140,6 +144,14 @@ def _digest(*parts):
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
+def _code():
+    """Text of all that a point is computed by, beside the RTL's own sources."""
+    folders = (Path(__file__).parent, Path(packing.__file__).parent, Path(plan.__file__).parent,
+               Path(cycles.__file__).parent)
+    return "\0".join([sources(), *(path.read_text() for folder in folders for path in sorted(folder.iterdir())
+                                   if path.suffix in (".py", ".yaml"))])
+
+
 def evaluate(again, tasks, memory):
     """Points of (Config, Area, clock), None where the model does not fit."""
     points = []
@@ -182,8 +194,8 @@ def explore(again, key, tasks, memory, executor, progress=lambda description, do
     """
     folder = build_folder() / "explore"
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{_digest(key, Point.__match_args__, asdict(config), asdict(area), clock, asdict(memory))}.json"
-             for config, area, clock in tasks]
+    same = _digest(key, _code(), asdict(memory))
+    paths = [folder / f"{_digest(same, asdict(config), asdict(area), clock)}.json" for config, area, clock in tasks]
     points = [json.loads(path.read_text()) for path in paths if path.exists()]
     waiting = [(task, path) for task, path in zip(tasks, paths, strict=True) if not path.exists()]
     batches = [waiting[start:start + BATCH] for start in range(0, len(waiting), BATCH)]
