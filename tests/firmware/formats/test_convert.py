@@ -181,7 +181,7 @@ def test_run_without_tokenizer(tmp_path):
 def test_prompt_beyond_vocabulary(formats, tmp_path):
     _, tokenizer, _ = formats
     convert(InMemory(random_checkpoint(vocab=100), tokenizer.json), tmp_path / "model.setun", "setun")
-    assert_refused(invoke("run", tmp_path / "model.setun", "--prompt", "And God"), "--prompt", "100 tokens")
+    assert_refused(invoke("run", tmp_path / "model.setun", "--prompt", "And God"), "prompt has", "100 tokens")
 
 
 def test_closeness_refuses_a_tokenizer(formats):
