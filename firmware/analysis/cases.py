@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..compiler.packing import pack, place
+from ..configuration import config_of
 from ..driver.device import Device
 from ..golden.quantiser import absmax_quantise
 from ..hdl.config import PRESETS
@@ -25,7 +26,10 @@ WHOLE_BLOCKS = 2  # of a large matrix, and the last one, which may be partial; i
 
 
 class Case(NamedTuple):
-    """A matrix and a vector. ``rows`` of ``of_rows`` are run, ``dead`` is a share of rows and columns."""
+    """A matrix and a vector.
+
+    ``config`` is as of setun.config_of; ``rows`` of ``of_rows`` are run; ``dead`` is a share of rows and columns.
+    """
     config: str
     name: str
     of_rows: int
@@ -88,7 +92,7 @@ def run_cases(cases, progress=lambda description, done, total: None):
     """Yields case, {cause: cycles predicted}, {cause: cycles of the RTL}, values that differ from the golden model."""
     done = 0
     for name, of_config in groupby(cases, key=lambda case: case.config):
-        config = PRESETS[name]
+        config = config_of(name)
         with contextlib.closing(SimulatedTransport(config)) as transport:
             device = Device(transport, config)
             for _, of_matrix in groupby(of_config, key=lambda case: (case.name, case.seed)):

@@ -5,15 +5,16 @@ import pytest
 
 from setun.analysis.measure import measure_matvec, measure_run, measure_scrub
 from setun.compiler.packing import CapacityError
+from setun.configuration import config_of
 from setun.golden.matvec import matvec
-from setun.hdl.config import PRESETS, Config
+from setun.hdl.config import PRESETS
 from setun.sim.rtl.transport import SimulatedTransport
 from tests.support.checkpoints import random_checkpoint
 from tests.support.links import Struck
 
 
 # The memories of 16x20-deep, which make results simulates; a quarter of its array is compiled in a quarter of the time.
-DEEP = Config(name="8x10-deep", banks=8, tiles=2, depth=32768, columns=32768, blocks=1024)
+DEEP = config_of("8x10,depth=32768,columns=32768,blocks=1024")
 
 
 def exact(config, w, x):

@@ -206,5 +206,5 @@ async def hides_registers(dut):
 
 def test_cocotb_runner():
     run_cocotb(generate(Adder(), "adder"), "adder", __name__, {"byte": 5, "answer": 11})
-    with pytest.raises(AssertionError, match=r"(?s)1 of 2 cocotb tests of \w+ failed\nadds: .*a wrong sum"):
+    with pytest.raises(AssertionError, match=r"(?s)1 of 2 cocotb tests of \S+ failed\nadds: .*a wrong sum"):
         run_cocotb(generate(Adder(), "adder"), "adder", __name__, {"byte": 5, "answer": 12})
