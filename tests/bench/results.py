@@ -9,10 +9,13 @@ from setun.analysis.cases import all_cases, run_cases
 from setun.analysis.mac import mac_runs, ratio
 from setun.analysis.measure import measure_closeness, measure_matvec, measure_run, measure_scrub, measure_simulators
 from setun.analysis.paper import paper_rows
+from setun.analysis.profile import compare, profiler, speed_text
 from setun.analysis.switching import FACTOR, fit, real_runs, residual, training_runs
 from setun.cli.console import progress
 from setun.cli.options import DEMO
+from setun.cli.profile import joules_text
 from setun.formats.checkpoint import load
+from setun.formats.model import load as load_model
 from setun.hdl.build.area import array_area
 from setun.hdl.build.cache import digest
 from setun.hdl.build.toolchain import build_folder
@@ -51,6 +54,16 @@ def area_rows():
                f"{area.luts / config.products:.2f} LUT a product ({area.luts:,} LUT, {area.flip_flops:,} FF, "
                f"{area.block_rams} block RAM, {area.multipliers} DSP)",
                f"best open core {PEER_LUTS}, prototype {PEER_PROTOTYPE}" if technology is ECP5 else "")
+
+
+def profile_rows():
+    """The demo on each board, end to end: ``setun profile demo --board all``."""
+    for name, found in compare(profiler(load_model("demo"))).items():
+        rates = ", ".join(f"{part} {speed_text(rate)}" for part, rate in found.rates().items()
+                          if rate is not None and part != "end_to_end")
+        yield (f"`setun profile demo --board {name}`, weights {found.weights}",
+               f"{found.speed} tokens a second end to end with {found.latency * 1e3:g} ms an exchange (modelled), "
+               f"without the host's own work; alone would allow: {rates}; energy of a token {joules_text(found)}", "")
 
 
 def run_rows(checkpoint, progress):
@@ -165,6 +178,7 @@ def results_table(checkpoint, held_out, *, progress):
     data = np.frombuffer(held_out, np.uint8).astype(np.int64)
     close = measure_closeness(checkpoint, data, WINDOWS, LENGTH, progress=progress)
     rows = [
+        *profile_rows(),
         *run_rows(checkpoint, progress),
         *matvec_rows(progress),
         ("integer model against float32, held-out text",
