@@ -63,7 +63,9 @@ def _make(what, function, *arguments, **fields):
     try:
         return function(*arguments, **fields)
     except (TypeError, ValueError) as error:
-        raise ArgumentError(f"config {what!r}: {error}") from error
+        reason = str(error)  # a Config's own begins with its name
+        raise ArgumentError(f"config {what!r}: {reason.partition(': ')[2] if reason.startswith('Config ') else reason}"
+                            ) from error
 
 
 def _from_file(path):
@@ -115,7 +117,8 @@ def board_of(what: "Board | str") -> "Board":
 def _boards_of(path, kind):
     """Boards that a file defines; what goes wrong in it is the file's, told in one line."""
     if not path.is_file():
-        raise ArgumentError(f"{path}: board cannot be read: there is no such file")
+        raise ArgumentError(f"{path}: board cannot be read: " + ("it is no regular file" if path.exists() else
+                                                                "there is no such file"))
     spec = importlib.util.spec_from_file_location(f"setun_board_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     try:
@@ -126,6 +129,8 @@ def _boards_of(path, kind):
             raise ArgumentError(f"{path}: {error}") from error
         raise ArgumentError(f"{path}: defines no BOARDS: end it with BOARDS = (Board(name=..., config=..., family=..., "
                             "platform=..., clock=..., baud=..., loader=...),)") from error
+    except ArgumentError as error:
+        raise ArgumentError(f"{path}: {error}") from error
     except (Exception, SystemExit) as error:  # a user's program may raise anything
         raise ArgumentError(f"{path}: {type(error).__name__}: {' '.join(str(error).split())}") from error
     if not boards or not all(isinstance(board, kind) for board in boards):

@@ -124,5 +124,7 @@ def build(board, seeds: int | list[int] = 3, *, jobs: int | None = None,
     """
     from .hdl.build.bitstream import build as build_bitstream
 
-    chosen = range(1, seeds + 1) if isinstance(seeds, int) else seeds
+    chosen = list(range(1, seeds + 1) if isinstance(seeds, int) else seeds)
+    if not chosen:
+        raise ArgumentError("seeds is empty: give one at least")
     return build_bitstream(board_of(board), chosen, jobs=jobs, progress=progress)

@@ -5,6 +5,8 @@ from math import ceil
 
 from amaranth.utils import ceil_log2
 
+from ..errors import ArgumentError
+
 
 __all__ = ["ACCUMULATOR_BITS", "Config", "GROUP", "MAX_COLUMNS", "PRESETS", "TRITS", "sum_width"]
 
@@ -64,17 +66,23 @@ class Config:
     single_port: bool = False
 
     def __post_init__(self):
+        if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
+            raise ArgumentError(f"Config {self.name!r}: name must be a text of one line")
         for field, low, high in (("banks", 1, 64), ("tiles", 1, 32), ("depth", 1, 65536), ("columns", 1, MAX_COLUMNS),
                                  ("blocks", 1, 65535), ("slots", 1, 16), ("stack", 1, 4)):
             value = getattr(self, field)
-            if not isinstance(value, int) or not low <= value <= high:
-                raise ValueError(f"Config {self.name!r}: {field} must be an integer from {low} to {high}, "
-                                 f"not {value!r}")
+            if type(value) is not int or not low <= value <= high:
+                raise ArgumentError(f"Config {self.name!r}: {field} must be an integer from {low} to {high}, "
+                                    f"not {value!r}")
+        for field in ("serial", "single_port"):
+            value = getattr(self, field)
+            if type(value) is not bool:
+                raise ArgumentError(f"Config {self.name!r}: {field} must be true or false, not {value!r}")
         if self.banks * self.tiles > MAX_TILES:
-            raise ValueError(f"Config {self.name!r}: banks * tiles must be at most {MAX_TILES}, "
-                             f"not {self.banks * self.tiles}")
+            raise ArgumentError(f"Config {self.name!r}: banks * tiles must be at most {MAX_TILES}, "
+                                f"not {self.banks * self.tiles}")
         if self.tiles % self.stack:
-            raise ValueError(f"Config {self.name!r}: stack must divide the {self.tiles} tiles, not be {self.stack}")
+            raise ArgumentError(f"Config {self.name!r}: stack must divide the {self.tiles} tiles, not be {self.stack}")
 
     @property
     def rows(self):

@@ -17,6 +17,7 @@ from ..compiler import packing
 from ..compiler.packing import CapacityError
 from ..driver import plan
 from ..hdl.build.bitstream import LOGIC, ROUTERS
+from ..hdl.build.cache import written_in
 from ..hdl.build.toolchain import build_folder
 from ..hdl.build.verilog import sources
 from ..hdl.config import TRITS, Config
@@ -71,7 +72,7 @@ def measured_areas():
 
 
 def write_areas(reports):
-    """Replace area.yaml by what hdl.build.bitstream.Reports say."""
+    """Replace area.yaml by what hdl.build.bitstream.Report say."""
     rows = [{"config": report.config, "products": report.products, "luts": report.area["luts"],
              "cells": next(used for name, (used, _) in report.used.items() if name in LOGIC),
              "block_rams": report.area["block_rams"], "frequency": report.worst, "seeds": len(report.seeds),
@@ -193,7 +194,8 @@ def explore(again, key, tasks, memory, executor, progress=lambda description, do
     build/explore.
     """
     folder = build_folder() / "explore"
-    folder.mkdir(parents=True, exist_ok=True)
+    with written_in(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     same = _digest(key, _code(), asdict(memory))
     paths = [folder / f"{_digest(same, asdict(config), asdict(area), clock)}.json" for config, area, clock in tasks]
     points = [json.loads(path.read_text()) for path in paths if path.exists()]

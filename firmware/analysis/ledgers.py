@@ -15,8 +15,8 @@ def energy_ledgers(profile, dimensions, config, *, table, board, context, calibr
 
     Parameters
     ----------
-    profile : firmware.analysis.profile.Profile
-    dimensions : firmware.analysis.models.Dimensions
+    profile : setun.analysis.profile.Profile
+    dimensions : setun.analysis.models.Dimensions
     config : hdl.config.Config
     table : str
         Of sim.model.energy.arithmetic_tables.
@@ -25,7 +25,7 @@ def energy_ledgers(profile, dimensions, config, *, table, board, context, calibr
         switching is the iCE40's, or else the ECP5's.
     context : int
         Tokens that attention looks back on, for the papers' formula.
-    calibration : firmware.analysis.calibration.Board | None
+    calibration : setun.analysis.calibration.Board | None
         Adds the ledger of a board that was measured.
     """
     device = board.device if board else None

@@ -37,7 +37,7 @@ def measure_matvec(config, w, x, *, transport=None, waveform=None, progress=lamb
     is. ``w`` is int8 [M, n] of -1, 0, +1 and ``x`` int8 [n]. Cycles of a matrix that goes through in chunks are those
     of all chunks, without the waits for weights and results between them; ``repeated`` products had frames sent again,
     and theirs may be counted twice. Returns the accumulators, int32 [M], and the fields of ``setun matvec --json``.
-    Raises CapacityError, and what firmware.driver.device raises.
+    Raises CapacityError, and what setun.driver.device raises.
     """
     with _accelerator(config, transport, waveform) as accelerator:
         config = accelerator.config
@@ -87,7 +87,7 @@ def measure_run(config, checkpoint, prompt, count, choose=greedy, *, ends=(), ch
     is. With ``check`` what it computes is compared with the golden model and the cycle model; with ``scrub`` the
     weights in the memories are compared with those that were loaded after each token, and put right. Returns the
     Generation, with its tallies, and the fields of ``setun run --json`` that are measured. Raises CapacityError, also
-    where there is nothing to scrub, and what firmware.driver.device raises.
+    where there is nothing to scrub, and what setun.driver.device raises.
     """
     model = Model("", checkpoint, ByteTokenizer(), tuple(ends))
     with _accelerator(config, transport, waveform) as accelerator:

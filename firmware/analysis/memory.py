@@ -9,12 +9,13 @@ from ..hdl.boards import BOARDS
 from ..hdl.config import PRESETS
 
 
-__all__ = ["BANDWIDTHS", "Memory", "memory_of", "suited"]
+__all__ = ["BANDWIDTHS", "KINDS", "Memory", "memory_of", "suited"]
 
 
 # Bytes a second that arrive: of 16 bits of SDRAM at 125 MHz, of DDR3 at the 300 MT/s of open controllers on the ECP5,
 # and of 16 bits of LPDDR4 at 3,200 MT/s by its data sheet, 70 %. A board's own chip has a figure of its own.
 BANDWIDTHS = {"sdram": 246e6, "ddr3": 480e6, "lpddr4": 4480e6}
+KINDS = ("resident", "link", *BANDWIDTHS)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ def memory_of(kind, board=None, bandwidth=None):
 
     ``bandwidth`` replaces either. Raises ArgumentError for a bandwidth of what has none to choose.
     """
+    if kind not in KINDS:
+        raise ArgumentError(f"memory is {kind!r} and must be one of {', '.join(KINDS)}")
     if kind not in BANDWIDTHS:
         if bandwidth:
             raise ArgumentError(f"a bandwidth is of a memory, and {kind} is none: give --memory "
@@ -85,6 +88,8 @@ def suited(dimensions, make, items, config, board, memory, hypothetical):
     ``make(item, config)`` is pack or extent. Raises CapacityError and ArgumentError, unless ``hypothetical``.
     """
     supposed = [] if board else ["no board, and so no link and no energy of one"]
+    if board and config != board.config:
+        supposed.append(f"config {config.name} on {board.name}, whose bitstream has {board.config.name}")
     where = f"config {config.name}" + (f" on {board.name}" if board else "")
     anyway = "or give --hypothetical"
     try:
@@ -109,7 +114,7 @@ def suited(dimensions, make, items, config, board, memory, hypothetical):
         supposed.append(f"{where} holds {words:,} words of weights, not {config.depth:,}")
     if memory.kind == "link" and not board:
         raise ArgumentError("--memory link is a board's: give --board, or leave it out")
-    if memory.external and not fits:
+    if memory.external and (board or not fits):
         supposed.append(_supposed_memory(dimensions, board, memory, size, hypothetical))
     return config, matrices, fits, supposed
 
@@ -121,7 +126,8 @@ def _supposed_memory(dimensions, board, memory, size, hypothetical):
         return rate
     chip = board.chip if board.chip and board.chip.kind == memory.kind else None
     if chip and size > chip.size:
-        larger = [name for name, other in BOARDS.items() if other.chip and other.chip.size >= size]
+        larger = [name for name, other in BOARDS.items()
+                  if other.chip and other.chip.kind == memory.kind and other.chip.size >= size]
         missing = f"{size / 1e6:,.0f} MB of weights in the {chip.size / 1e6:,.0f} MB of {memory.kind} on {board.name}"
         if not hypothetical:
             raise CapacityError(f"{dimensions.name} needs {missing}: "

@@ -92,9 +92,9 @@ def load_dimensions(path):
     """
     decode, most = ((msgspec.json.decode, MOST_JSON_BYTES) if path.suffix == ".json" else
                     (msgspec.yaml.decode, MOST_BYTES))
+    if path.exists() and not path.is_file():  # a FIFO may never end
+        raise CheckpointError(f"{path}: is no regular file: give a .yaml or .json file")
     try:
-        if path.exists() and not path.is_file():  # a FIFO may never end
-            raise CheckpointError(f"{path}: is no regular file: give a .yaml or .json file")
         with open(path, "rb") as file:
             text = file.read(most + 1)
         if len(text) > most:

@@ -21,6 +21,7 @@ from ..golden.quantiser import absmax_quantise
 from ..hdl.boards import BOARDS
 from ..hdl.config import PRESETS
 from ..hdl.link.uart import OVERSAMPLING
+from ..sim.model.energy import arithmetic_tables
 from ..sim.model.link import LINE_BITS
 from .layers import CAUSES, Target, layer_profile
 from .ledgers import TABLE, energy_ledgers, joules_of
@@ -186,6 +187,11 @@ def _place(matrices, config, memory, fits):
 def _profile(dimensions, make, items, config, levels, *, clock, memory, board, latency, hypothetical, table, context,
              calibration, tier, **about):
     """Profile of placed matrices; ``levels(placed, target)`` makes the lists of LayerProfile, low, mid, high."""
+    if not clock > 0 or not latency >= 0:
+        raise ArgumentError(f"clock is {clock} Hz and latency {latency} s: a clock is more than 0, a latency 0 or "
+                            "more")
+    if table not in arithmetic_tables():
+        raise ArgumentError(f"table is {table!r} and must be one of {', '.join(arithmetic_tables())}")
     if calibration and calibration.board != (board.name if board else None):
         raise ArgumentError(f"the calibration was made on {calibration.board}, and the profile is of "
                             f"{board.name if board else 'no board'}: give --board {calibration.board}, or leave it out")
@@ -213,7 +219,7 @@ def profile_dimensions(dimensions, config, *, clock=CLOCK, memory=Memory(), boar
 
     Parameters
     ----------
-    dimensions : firmware.analysis.models.Dimensions
+    dimensions : setun.analysis.models.Dimensions
     config : hdl.config.Config
     clock : float
         Hz.
@@ -347,16 +353,19 @@ def kinds_of(memory, board):
     return [memory] if memory else ["resident", "link"] if board else ["resident"]
 
 
-def on_first(again, kinds, config, board, bandwidth=None, **options):
+def on_first(again, kinds, config, board, bandwidth=None, *, hypothetical=False, **options):
     """Profile with the weights where the first of ``kinds`` that takes them has them.
 
-    ``again`` is as of ``profiler``. Raises what it raises of the last kind.
+    Only where none does they are in the first, if ``hypothetical`` allows to suppose so. ``again`` is as of
+    ``profiler``. Raises what it raises of the last that is tried.
     """
-    *others, last = kinds
-    for kind in others:
-        with contextlib.suppress(CapacityError):
-            return again(config, board=board, memory=memory_of(kind, board, bandwidth), **options)
-    return again(config, board=board, memory=memory_of(last, board, bandwidth), **options)
+    tried = [(kind, False) for kind in kinds] + [(kind, True) for kind in kinds[:1] if hypothetical]
+    *others, last = [functools.partial(again, config, board=board, memory=memory_of(kind, board, bandwidth),
+                                       hypothetical=supposes, **options) for kind, supposes in tried]
+    for profiled in others:
+        with contextlib.suppress(CapacityError, ArgumentError):
+            return profiled()
+    return last()
 
 
 def config_on(model, config, board):

@@ -71,7 +71,8 @@ def explore_command(model, board, memory_kind, bandwidth, latency, hypothetical,
     """Sweep banks, rows, depth and clock for MODEL to the Pareto front of tokens a second end to end, LUT, block RAM
     and energy.
 
-    MODEL is as of setun profile. On a device that is no ECP5 only the board's own preset is looked at, as it was built.
+    MODEL is as of setun profile; weights are resident unless --memory says where they are. On a device that is no ECP5
+    only the board's own preset is looked at, as it was built.
     Points that were evaluated before are not evaluated again.
     """
     if html_path:
@@ -89,6 +90,8 @@ def explore_command(model, board, memory_kind, bandwidth, latency, hypothetical,
     key = repr((dimensions, [x.tolist() for xs in again.args[-1].values() for x in xs] if not known else None,
                 options))
     columns = max(columns for _, columns in dimensions.matrices.values())
+    if memory.external and not hypothetical:
+        again(board.config, clock=board.clock, memory=memory)  # says that there is no controller
     candidates = grid(board, columns, measured_areas())
     if not candidates:
         again(board.config, clock=board.clock, memory=memory)  # says what would do

@@ -341,5 +341,6 @@ def paper(json_path):
     print_table(table, out)
     out.print("Energy here is the arithmetic ledger's (table), with attention over 512 tokens in fp16 in all three.",
               highlight=False)
+    supposed = f"{SDRAM.kind} of {SDRAM.bandwidth / 1e6:,.0f} MB/s on no board"
     write_json(json_path, {"paper": [{**row._asdict(), "deviation": row.deviation} for row in rows],
-                           "machine": machine})
+                           "machine": [{"hypothetical": supposed, **row} for row in machine]})

@@ -50,9 +50,9 @@ def load_array(path, field):
 def run(model, prompt, tokens, config, port, baud, latency, check, json_path, temperature, seed, scrub, waveform):
     """Generate text with MODEL, a BitNet b1.58; every BitLinear goes through the RTL, or through a board.
 
-    MODEL is demo, a Hugging Face folder, a GGUF or a container (setun convert), and demo unless given. Every
-    accumulator is compared with the golden model, and every count of cycles with the cycle model; exit 1 where one
-    differs.
+    MODEL is demo, a Hugging Face folder, a GGUF or a container (setun convert), and demo unless given. Unless
+    --check is none, every accumulator is compared with the golden model, and every count of cycles with the cycle
+    model; exit 1 where one differs.
     """
     loaded = load(model)
     if not math.isfinite(temperature):

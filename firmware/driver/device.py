@@ -75,7 +75,7 @@ class Device:
 
     Parameters
     ----------
-    transport : firmware.driver.transport.Transport
+    transport : setun.driver.transport.Transport
     config : hdl.config.Config | None
         What the accelerator must be; None takes it as it is, and ``config`` is then its preset, or named "unnamed".
 

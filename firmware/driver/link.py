@@ -92,7 +92,7 @@ class Link:
 
     Parameters
     ----------
-    transport : firmware.driver.transport.Transport
+    transport : setun.driver.transport.Transport
 
     Members
     -------

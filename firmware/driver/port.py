@@ -99,6 +99,8 @@ def _reason(error):
         return "it takes no more bytes"
     cause = error.__context__ if isinstance(error.__context__, OSError) else error
     code = getattr(cause, "errno", None)
+    if "configure port" in str(error):  # pyserial's words for a device that has no baud rate
+        return "it is no serial port"
     if code in (errno.EAGAIN, errno.EBUSY):
         return "another program uses it"
     if isinstance(error, OverflowError):

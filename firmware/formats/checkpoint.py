@@ -24,8 +24,10 @@ def open_checkpoint(path):
     path = DEMO if str(path) == "demo" else pathlib.Path(path)
     if path.is_dir() or not path.exists():
         return Folder(path)
+    if not path.is_file():
+        refuse(path, "file", "is a device, a FIFO or a socket", "give a folder, a GGUF or a container of setun convert")
     try:
-        data = np.memmap(path, np.uint8, "r") if path.is_file() and path.stat().st_size else np.empty(0, np.uint8)
+        data = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
     except OSError as error:
         refuse(path, "file", (error.strerror or str(error)).lower(), "check its permissions")
     for magic, kind in ((MAGIC, Container), (GGUF_MAGIC, Gguf)):

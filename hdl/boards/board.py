@@ -7,6 +7,7 @@ from amaranth.build import ResourceError
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 
+from ...errors import ArgumentError
 from ..config import Config
 from ..link.serial import SerialTop
 from ..link.uart import OVERSAMPLING
@@ -53,7 +54,8 @@ class Board:
     config : Config
     family : Family
     platform : type
-        Amaranth platform, with a default clock and a resource "uart" that has rx and tx; ValueError where it has none.
+        Amaranth platform, with a default clock and a resource "uart" that has rx and tx. Raises ArgumentError
+        where it has none.
     clock : int
         Of the accelerator, Hz.
     baud : int
@@ -79,15 +81,15 @@ class Board:
             try:
                 platform.lookup(resource, 0)
             except ResourceError:
-                raise ValueError(f"board {self.name!r}: {self.platform.__name__} has no resource \"{resource}\": add "
-                                 f"{remedy} to the resources of a class derived from it, with the pins of the line, "
-                                 "and name that as platform") from None
+                raise ArgumentError(f"board {self.name!r}: {self.platform.__name__} has no resource \"{resource}\": "
+                                    f"add {remedy} to the resources of a class derived from it, with the pins of the "
+                                    "line, and name that as platform") from None
         if not 0 < self.baud * OVERSAMPLING <= self.clock:
-            raise ValueError(f"board {self.name!r}: baud must be at most {self.clock // OVERSAMPLING}, an eighth of "
-                             f"the clock, not {self.baud}")
+            raise ArgumentError(f"board {self.name!r}: baud must be at most {self.clock // OVERSAMPLING}, an eighth "
+                                f"of the clock, not {self.baud}")
         if self.family.pll is None and self.clock != self.oscillator:
-            raise ValueError(f"board {self.name!r}: clock must be the oscillator's {self.oscillator} Hz, not "
-                             f"{self.clock}: {self.family.name} has no PLL here")
+            raise ArgumentError(f"board {self.name!r}: clock must be the oscillator's {self.oscillator} Hz, not "
+                                f"{self.clock}: {self.family.name} has no PLL here")
 
     @property
     def device(self):

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from . import toolchain
 
 
-__all__ = ["cached", "digest"]
+__all__ = ["cached", "digest", "written_in"]
 
 
 LOCK_SECONDS = 12 * 3600  # longer than any build
@@ -26,7 +26,7 @@ def digest(*parts, packages=toolchain.PACKAGES):
 
 
 @contextlib.contextmanager
-def _written_in(folder):
+def written_in(folder):
     """Turns what goes wrong with the files in a folder of builds into a ToolError that names file and SETUN_BUILD."""
     try:
         yield
@@ -60,7 +60,7 @@ def cached(folder, key, build):
     result = Path(folder) / key
     if result.exists():
         return result
-    with _written_in(folder):
+    with written_in(folder):
         result.parent.mkdir(parents=True, exist_ok=True)
         try:
             with toolchain.stoppable() as stopped:

@@ -190,7 +190,7 @@ class Inspector(wiring.Component):
 
 
 class FrameReceiver(wiring.Component):
-    """Bytes of the link to frames that were received whole; firmware.driver.frames.Decoder.
+    """Bytes of the link to frames that were received whole; setun.driver.frames.Decoder.
 
     Every body that is not empty gives its header, which is kind, sequence and length (two bytes), a Status, and the
     payload. Of a frame that is not sound kind and sequence are as they came, or 0, and there is no payload: length is
@@ -246,7 +246,7 @@ class FrameReceiver(wiring.Component):
 
 
 class FrameTransmitter(wiring.Component):
-    """Headers and payloads to bytes of the link; firmware.driver.frames.encode.
+    """Headers and payloads to bytes of the link; setun.driver.frames.encode.
 
     One byte of the link a cycle, but for one cycle before the CRC, which an escaped byte before it hides. The first END
     comes two cycles after the header is offered.

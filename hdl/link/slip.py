@@ -21,7 +21,7 @@ class Framed(data.Struct):
 
 
 class SlipDecoder(wiring.Component):
-    """Bytes of the link to bodies, each followed by an END; firmware.driver.frames.unescape.
+    """Bytes of the link to bodies, each followed by an END; setun.driver.frames.unescape.
 
     An END where there was no body gives an empty body. One byte a cycle, escapes included; a cycle from a byte to its
     item. A stalled item stops the input.
@@ -63,7 +63,7 @@ class SlipDecoder(wiring.Component):
 
 class SlipEncoder(wiring.Component):
     """Bodies to bytes of the link, each between two ENDs: the first flushes what noise has left on the line;
-    firmware.driver.frames.escape.
+    setun.driver.frames.escape.
 
     One byte of the link a cycle: a byte of the body a cycle, and one more for each that is escaped. The first END
     comes two cycles after the first byte of the body is offered, and that byte a cycle later.

@@ -40,7 +40,7 @@ def product_time(exchanges, *, byte, latency, vector, runs, idle=False):
 
     Parameters
     ----------
-    exchanges : iterable of (list of firmware.driver.plan.Command, how often)
+    exchanges : iterable of (list of setun.driver.plan.Command, how often)
     byte : float
         Cycles of a byte on the line.
     latency : float

@@ -48,7 +48,7 @@ def _simulator(component, what, waveform):
 
 
 class SimulatedTransport:
-    """An accelerator in the fast simulator, as a firmware.driver.transport.Transport.
+    """An accelerator in the fast simulator, as a setun.driver.transport.Transport.
 
     It is built when it is first used.
 

@@ -21,7 +21,7 @@ BITSTREAMS = "<!-- setun bitstreams -->"
 
 
 def bitstream_row(report):
-    """Cells of a board's row in the README, from hdl.build.bitstream.Report."""
+    """Cells of a board's row in docs/results.md, from hdl.build.bitstream.Report."""
     used, available = next(report.used[name] for name in LOGIC if name in report.used)
     frequencies = ", ".join("-" if seed["frequency"] is None else f"{seed['frequency']:.1f}" for seed in report.seeds)
     return [

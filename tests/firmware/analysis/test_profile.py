@@ -183,7 +183,7 @@ def test_energy_of_the_board(layer):
      "takes 512: the presets 16x20, 16x50, 16x20-deep and the boards ulx3s, ulx3s-800, ecpix5 take it, or give "
      "--hypothetical"),
     ({"board": "ulx3s", "memory": "sdram"}, CapacityError,
-     "417 MB of weights in the 34 MB of sdram on ulx3s: the chip of ecpix5 is large enough"),
+     "417 MB of weights in the 34 MB of sdram on ulx3s: no board's chip is large enough"),
     ({"board": "ecpix5", "memory": "ddr3"}, ArgumentError, "bitstream of ecpix5 has no controller for the ddr3"),
     ({"board": "ecpix5", "memory": "sdram"}, ArgumentError, "bitstream of ecpix5 has no sdram of 246 MB/s"),
 ])
@@ -205,6 +205,26 @@ def test_weights_go_where_the_driver_has_them():
     with pytest.raises(CapacityError, match="the weights of demo take .* config 8x10 on icepi-zero has 2,048: the "
                                             "presets 16x40, 16x50, 16x20-deep and the boards ulx3s-800 hold them"):
         profile("demo", board="icepi-zero", memory="resident")
+
+
+def test_only_what_is_missing_is_supposed():
+    """--hypothetical changes nothing where all is there; a board's other config, and its memory, are not there."""
+    assert profile("demo", board="ulx3s", hypothetical=True) == profile("demo", board="ulx3s")
+    found = profile("demo", board="ulx3s", config="16x40")
+    assert found.hypothetical == "config 16x40 on ulx3s, whose bitstream has 16x20"
+    with pytest.raises(ArgumentError, match="the bitstream of ulx3s-800 has no controller for the sdram"):
+        profile("demo", board="ulx3s-800", memory="sdram")  # though the weights fit without it
+
+
+@pytest.mark.parametrize("options, words", [
+    ({"memory": "Sdram"}, "memory is 'Sdram' and must be one of resident, link, sdram, ddr3, lpddr4"),
+    ({"clock": -5}, "a clock is more than 0"), ({"latency": -1}, "a latency 0 or more"),
+    ({"latency": float("nan")}, "a latency 0 or more"),
+    ({"table": "5nm"}, "table is '5nm' and must be one of 45nm, 7nm"),
+])
+def test_arguments_refused(options, words):
+    with pytest.raises(ArgumentError, match=words):
+        profile("demo", board="ulx3s-800", **options)
 
 
 def test_memory_of_a_board():
