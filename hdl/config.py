@@ -32,7 +32,7 @@ class Config:
     Parameters
     ----------
     name : str
-        Name of the preset.
+        Of the preset, one line; ``{banks}x{rows}`` unless given.
     banks : int
         Column banks K, 1 to 64. Column ``c`` of a matrix lives in bank ``c % banks``.
     tiles : int
@@ -54,7 +54,7 @@ class Config:
         Weights lie in memories with one port, in the byte code, and are only written while nothing runs.
     """
 
-    name: str
+    name: str = ""
     banks: int
     tiles: int
     depth: int
@@ -66,7 +66,7 @@ class Config:
     single_port: bool = False
 
     def __post_init__(self):
-        if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
+        if not isinstance(self.name, str) or not self.name.isprintable():
             raise ArgumentError(f"Config {self.name!r}: name must be a text of one line")
         for field, low, high in (("banks", 1, 64), ("tiles", 1, 32), ("depth", 1, 65536), ("columns", 1, MAX_COLUMNS),
                                  ("blocks", 1, 65535), ("slots", 1, 16), ("stack", 1, 4)):
@@ -83,6 +83,8 @@ class Config:
                                 f"not {self.banks * self.tiles}")
         if self.tiles % self.stack:
             raise ArgumentError(f"Config {self.name!r}: stack must divide the {self.tiles} tiles, not be {self.stack}")
+        if not self.name:
+            object.__setattr__(self, "name", f"{self.banks}x{self.rows}")
 
     @property
     def rows(self):

@@ -11,6 +11,7 @@ def test_configs(tmp_path):
     changed = setun.config_of("4x10-spram,depth=4096,stack=1,single_port=false")
     assert changed == Config(name="4x10-spram,depth=4096,stack=1,single_port=false", banks=4, tiles=2, depth=4096,
                              columns=512, blocks=102, serial=True)
+    assert setun.Config(banks=3, tiles=4, depth=100, columns=200, blocks=10).name == "3x20"
     path = tmp_path / "mine.yaml"
     path.write_text("{banks: 3, tiles: 4, depth: 100, columns: 200, blocks: 10, stack: 2, serial: true}")
     assert setun.config_of(str(path)) == Config(name="mine", banks=3, tiles=4, depth=100, columns=200, blocks=10,
