@@ -43,8 +43,10 @@ class _Verilator(Verilator):
         return [[word for word in command if word != "--public-flat-rw"] for command in super()._build_command()]
 
     def _execute(self, cmds, cwd):
+        path = {name: self.env[name] for name in ("PYTHONPATH",) if name in self.env}  # where the test module is
         for command in cmds:
-            toolchain.run(command, folder=cwd, timeout=self.seconds, env={**self.env, **toolchain.environment()})
+            toolchain.run(command, folder=cwd, timeout=self.seconds,
+                          env={**self.env, **toolchain.environment(), **path})
 
 
 def parameters():
