@@ -92,7 +92,7 @@ def test_the_virtual_board(layer):
     The weights are not written to the device, for no time depends on them; the token goes on with golden results.
     """
     board, token = BOARDS["icepi-zero"], "I"
-    found = profile(layer, prompt=token, board=board, hypothetical=True, latency=0)
+    found = profile(layer, prompt=token, board=board, memory="resident", hypothetical=True, latency=0)
     line = functools.partial(simulate_line, clock=board.clock, baud=board.baud)
     with contextlib.closing(SimulatedTransport(board.config, start=line)) as transport:
         device = Device(transport, board.config)
@@ -111,7 +111,7 @@ def test_the_virtual_board(layer):
     assert rates["end_to_end"] == pytest.approx(board.clock / cycles, rel=.05)
     assert (link["sent"], link["received"]) == pytest.approx(tuple(traffic[:2]), rel=.01)
     assert link["exchanges"] == traffic[2] and found.binds == "link"
-    slow = profile(layer, prompt=token, board=board, hypothetical=True, latency=.016)
+    slow = profile(layer, prompt=token, board=board, memory="resident", hypothetical=True, latency=.016)
     assert slow.seconds_per_token == pytest.approx(found.seconds_per_token + .016 * traffic[2], rel=.01)
 
 

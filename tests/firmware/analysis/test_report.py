@@ -28,7 +28,7 @@ in_a_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium: apt-get 
 def profiled(request):
     """Profile, config, and the function that profiles anew."""
     if request.param == "demo":
-        loaded, config, memory = checkpoint.load(DEMO), PRESETS["16x40"], Memory()
+        loaded, config, memory = checkpoint.load(DEMO), BOARDS["ulx3s-800"].config, Memory()
         again = functools.partial(profile_checkpoint, loaded, "demo", collect_activations(loaded, list(b"In the")),
                                   board=BOARDS["ulx3s-800"])
     else:
