@@ -9,6 +9,7 @@ import msgspec
 
 from .errors import ArgumentError
 from .hdl.config import PRESETS, Config
+from .small_file import read_small
 
 
 if TYPE_CHECKING:
@@ -72,14 +73,10 @@ def _from_file(path):
     if path.exists() and not path.is_file():
         raise ArgumentError(f"{path}: config is no regular file: give one with banks, tiles, depth, columns and blocks")
     try:
-        with open(path, "rb") as file:
-            text = file.read(MOST_BYTES + 1)
-        if len(text) > MOST_BYTES:
-            raise msgspec.DecodeError(f"is longer than {MOST_BYTES} bytes")
-        fields = msgspec.yaml.decode(text, type=dict[str, str | int | bool])
+        fields = msgspec.yaml.decode(read_small(path, MOST_BYTES), type=dict[str, str | int | bool])
         wrong = [field for field in fields if field not in FIELDS]
         lacks = [field.name for field in FIELDS.values()
-                 if field.default is dataclasses.MISSING and field.name not in ("name", *fields)]
+                 if field.default is dataclasses.MISSING and field.name not in fields]
         if wrong or lacks:
             raise msgspec.DecodeError(f"{wrong[0]!r} is no parameter" if wrong else f"lacks {lacks[0]!r}")
     except OSError as error:

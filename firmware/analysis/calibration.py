@@ -7,6 +7,7 @@ import numpy as np
 
 from ..formats.checkpoint import CheckpointError
 from ..sim.model.energy import Range
+from ..small_file import read_small
 
 
 __all__ = ["Board", "Readings", "calibrate", "load_board", "load_readings"]
@@ -65,11 +66,7 @@ class Board(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 def _load(path, kind, remedy):
     try:
-        with open(path, "rb") as file:
-            text = file.read(MOST_BYTES + 1)
-        if len(text) > MOST_BYTES:
-            raise msgspec.DecodeError(f"is longer than {MOST_BYTES} bytes")
-        return msgspec.yaml.decode(text, type=kind)
+        return msgspec.yaml.decode(read_small(path, MOST_BYTES), type=kind)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

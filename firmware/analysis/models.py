@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from ..formats.checkpoint import CheckpointError
+from ..small_file import read_small
 
 
 __all__ = ["Dimensions", "dimensions_of", "load_dimensions", "named_models"]
@@ -95,11 +96,7 @@ def load_dimensions(path):
     if path.exists() and not path.is_file():  # a FIFO may never end
         raise CheckpointError(f"{path}: is no regular file: give a .yaml or .json file")
     try:
-        with open(path, "rb") as file:
-            text = file.read(most + 1)
-        if len(text) > most:
-            raise msgspec.DecodeError(f"is longer than {most} bytes")
-        fields = decode(text)
+        fields = decode(read_small(path, most))
         if isinstance(fields, dict) and "hidden_size" in fields:
             return msgspec.convert(fields, HuggingFace).dimensions(path)
         return msgspec.convert(fields, Dimensions)
