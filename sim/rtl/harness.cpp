@@ -1,5 +1,5 @@
-// The clock loop around a design with byte streams i and o, or with -DLINE a serial line rx and tx, as a shared object
-// that sim/rtl/simulator.py calls.
+// The clock loop around a design with byte streams i and o, or a serial line rx and tx, as a shared object that
+// sim/rtl/simulator.py calls. It writes design.h: which of the two, and whether there is an output toggles.
 
 #include <chrono>
 #include <cstdint>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "Vtop.h"
+#include "design.h"
 #include "verilated.h"
 #include "verilated_sym_props.h"
 #include "verilated_syms.h"

@@ -22,12 +22,16 @@ HARNESS = Path(__file__).with_name("harness.cpp")
 VERILATOR = ("--cc", "--exe", "--build", "-j", "2", "--prefix", "Vtop", "-O3", "--x-assign", "fast",
              "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-lint", "-Wno-style", "-Wno-fatal",
              "--timescale", "1ns/1ns",
-             "-CFLAGS", "-fPIC -fvisibility=hidden -fno-gnu-unique", "-LDFLAGS", "-shared")
+             "-CFLAGS", "-I.. -fPIC -fvisibility=hidden -fno-gnu-unique", "-LDFLAGS", "-shared")
 MEMORIES = """`verilator_config
 public_flat_rw -module "*weights*" -var "storage"
 """  # that ``flip`` can reach
+# In a file: with other flags Verilator's library would be compiled again.
+DESIGN = "#define LINE {line}\n#define TOGGLES {toggles}\n"
 MODULES = ("-fno-inline",)  # they stay modules: a tile is compiled once and not once for each instance
-CELLS = ("-MAKEFLAGS", "OPT_FAST=-O0")  # what is made of thousands of them takes longer to compile than to run
+# What is made of thousands of cells takes longer to compile than to run: all of it at once, for each file would read
+# their names again, and as it stands.
+CELLS = ("--output-split", "0", "-MAKEFLAGS", "OPT_FAST=-O0")
 BUILD_SECONDS = 1800
 SLICE = 1 << 18  # cycles between looks at the keyboard
 FOREVER = 2 ** 64 - 1  # frames
@@ -54,15 +58,14 @@ LINE_BITS = 10  # of a byte
 def _build(component, name, key, sources, trace, toggles):
     """Path of the shared object, from the cache or built now."""
     flags = (*VERILATOR, *(MODULES if sources is None else CELLS),
-             *(("--trace-vcd", "--trace-max-array", "0") if trace else ()),
-             *(("-CFLAGS", "-DLINE") if _has_line(component) else ()),
-             *(("-CFLAGS", "-DTOGGLES") if toggles else ()))
+             *(("--trace-vcd", "--trace-max-array", "0") if trace else ()))
+    design = DESIGN.format(line=int(_has_line(component)), toggles=int(bool(toggles)))
     if key is None and sources is None:
         sources = {f"{name}.v": generate(component, name)}
 
     def build(folder):
         files = {**(sources or {f"{name}.v": generate(component, name)}), "memories.vlt": MEMORIES}
-        for file, text in files.items():
+        for file, text in (files | {"design.h": design}).items():
             (folder / file).write_text(text)
         for needed in ("g++", "make", "perl"):
             toolchain.tool(needed)
@@ -71,7 +74,7 @@ def _build(component, name, key, sources, trace, toggles):
                       folder=folder, timeout=BUILD_SECONDS)
         shutil.rmtree(folder / "objects")
 
-    key = digest(key or repr(sources), name, HARNESS.read_text(), MEMORIES, *flags,
+    key = digest(key or repr(sources), name, HARNESS.read_text(), MEMORIES, design, *flags,
                  packages=toolchain.SIMULATION)
     return cached(toolchain.build_folder() / "simulator", key, build) / "simulator.so"
 

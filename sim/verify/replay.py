@@ -130,7 +130,7 @@ def _icarus(folder):
 
 def _verilator(folder):
     toolchain.run([toolchain.tool("verilator"), "--binary", "-j", "2", "-O3", "-Wno-lint", "-Wno-style", "-Wno-fatal",
-                   "-fno-inline", "-CFLAGS", "-std=c++20", "-MAKEFLAGS", "OPT_FAST=-O0 OPT_GLOBAL=-O0",
+                   "-fno-inline", "-CFLAGS", "-std=c++20", "-MAKEFLAGS", "OPT_FAST=-O0",
                    "--top-module", "bench", "bench.v", "top.v"], folder=folder, timeout=SECONDS)
     toolchain.run([str(folder / "obj_dir" / "Vbench")], folder=folder, timeout=SECONDS)
 

@@ -113,3 +113,29 @@ def test_missing_tool(monkeypatch, name, remedy):
     with pytest.raises(toolchain.ToolError) as failure:
         toolchain.tool(name)
     assert str(failure.value) == f"{name} is not installed: {remedy}"
+
+
+def test_compile_once(tmp_path):
+    """Verilator's own files are compiled once for each set of arguments, all others each time."""
+    compiler = tmp_path / "compiler"
+    compiler.write_text('#!/bin/sh\necho "$@" >> calls\n[ "$1" != -bad ] && echo "$@" > "$4"\n')
+    compiler.chmod(0o755)
+
+    def compiled(flag, source):
+        objects = tmp_path / "made.o"
+        objects.unlink(missing_ok=True)
+        done = subprocess.run(["sh", str(toolchain.COMPILE_ONCE), str(tmp_path / "objects"), "./compiler", flag, "-c",
+                               "-o", "made.o", source], cwd=tmp_path)
+        calls = len((tmp_path / "calls").read_text().splitlines())
+        return done.returncode, calls, objects.read_text() if objects.exists() else None
+
+    own = "wheel/include/verilated.cpp"
+    made = f"-O1 -c -o made.o {own}\n"
+    assert compiled("-O1", own) == (0, 1, made)
+    assert compiled("-O1", own) == (0, 1, made)
+    assert compiled("-O2", own) == (0, 2, made.replace("1", "2"))
+    assert compiled("-O1", "wheel/include/verilated_vpi.cpp")[:2] == (0, 3)
+    assert compiled("-bad", own)[::2] == compiled("-bad", own)[::2] == (1, None)
+    for calls in (6, 7):
+        assert compiled("-O1", "Vtop__0.cpp")[:2] == (0, calls)
+    assert len(list((tmp_path / "objects").iterdir())) == 3
