@@ -57,6 +57,13 @@ def files(folder):
     return sorted((ROOT / folder).rglob("*.py"))
 
 
+def test_no_folder_of_tests_is_passed_over(pytestconfig):
+    """pytest does not look into folders of certain names, and says nothing."""
+    passed_over = [path for path in (ROOT / "tests").rglob("*") if path.is_dir()
+                   and any(path.match(pattern) for pattern in pytestconfig.getini("norecursedirs"))]
+    assert not passed_over
+
+
 @pytest.mark.parametrize("folder", ARROWS)
 def test_imports_point_one_way(folder):
     allowed = (*ARROWS[folder], "setun.errors")
