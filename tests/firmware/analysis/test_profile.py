@@ -43,11 +43,12 @@ def invoke(*arguments):
 
 def test_cycles_of_the_rtl():
     """Cause by cause, on the shapes of all named models and on random ones, by arrays that compile sooner than those of
-    ``setun cycles``."""
+    ``setun cycles``, and of the three shares of zeros one for each shape."""
     smaller = {"16x20-deep": DEEP, "16x20": "4x10,depth=512"}
-    cases = [case._replace(config=smaller.get(case.config, case.config)) for case in all_cases()]
+    cases = [case._replace(config=smaller.get(case.config, case.config)) for index, case in enumerate(all_cases())
+             if case.name.startswith("random") or index // 3 % 3 == index % 3]
     assert {case.config for case in cases} == {*smaller.values(), "4x10"}
-    assert len(cases) > 200
+    assert len(cases) >= 150
     assert {(case.of_rows, case.columns) for case in cases} >= {
         shape for model in named_models().values() for shape in model.matrices.values()}
     for case, predicted, measured, values in run_cases(cases):
@@ -324,7 +325,7 @@ def test_command_with_a_config(tmp_path):
 
 
 def test_command_with_the_rtl(tmp_path):
-    result = invoke("profile", "--simulate", 2, "--json", tmp_path / "p.json")
+    result = invoke("profile", "--simulate", 2, "--config", DEEP, "--json", tmp_path / "p.json")
     assert result.exit_code == 0, result.output
     assert "2 tokens on the RTL: 0 values differ, cycles equal those predicted" in result.output
     fields = json.loads((tmp_path / "p.json").read_text())
