@@ -22,7 +22,7 @@ BUILD_SECONDS = 1800
 PARAMETERS = "SETUN_PARAMETERS"
 FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--noassert", "--no-timing", "-Wno-lint", "-Wno-style",
          "-Wno-fatal", "-fno-inline", "--timescale", "1ns/1ps",
-         "--output-split", "0")  # for each of a hundred small files the compiler would read VPI's headers again
+         "--output-split", "0", "--output-groups", "1")  # for each of many files VPI's headers would be read again
 COVERAGE = ("--coverage-line", "--coverage-toggle")
 
 
