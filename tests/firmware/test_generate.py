@@ -14,7 +14,7 @@ from setun.hdl.config import PRESETS
 from setun.sim.rtl.transport import SimulatedTransport
 
 
-PROMPT, COUNT = list(b"And God said, "), 32
+PROMPT, COUNT = list(b"And God said, "), 12
 
 
 @pytest.fixture(scope="module")
