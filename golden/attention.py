@@ -11,7 +11,7 @@ import numpy as np
 from .bit_linear import bit_linear
 from .fixed import EXP2_BITS, ROPE_BITS
 from .matvec import integer_product
-from .norm import rms_norm
+from .norm import rms_norm, sub_norm
 from .quantiser import absmax_quantise, narrow
 from .residual import RESIDUAL_UNIT, residual_add
 from .rounding import half_up_shift, shift_saturate
@@ -107,7 +107,10 @@ def attend(q, q_scale, cache, exp2):  # int8 [..., h, D], Scalar [..., h] -> int
 
 
 def attention(model, layer, x, position, past, linear):  # int64 [..., d], KeyValues of T -> the same, of T + 1
-    """x + o(norm(softmax(q k^T / sqrt(D)) v)), q, k, v = qkv(norm(x)), of BitNet b1.58 2B4T (arXiv 2504.12285)."""
+    """x + o(norm(softmax(q k^T / sqrt(D)) v)), q, k, v = qkv(norm(x)), of BitNet b1.58 2B4T (arXiv 2504.12285).
+
+    Without the norm before o it is Llama's (arXiv 2302.13971).
+    """
     y, scale = rms_norm(x, RESIDUAL_UNIT, layer.attention_norm)
     accumulators, scales = bit_linear(linear, "qkv", layer.qkv, y, scale)
     heads = accumulators.reshape(*x.shape[:-1], -1, model.head_dim)
@@ -117,6 +120,6 @@ def attention(model, layer, x, position, past, linear):  # int64 [..., d], KeyVa
     k, k_scale = quantise_heads(rotate(k, *turn), scale_by_power(scales[1], -ROPE_BITS))
     cache = append(past, k, k_scale, *quantise_heads(v, scales[2]))
     o, unit = attend(q, q_scale, cache, model.exp2)
-    y, scale = rms_norm(o, unit, layer.attention_sub_norm)
+    y, scale = sub_norm(o, unit, layer.attention_sub_norm)
     accumulators, (o_scale,) = bit_linear(linear, "o", layer.o, y, scale)
     return residual_add(x, accumulators, o_scale), cache

@@ -10,7 +10,7 @@ import numpy as np
 from .attention import negative_power
 from .bit_linear import bit_linear
 from .fixed import EXP2_BITS
-from .norm import rms_norm
+from .norm import rms_norm, sub_norm
 from .residual import RESIDUAL_UNIT, residual_add
 from .rounding import round_half_even, shift_saturate
 from .scalars import Scalar, multiply, scale_by_power
@@ -43,7 +43,10 @@ def silu_gate(gate, up, scale, exp2):  # int64 [..., n], |.| <= 2**20, twice, Sc
 
 
 def feed_forward(model, layer, x, linear):  # int64 [..., d], linear(kind, codes, y) -> int64 [..., d]
-    """x + down(norm(act(gate) up)), gate, up = gate_up(norm(x)), of BitNet b1.58 (arXiv 2402.17764, 2504.12285)."""
+    """x + down(norm(act(gate) up)), gate, up = gate_up(norm(x)), of BitNet b1.58 (arXiv 2402.17764, 2504.12285).
+
+    Without the norm before down it is Llama's (arXiv 2302.13971).
+    """
     y, scale = rms_norm(x, RESIDUAL_UNIT, layer.feed_forward_norm)
     accumulators, (gate, up) = bit_linear(linear, "gate_up", layer.gate_up, y, scale)
     halves = np.split(accumulators, 2, -1)
@@ -51,6 +54,6 @@ def feed_forward(model, layer, x, linear):  # int64 [..., d], linear(kind, codes
         z, unit = silu_gate(*halves, gate, model.exp2), scale_by_power(multiply(gate, up), -SIGMOID_BITS)
     else:
         z, unit = squared_relu_gate(*halves), multiply(multiply(gate, gate), up)
-    y, scale = rms_norm(z, unit, layer.feed_forward_sub_norm)
+    y, scale = sub_norm(z, unit, layer.feed_forward_sub_norm)
     accumulators, (down,) = bit_linear(linear, "down", layer.down, y, scale)
     return residual_add(x, accumulators, down)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .model import Embedding, IntegerLayer, IntegerModel, Matrix, Norm
+from .rotary import frequencies
 from .scalars import MANTISSA_BITS, Scalar
 
 
@@ -32,8 +33,10 @@ def fixed_vector(values, limit):  # float [n] -> int64 [n], exponent
     return np.rint(np.ldexp(values, -exponent)).astype(np.int64), exponent
 
 
-def fixed_norm(gamma, eps):  # float32 [n], float -> Norm
-    """The weight of an RMSNorm and the constants of its root."""
+def fixed_norm(gamma, eps):  # float32 [n] or None, float -> Norm or None
+    """The weight of an RMSNorm and the constants of its root; None of a norm that a model does not have."""
+    if gamma is None:
+        return None
     codes, exponent = fixed_vector(gamma, 32767)
     return Norm(codes.astype(np.int16), exponent, fixed_scalar(len(gamma) * eps), fixed_scalar(len(gamma) ** 0.5))
 
@@ -56,10 +59,9 @@ def fixed_matrix(parts, factors):  # Ternary for each part, float for each part 
                   tuple(fixed_scalar(part.scale * factor) for part, factor in zip(parts, factors, strict=True)))
 
 
-def fixed_rope(context, head_dim, theta):  # -> int16 [context, head_dim / 2] twice
+def fixed_rope(context, head_dim, rope):  # int, int, Rope -> int16 [context, head_dim / 2] twice
     """cos and sin of the rotary embedding (arXiv 2104.09864) in Q1.15; 1 is 32767."""
-    frequency = float(theta) ** -(np.arange(0, head_dim, 2) / head_dim)
-    angle = np.arange(context)[:, None] * frequency
+    angle = np.arange(context)[:, None] * frequencies(rope, head_dim)
     return tuple(np.rint(np.minimum(np.ldexp(wave, ROPE_BITS), 32767)).astype(np.int16)
                  for wave in (np.cos(angle), np.sin(angle)))
 
@@ -82,11 +84,12 @@ def to_fixed(checkpoint):  # Checkpoint -> IntegerModel
     """The integer model of a checkpoint. Raises ValueError where a product would leave 63 bits."""
     if checkpoint.hidden > MAX_HIDDEN:
         raise ValueError(f"hidden size {checkpoint.hidden} is above {MAX_HIDDEN}, where relu(gate)^2 up may overflow")
-    cos, sin = fixed_rope(checkpoint.context, checkpoint.head_dim, checkpoint.rope_theta)
+    cos, sin = fixed_rope(checkpoint.context, checkpoint.head_dim, checkpoint.rope)
     embedding = fixed_embedding(checkpoint.embedding)
     return IntegerModel(
         vocab=checkpoint.vocab, context=checkpoint.context, hidden=checkpoint.hidden, inner=checkpoint.inner,
-        heads=checkpoint.heads, kv_heads=checkpoint.kv_heads, activation=checkpoint.activation, embedding=embedding,
+        heads=checkpoint.heads, kv_heads=checkpoint.kv_heads, head_dim=checkpoint.head_dim,
+        activation=checkpoint.activation, embedding=embedding,
         layers=tuple(fixed_layer(layer, checkpoint.eps, checkpoint.head_dim) for layer in checkpoint.layers),
         norm=fixed_norm(checkpoint.norm, checkpoint.eps),
         head=embedding if checkpoint.head is None else fixed_embedding(checkpoint.head),

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .rotary import Rope
 from .scalars import Scalar
 
 
@@ -19,13 +20,13 @@ KINDS = ("qkv", "o", "gate_up", "down")  # matrices of an IntegerLayer
 
 
 class Ternary(NamedTuple):
-    """A matrix of a checkpoint: its weights are codes * scale."""
+    """A matrix of a checkpoint: its weights are codes * scale, and the scale is positive, of no codes but 0 too."""
     codes: np.ndarray  # int8 [M, n] in {-1, 0, 1}
     scale: float
 
 
 class CheckpointLayer(NamedTuple):
-    """Weights of a layer of a checkpoint."""
+    """Weights of a layer of a checkpoint; models with Llama's structure have no sub-norms."""
     q: Ternary  # [heads * head_dim, hidden]
     k: Ternary  # [kv_heads * head_dim, hidden]
     v: Ternary
@@ -34,9 +35,9 @@ class CheckpointLayer(NamedTuple):
     up: Ternary
     down: Ternary  # [hidden, inner]
     attention_norm: np.ndarray  # float32 [hidden], before q, k, v
-    attention_sub_norm: np.ndarray  # float32 [hidden], before o
+    attention_sub_norm: np.ndarray | None  # float32 [heads * head_dim], before o
     feed_forward_norm: np.ndarray  # float32 [hidden], before gate and up
-    feed_forward_sub_norm: np.ndarray  # float32 [inner], before down
+    feed_forward_sub_norm: np.ndarray | None  # float32 [inner], before down
 
 
 class Checkpoint(NamedTuple):
@@ -47,18 +48,14 @@ class Checkpoint(NamedTuple):
     inner: int
     heads: int
     kv_heads: int
-    rope_theta: float
+    head_dim: int
+    rope: Rope
     eps: float
     activation: str  # "relu2" or "silu"
     embedding: np.ndarray  # float32 [vocab, hidden]
     layers: tuple  # of CheckpointLayer
     norm: np.ndarray  # float32 [hidden]
     head: np.ndarray | None  # float32 [vocab, hidden]; None: the embedding
-
-    @property
-    def head_dim(self):
-        """Elements of a head."""
-        return self.hidden // self.heads
 
 
 class Matrix(NamedTuple):
@@ -86,11 +83,11 @@ class IntegerLayer(NamedTuple):
     """A layer in integers."""
     attention_norm: Norm
     qkv: Matrix  # parts q, k, v
-    attention_sub_norm: Norm
+    attention_sub_norm: Norm | None
     o: Matrix
     feed_forward_norm: Norm
     gate_up: Matrix  # parts gate, up
-    feed_forward_sub_norm: Norm
+    feed_forward_sub_norm: Norm | None
     down: Matrix
 
 
@@ -102,6 +99,7 @@ class IntegerModel(NamedTuple):
     inner: int
     heads: int
     kv_heads: int
+    head_dim: int
     activation: str  # "relu2" or "silu"
     embedding: Embedding
     layers: tuple  # of IntegerLayer
@@ -110,8 +108,3 @@ class IntegerModel(NamedTuple):
     cos: np.ndarray  # int16 [context, head_dim / 2], Q1.15
     sin: np.ndarray
     exp2: np.ndarray  # uint16 [1024], 2**(-f / 1024) in Q1.15
-
-    @property
-    def head_dim(self):
-        """Elements of a head."""
-        return self.hidden // self.heads

@@ -6,7 +6,7 @@ from .quantiser import narrow
 from .scalars import add, divide, multiply, normalise, scale_by_power, square_root
 
 
-__all__ = ["SQUARE_BITS", "inverse_rms", "rms_norm"]
+__all__ = ["SQUARE_BITS", "inverse_rms", "rms_norm", "sub_norm"]
 
 
 SQUARE_BITS = 24  # 16384 squares of so many bits sum below 2**62
@@ -24,3 +24,11 @@ def rms_norm(x, unit, norm):  # int64 [..., n], |x| <= 2**62, Scalar [...], Norm
     narrowed, first = narrow(x)
     y, second = narrow(narrowed * norm.gamma)
     return y, scale_by_power(inverse_rms(x, unit, norm), first + second + norm.exponent)
+
+
+def sub_norm(x, unit, norm):  # int64 [..., n], |x| <= 2**62, Scalar [...], Norm [n] or None -> the same as rms_norm
+    """The norm between a layer's function and its last matrix, or, in a model that has none, x * unit as it is."""
+    if norm is not None:
+        return rms_norm(x, unit, norm)
+    y, shift = narrow(x)
+    return y, scale_by_power(unit, shift)

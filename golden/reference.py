@@ -1,6 +1,9 @@
-"""The model in float32, equal in structure to transformers' BitNetForCausalLM: the measure of the integers."""
+"""The model in float32, equal in structure to transformers' BitNetForCausalLM, or without sub-norms to its
+LlamaForCausalLM with BitLinear: the measure of the integers."""
 
 import numpy as np
+
+from .rotary import frequencies
 
 
 __all__ = ["forward"]
@@ -18,16 +21,15 @@ def float_linear(x, ternary):  # float32 [..., n] -> float32 [..., M]
     return activations @ ternary.codes.T.astype(np.float32) / scale * np.float32(ternary.scale)
 
 
-def float_norm(x, gamma, eps):  # float32 [..., n], float32 [n] -> float32 [..., n]
-    """RMSNorm (arXiv 1910.07467)."""
-    return gamma * (x / np.sqrt(np.square(x).mean(-1, keepdims=True) + np.float32(eps)))
+def float_norm(x, gamma, eps):  # float32 [..., n], float32 [n] or None -> float32 [..., n]
+    """RMSNorm (arXiv 1910.07467), or x where a model has no norm there."""
+    return x if gamma is None else gamma * (x / np.sqrt(np.square(x).mean(-1, keepdims=True) + np.float32(eps)))
 
 
-def float_rotate(x, theta):  # float32 [B, T, heads, D] -> float32 [B, T, heads, D]
+def float_rotate(x, rope):  # float32 [B, T, heads, D], Rope -> float32 [B, T, heads, D]
     """Rotary embedding (arXiv 2104.09864) of the pairs (j, j + D / 2)."""
     length, _, head_dim = x.shape[-3:]
-    frequency = 1 / np.float32(theta) ** (np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim))
-    angle = (np.arange(length, dtype=np.float32)[:, None] * frequency)[:, None]
+    angle = (np.arange(length, dtype=np.float32)[:, None] * frequencies(rope, head_dim, np.float32))[:, None]
     low, high = np.split(x, 2, -1)
     return np.concatenate([low * np.cos(angle) - high * np.sin(angle), high * np.cos(angle) + low * np.sin(angle)], -1)
 
@@ -47,7 +49,7 @@ def float_layer(checkpoint, layer, x):  # float32 [B, T, d] -> float32 [B, T, d]
     h = float_norm(x, layer.attention_norm, checkpoint.eps)
     q, k, v = (float_linear(h, part).reshape(*x.shape[:2], -1, checkpoint.head_dim)
                for part in (layer.q, layer.k, layer.v))
-    o = float_attention(float_rotate(q, checkpoint.rope_theta), float_rotate(k, checkpoint.rope_theta), v)
+    o = float_attention(float_rotate(q, checkpoint.rope), float_rotate(k, checkpoint.rope), v)
     x = x + float_linear(float_norm(o, layer.attention_sub_norm, checkpoint.eps), layer.o)
     h = float_norm(x, layer.feed_forward_norm, checkpoint.eps)
     gate, up = float_linear(h, layer.gate), float_linear(h, layer.up)

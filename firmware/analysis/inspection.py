@@ -53,16 +53,21 @@ def inspect(model, progress=lambda description, done, total: None):
 
     ``shares`` are of -1, 0 and +1. Dead are rows and columns without any weight but 0, of a matrix and, in ``layers``,
     of all matrices of a layer together. ``tokenizer`` is true, false, or why it is not read; ``ends`` are the tokens
-    behind which a text ends.
+    behind which a text ends. ``taken`` is what the file does not tell, or not for sure, and how it was taken.
     """
     parts, tensors = list(model.tensors()), {}
     shapes = {(layer, name): shape for layer, name, shape in model.architecture.parts()}
     for done, (full, layer, name) in enumerate(parts):
-        tensors[full] = {"layer": layer, "name": name, **(
-            _inspect_matrix(model.ternary(layer, name)) if name in MATRICES else {"shape": list(shapes[layer, name])})}
+        if name in MATRICES:
+            found = _inspect_matrix(model.ternary(layer, name))
+        else:
+            for _ in model.pieces(layer, name):  # refuses what is no number
+                pass
+            found = {"shape": list(shapes[layer, name])}
+        tensors[full] = {"layer": layer, "name": name, **found}
         progress("reading", done + 1, len(parts))
     layers = [{kind: sum(entry[kind] for entry in tensors.values() if entry["layer"] == layer and kind in entry)
                for kind in ("dead_rows", "dead_columns")} for layer in range(model.architecture.layers)]
     return {"format": model.format, "architecture": msgspec.to_builtins(model.architecture),
-            "tokenizer": _tokenizer_of(model), "ends": list(model.ends), "boards": boards_of(model.architecture),
-            "tensors": tensors, "layers": layers}
+            "tokenizer": _tokenizer_of(model), "ends": list(model.ends), "taken": list(model.taken),
+            "boards": boards_of(model.architecture), "tensors": tensors, "layers": layers}

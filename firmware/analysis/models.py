@@ -112,4 +112,4 @@ def dimensions_of(checkpoint, name):
     """Dimensions of golden.model.Checkpoint."""
     return Dimensions(name=name, hidden=checkpoint.hidden, inner=checkpoint.inner, layers=len(checkpoint.layers),
                       heads=checkpoint.heads, kv_heads=checkpoint.kv_heads, vocab=checkpoint.vocab,
-                      context=checkpoint.context, activation=checkpoint.activation)
+                      context=checkpoint.context, head_dim=checkpoint.head_dim, activation=checkpoint.activation)

@@ -23,7 +23,7 @@ from .console import (
     write_json,
     writing,
 )
-from .options import DEMO
+from .options import DEMO, model_options
 
 
 __all__ = ["closeness", "convert_command", "inspect_command", "logits"]
@@ -34,11 +34,12 @@ WINDOW = 256  # bytes
 
 @click.command(name="inspect")
 @click.argument("model", type=click.Path(path_type=pathlib.Path))
+@model_options
 @json_option
 @user_errors
-def inspect_command(model, json_path):
+def inspect_command(model, told, json_path):
     """Tell what is in MODEL: a Hugging Face folder, a GGUF or a container."""
-    with progress() as report, open_checkpoint(model) as opened:
+    with progress() as report, open_checkpoint(model, **told) as opened:
         fields = inspect(opened, report)
     write_json(json_path, fields)
     out = Console(markup=False)
@@ -46,6 +47,8 @@ def inspect_command(model, json_path):
     for name, value in fields["architecture"].items():
         table.add_row(name, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
     table.add_row("tokenizer", {True: "its own", False: "bytes"}.get(fields["tokenizer"], fields["tokenizer"]))
+    for line in fields["taken"]:
+        table.add_row("taken", line)
     print_table(table, out)
     table = Table(title="Ternary matrices")
     for heading in ("layer", "matrix", "shape", "scale", "-1", "0", "+1", "dead rows", "columns"):
@@ -68,11 +71,12 @@ def inspect_command(model, json_path):
 @click.option("--format", "form", required=True, type=click.Choice(list(FORMATS)),
               help="hf: a folder that transformers loads; gguf-i2s: bitnet.cpp's GGUF; setun: 1.6 bits a weight.")
 @click.option("--force", is_flag=True, help="Overwrite OUTPUT where there is one.")
+@model_options
 @user_errors
-def convert_command(model, output, form, force):
+def convert_command(model, output, form, force, told):
     """Write MODEL, of any format that is read, as OUTPUT, tensor by tensor; weights, scales and norms stay exact."""
     check_outputs(output)
-    with progress() as report, open_checkpoint(model) as opened:
+    with progress() as report, open_checkpoint(model, **told) as opened:
         convert(opened, output, form, report, force=force)
     files = sorted(output.iterdir()) if output.is_dir() else [output]
     size = sum(file.stat().st_size for file in files)
@@ -94,11 +98,12 @@ def parse_ids(text):
               help="The integer golden model, or the float32 reference.")
 @click.option("--output", required=True, type=Output(),
               help="Write the logits here: .npy, float32 [tokens, vocabulary].")
+@model_options
 @user_errors
-def logits(model, token_ids, numerics, output):
+def logits(model, token_ids, numerics, output, told):
     """Logits of MODEL behind each of some tokens, from the golden model."""
     tokens = parse_ids(token_ids)
-    loaded = load(model)
+    loaded = load(model, **told)
     foreign = [token for token in tokens if not 0 <= token < loaded.vocab]
     if foreign:
         raise UserError(f"--token-ids has {foreign[0]} and the model {loaded.vocab} tokens: leave it out")
@@ -117,11 +122,12 @@ def logits(model, token_ids, numerics, output):
 @click.option("--text", type=Input(), default=DEMO / "held_out.txt",
               help="What to predict; the shipped held-out text unless given.")
 @click.option("--windows", type=click.IntRange(min=1), default=16, show_default=True, help="Of 256 bytes.")
+@model_options
 @json_option
 @user_errors
-def closeness(model, text, windows, json_path):
+def closeness(model, text, windows, told, json_path):
     """Compare the integer golden model of MODEL with the float32 reference on a text, byte by byte."""
-    with open_checkpoint(model) as opened:
+    with open_checkpoint(model, **told) as opened:
         if opened.tokenizer is not None:
             raise UserError(f"{model}: --text is taken as bytes, and the model has a tokenizer: use a model of bytes")
         loaded = opened.checkpoint()

@@ -1,6 +1,7 @@
 """The command ``setun``."""
 
 import importlib
+import sys
 from importlib.metadata import PackageNotFoundError, version
 
 import click
@@ -75,3 +76,6 @@ def main():
     Exit status: 1 where values differ from the models or a bitstream misses its clock, 2 where one line says what you
     can mend, 130 after Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # what a terminal has no character for must not end a long run

@@ -8,11 +8,13 @@ from ..configuration import board_of, config_of
 from ..driver.port import BAUD, LATENCY, SerialTransport
 from ..errors import ArgumentError
 from ..formats.checkpoint import DEMO
+from ..formats.gguf_file import I2_S_PACKINGS
 from ..hdl.config import PRESETS
 from .console import Output, UserError
 
 
-__all__ = ["BOARD", "CONFIG", "DEMO", "accelerator", "config_option", "port_options", "waveform_option"]
+__all__ = ["BOARD", "CONFIG", "DEMO", "accelerator", "config_option", "model_options", "port_options",
+           "waveform_option"]
 
 
 class Named(click.ParamType):
@@ -52,6 +54,19 @@ def port_options(default):
                      help="Seconds that bytes may be on their way, or in a slow simulation of a board."),
     )
     return lambda command: functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
+def model_options(command):
+    """Decorator: what a GGUF leaves open, as ``told``, keyword arguments of open_checkpoint and load."""
+    @click.option("--activation", type=click.Choice(["relu2", "silu"]),
+                  help="Of a GGUF's feed-forward network, in place of what its architecture says.")
+    @click.option("--i2s-packing", type=click.Choice(list(I2_S_PACKINGS)),
+                  help="Where the matrices of a GGUF were packed as I2_S; x86 unless given.")
+    @functools.wraps(command)
+    def told(activation, i2s_packing, **arguments):
+        return command(told={"activation": activation, "i2s_packing": i2s_packing}, **arguments)
+
+    return told
 
 
 def accelerator(port, baud, latency, waveform):

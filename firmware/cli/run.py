@@ -15,7 +15,7 @@ from ..analysis.measure import measure_matvec, measure_run
 from ..formats.model import load
 from ..generate import greedy, sampler
 from .console import Input, Output, UserError, json_option, print_table, progress, user_errors, write_json, writing
-from .options import accelerator, port_options, waveform_option
+from .options import accelerator, model_options, port_options, waveform_option
 
 
 __all__ = ["matvec", "run"]
@@ -46,15 +46,18 @@ def load_array(path, field):
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the sampling.")
 @click.option("--scrub", is_flag=True, help="After each token, find damaged weights in the memories and repair them.")
 @waveform_option
+@model_options
 @user_errors
-def run(model, prompt, tokens, config, port, baud, latency, check, json_path, temperature, seed, scrub, waveform):
+def run(model, prompt, tokens, config, port, baud, latency, check, json_path, temperature, seed, scrub, waveform, told):
     """Generate text with MODEL, a BitNet b1.58; every BitLinear goes through the RTL, or through a board.
 
     MODEL is demo, a Hugging Face folder, a GGUF or a container (setun convert), and demo unless given. Unless
     --check is none, every accumulator is compared with the golden model, and every count of cycles with the cycle
     model; exit 1 where one differs.
     """
-    loaded = load(model)
+    loaded = load(model, **told)
+    for line in loaded.taken:
+        click.echo(f"{loaded.name}: {line}", err=True)
     if not math.isfinite(temperature):
         raise UserError(f"--temperature is {temperature}: give a number from 0 on")
     prompt_ids = loaded.tokenizer.encode(prompt)

@@ -6,7 +6,7 @@ A reader needs JSON, SHA-256 and this page. Numbers are little-endian, and the f
 offset  bytes  preamble
 ======  =====  =========================================================================================
 0       8      "SETUN", carriage return, line feed, 0x1a: damage by a transfer as text shows at once
-8       4      version of this layout, 1
+8       4      version of this layout, 2
 12      4      bytes of the header, at most 2**24
 16      8      offset of the header, which ends the file
 24      4      CRC-32 of the header, as in zlib
@@ -15,14 +15,16 @@ offset  bytes  preamble
 ======  =====  =========================================================================================
 
 The header is a JSON object of three fields. ``architecture`` is an object of vocab, context, hidden, inner, layers,
-heads, kv_heads (integers), rope_theta, eps (numbers), tied (the head is the embedding) and activation ("relu2" or
-"silu"). ``ends`` is an array of the tokens behind which a text ends, and may be left out where there are none.
-``tensors`` is an array of objects:
+heads, kv_heads, head_dim (integers), rope_theta, rope_factor, eps (numbers), rope_bands (null, or an array of low, high
+and the context of the training before, as golden/rotary.py tells), tied (the head is the embedding), activation
+("relu2" or "silu") and sub_norms (there are norms before o and down). ``ends`` is an array of the tokens behind which
+a text ends, and may be left out where there are none. ``tensors`` is an array of objects:
 
 ==========  ===========================================================================================
 name        embedding, norm, head unless tied; of layer i, counted from 0: ``layers.i.`` and q, k, v, o, gate, up,
             down, attention_norm, attention_sub_norm, feed_forward_norm, feed_forward_sub_norm;
-            tokenizer.json where there is a tokenizer, as the library ``tokenizers`` writes it
+            tokenizer.json where there is a tokenizer, as the library ``tokenizers`` writes it; chat_template where
+            there is Jinja's template of a conversation, UTF-8
 type        trits, bf16, f16, f32 or bytes
 shape       rows, columns of the matrices and the embedding; one number for norms and bytes
 offset      from the start of the file
@@ -63,12 +65,12 @@ __all__ = ["MAGIC", "Container", "write_container"]
 
 
 MAGIC = b"SETUN\r\n\x1a"
-VERSION = 1
+VERSION = 2
 PREAMBLE = struct.Struct("<8sIIQII")
 MOST_HEADER = 1 << 24
 ALIGNMENT = 32
 TRITS = 5  # in a byte
-TOKENIZER = "tokenizer.json"
+TOKENIZER, TEMPLATE = "tokenizer.json", "chat_template"
 SCALES = float(np.finfo(np.float32).smallest_subnormal), float(np.finfo(np.float32).max)
 DAMAGED = "the file is damaged: convert or download it again"
 
@@ -153,7 +155,7 @@ class Container(ModelFile):
         for name in sorted(expected.keys() - self._tensors.keys()):
             self._refuse(name, "missing")
         for name, tensor in self._tensors.items():
-            if name == TOKENIZER:
+            if name in (TOKENIZER, TEMPLATE):
                 kinds, shape = ("bytes",), tensor.shape
             elif name in expected:
                 matrix = name.rpartition(".")[2] in MATRICES
@@ -218,6 +220,16 @@ class Container(ModelFile):
         return ((_tensor_name(layer, name), layer, name) for layer, name, _ in self.architecture.parts())
 
     @property
+    def chat_template(self):
+        """Jinja's template of a conversation; None where there is none."""
+        if TEMPLATE not in self._tensors:
+            return None
+        try:
+            return self._bytes(TEMPLATE)[1].tobytes().decode()
+        except UnicodeDecodeError:
+            self._refuse(TEMPLATE, "is no UTF-8")
+
+    @property
     def tokenizer(self):
         """Bytes of the tokenizer.json that the file holds; None where there is none."""
         return self._bytes(TOKENIZER)[1].tobytes() if TOKENIZER in self._tensors else None
@@ -237,6 +249,8 @@ def write_container(file, model, tokenizer, progress):
     tensors = []
     file.write(bytes(PREAMBLE.size))
     parts = list(model.architecture.parts())
+    template = None if model.chat_template is None else model.chat_template.encode()
+    texts = {name: data for name, data in ((TOKENIZER, tokenizer), (TEMPLATE, template)) if data}
 
     def put(name, kind, shape, chunks, scale=None):
         offset = file.tell() + -file.tell() % ALIGNMENT
@@ -246,7 +260,7 @@ def write_container(file, model, tokenizer, progress):
             file.write(chunk)
             digest.update(chunk)
         tensors.append(Tensor(name, kind, shape, offset, file.tell() - offset, digest.hexdigest(), scale))
-        progress(len(tensors), len(parts) + (tokenizer is not None))
+        progress(len(tensors), len(parts) + len(texts))
 
     for layer, name, shape in parts:
         full = _tensor_name(layer, name)
@@ -257,8 +271,8 @@ def write_container(file, model, tokenizer, progress):
         else:
             kind = narrowest(model.pieces(layer, name))
             put(full, kind.lower(), shape, (narrow(values, kind) for values in model.pieces(layer, name)))
-    if tokenizer is not None:
-        put(TOKENIZER, "bytes", (len(tokenizer),), [tokenizer])
+    for name, data in texts.items():
+        put(name, "bytes", (len(data),), [data])
     header = msgspec.json.encode(Header(model.architecture, tensors, model.ends))
     offset = file.tell()
     file.write(header)

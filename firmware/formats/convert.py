@@ -9,14 +9,14 @@ import shutil
 from .container import write_container
 from .export import hf_config, write_gguf, write_safetensors
 from .model_file import refuse
-from .safetensors_file import CONFIG, WEIGHTS
+from .safetensors_file import CONFIG, TEMPLATE, WEIGHTS
 from .tokenizer import tokenizer_of
 
 
 __all__ = ["FORMATS", "convert"]
 
 
-TOKENIZER = "tokenizer.json"
+FILES = ("tokenizer.json", TEMPLATE)  # of a folder, where the model has them
 
 
 @contextlib.contextmanager
@@ -48,7 +48,7 @@ def _check_output(path, form, force):
         if path.exists() and not path.is_dir():
             refuse(path, "output", "is no folder", "choose another name")
         found = sorted(entry.name for entry in path.iterdir()) if path.exists() else []
-        if foreign := [name for name in found if name not in (CONFIG, WEIGHTS, TOKENIZER)]:
+        if foreign := [name for name in found if name not in (CONFIG, WEIGHTS, *FILES)]:
             refuse(path, foreign[0], "the folder holds other files", "choose a new or empty one")
     else:
         _check_regular(path)
@@ -65,11 +65,13 @@ def _to_hf(model, tokenizer, path, progress):
             kinds = write_safetensors(file, path / WEIGHTS, model, progress)
         with _replacing(path / CONFIG) as file:
             file.write(json.dumps(hf_config(model, kinds), indent=2).encode() + b"\n")
-        if tokenizer.json is None:
-            (path / TOKENIZER).unlink(missing_ok=True)
-        else:
-            with _replacing(path / TOKENIZER) as file:
-                file.write(tokenizer.json)
+        template = model.chat_template
+        for name, data in zip(FILES, (tokenizer.json, None if template is None else template.encode())):
+            if data is None:
+                (path / name).unlink(missing_ok=True)
+            else:
+                with _replacing(path / name) as file:
+                    file.write(data)
     except BaseException:  # Ctrl-C too leaves no half of a folder
         if made:
             shutil.rmtree(path, ignore_errors=True)

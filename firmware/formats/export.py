@@ -15,8 +15,10 @@ import struct
 import numpy as np
 
 from ..golden.codes import plain_encode
+from ..golden.rotary import Rope
 from .floats import FLOATS, narrow, narrowest
-from .gguf_file import ALIGNMENT, ENDS, FLOAT_TYPES, I2_S, I2_S_BLOCK, gguf_name
+from .gguf_file import ALIGNMENT, CHAT_TEMPLATE, ENDS, FLOAT_TYPES, I2_S, I2_S_BLOCK, LLAMA, gguf_name, neighbours
+from .gguf_rope import BANDS, FREQUENCIES, frequency_factors
 from .model_file import MATRICES, refuse
 from .safetensors_file import hf_name
 from .tokenizer import gguf_vocabulary
@@ -33,27 +35,41 @@ def hf_config(model, kinds):
     """Content of config.json; of ``kinds``, which write_safetensors returns, transformers takes one that holds all."""
     architecture = model.architecture
     return {
-        "architectures": ["BitNetForCausalLM"],
-        "model_type": "bitnet",
+        "architectures": ["BitNetForCausalLM" if architecture.sub_norms else "LlamaForCausalLM"],
+        "model_type": "bitnet" if architecture.sub_norms else "llama",
         "vocab_size": architecture.vocab,
         "hidden_size": architecture.hidden,
         "intermediate_size": architecture.inner,
         "num_hidden_layers": architecture.layers,
         "num_attention_heads": architecture.heads,
         "num_key_value_heads": architecture.kv_heads,
+        "head_dim": architecture.head_dim,
         "max_position_embeddings": architecture.context,
         "hidden_act": architecture.activation,
         "rms_norm_eps": architecture.eps,
         "rope_theta": architecture.rope_theta,
+        "rope_scaling": hf_rope_scaling(architecture),
         "tie_word_embeddings": architecture.tied,
         "attention_bias": False,
+        "mlp_bias": False,
         "bos_token_id": None,
         "eos_token_id": {0: None, 1: next(iter(model.ends), None)}.get(len(model.ends), list(model.ends)),
         "pad_token_id": None,
         "torch_dtype": "bfloat16" if kinds == {"BF16"} else "float32",
         "quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear",
-                                "quantization_mode": "offline"},
+                                "quantization_mode": "offline", "modules_to_not_convert": ["lm_head"]},
     }
+
+
+def hf_rope_scaling(architecture):
+    """What config.json calls the scaling of rotary embeddings; None where there is none."""
+    if architecture.rope_factor == 1:
+        return None
+    if architecture.rope_bands is None:
+        return {"rope_type": "linear", "factor": architecture.rope_factor}
+    low, high, context = architecture.rope_bands
+    return {"rope_type": "llama3", "factor": architecture.rope_factor, "low_freq_factor": low,
+            "high_freq_factor": high, "original_max_position_embeddings": context}
 
 
 def write_safetensors(file, path, model, progress):
@@ -135,14 +151,23 @@ def i2_s(codes, scale):  # int8 [M, n], M n a multiple of 128 -> bytes
 def write_gguf(file, path, model, tokenizer, progress):
     """Write a GGUF to a file that is open for writing and is to be called ``path``."""
     architecture = model.architecture
-    if not architecture.tied and architecture.activation == "silu":
+    family = {(True, "relu2"): "bitnet-b1.58", (True, "silu"): "bitnet", (False, "silu"): LLAMA}.get(
+        (architecture.sub_norms, architecture.activation))
+    if family is None:
+        refuse(path, "general.architecture", "none has squared ReLU and no sub-norms", "choose --format hf or setun")
+    if not architecture.tied and family == "bitnet":
         refuse(path, "output.weight", "behind silu bitnet.cpp takes the embedding for the head",
+               "choose --format hf or setun")
+    rope = Rope(architecture.rope_theta, architecture.rope_factor, architecture.rope_bands)
+    if rope.bands is not None and rope.bands[:2] != BANDS:
+        refuse(path, FREQUENCIES, f"low and high of the rotary embedding, {rope.bands[:2]}, would be lost",
                "choose --format hf or setun")
     if len(model.ends) > len(ENDS):
         refuse(path, ENDS[0], f"{len(model.ends)} tokens end a text, and there is a place for {len(ENDS)}",
                "choose --format hf or setun")
-    family = {"relu2": "bitnet-b1.58", "silu": "bitnet"}[architecture.activation]
-    head_dim = architecture.hidden // architecture.heads
+    vocabulary = gguf_vocabulary(tokenizer, architecture.vocab, path)
+    ends = gguf_ends(path, model, vocabulary.get(ENDS[0]))
+    head_dim = architecture.head_dim
     fields = {
         "general.architecture": family,
         "general.file_type": I2_S_FILE,
@@ -154,19 +179,26 @@ def write_gguf(file, path, model, tokenizer, progress):
         f"{family}.feed_forward_length": architecture.inner,
         f"{family}.rope.dimension_count": head_dim,
         f"{family}.rope.freq_base": float(architecture.rope_theta),
+        **gguf_rope_scaling(family, rope),
+        f"{family}.attention.key_length": head_dim,
+        f"{family}.attention.value_length": head_dim,
         f"{family}.attention.head_count": architecture.heads,
         f"{family}.attention.head_count_kv": architecture.kv_heads,
         f"{family}.attention.layer_norm_rms_epsilon": float(architecture.eps),
-        **gguf_vocabulary(tokenizer, architecture.vocab, path),
-        **dict(zip(ENDS, model.ends)),
+        **vocabulary,
+        **ends,
+        **({CHAT_TEMPLATE: model.chat_template} if model.chat_template is not None else {}),
     }
-    parts = [(layer, name, shape, _gguf_kind(model, layer, name)) for layer, name, shape in architecture.parts()]
+    parts = [(gguf_name(layer, name), shape, _gguf_kind(model, layer, name), (layer, name))
+             for layer, name, shape in architecture.parts()]
+    if rope.bands is not None:
+        parts.append((FREQUENCIES, (head_dim // 2,), "F32", None))
     infos, offset = [], 0
-    for layer, name, shape, kind in parts:
+    for full, shape, kind, _ in parts:
         if kind == "I2_S" and math.prod(shape) % I2_S_BLOCK:
-            refuse(path, gguf_name(layer, name), f"{math.prod(shape)} weights are no multiple of {I2_S_BLOCK}",
+            refuse(path, full, f"{math.prod(shape)} weights are no multiple of {I2_S_BLOCK}",
                    "choose --format hf or setun")
-        infos.append(_gguf_string(gguf_name(layer, name)) + struct.pack(
+        infos.append(_gguf_string(full) + struct.pack(
             f"<I{len(shape)}QIQ", len(shape), *reversed(shape), TYPES[kind], offset))
         size = math.prod(shape) // 4 + 32 if kind == "I2_S" else math.prod(shape) * FLOATS[kind].itemsize
         offset += size + -size % ALIGNMENT
@@ -174,14 +206,43 @@ def write_gguf(file, path, model, tokenizer, progress):
     for name, value in fields.items():
         file.write(_gguf_string(name) + _gguf_value(value))
     file.write(b"".join(infos))
-    for done, (layer, name, _, kind) in enumerate(parts):
+    for done, (_, _, kind, part) in enumerate(parts):
         file.write(bytes(-file.tell() % ALIGNMENT))
-        pieces = ([i2_s(*model.ternary(layer, name))] if kind == "I2_S"
-                  else (narrow(values, kind) for values in model.pieces(layer, name)))
+        if part is None:
+            pieces = [narrow(frequency_factors(rope, head_dim), kind)]
+        elif kind == "I2_S":
+            pieces = [_gguf_matrix(model, family, *part)]
+        else:
+            pieces = (narrow(values, kind) for values in model.pieces(*part))
         for piece in pieces:
             file.write(piece)
         progress(done + 1, len(parts))
     file.write(bytes(-file.tell() % ALIGNMENT))
+
+
+def _gguf_matrix(model, family, layer, name):
+    codes, scale = model.ternary(layer, name)
+    if family == LLAMA and name in ("q", "k"):
+        codes = neighbours(codes, model.architecture.heads if name == "q" else model.architecture.kv_heads)
+    return i2_s(codes, scale)
+
+
+def gguf_ends(path, model, behind):
+    """Fields of the tokens that end a text; ``behind`` is the one that the tokenizer puts behind each, or None."""
+    if behind is not None and behind not in model.ends:
+        refuse(path, ENDS[0], f"the tokenizer puts {behind} behind a text, which does not end one",
+               "choose --format hf or setun")
+    ends = sorted(model.ends, key=lambda token: token != behind)
+    return dict(zip(ENDS, [*ends, *ends[-1:] * len(ENDS)]))  # fields that lacked would be filled by names
+
+
+def gguf_rope_scaling(family, rope):
+    """Fields of a GGUF that tell of Rope's scaling; what it divides the frequencies by is a tensor."""
+    if rope.bands is not None:
+        return {f"{family}.rope.scaling.original_context_length": rope.bands[2]}
+    if rope.factor == 1:
+        return {}
+    return {f"{family}.rope.scaling.type": "linear", f"{family}.rope.scaling.factor": float(rope.factor)}
 
 
 def _gguf_kind(model, layer, name):

@@ -27,11 +27,14 @@ class Model:
         ``encode(text) -> list of int`` and ``decode(ids) -> str``; bytes where the file has no tokenizer.
     ends : tuple of int
         Tokens behind which a text ends.
+    taken : tuple of str
+        What the file does not tell, or not for sure, and how it was taken.
     """
     name: str
     checkpoint: Checkpoint
     tokenizer: ByteTokenizer | JsonTokenizer
     ends: tuple[int, ...] = ()
+    taken: tuple[str, ...] = ()
 
     @cached_property
     def integer(self) -> IntegerModel:
@@ -39,16 +42,20 @@ class Model:
         return to_fixed(self.checkpoint)
 
 
-def load(source: str | Path) -> Model:
+def load(source: str | Path, *, activation: str | None = None, i2s_packing: str | None = None) -> Model:
     """Read a model whole.
 
     Parameters
     ----------
     source : str | Path
-        "demo", the model that ships; a folder of Hugging Face's; a GGUF (I2_S, TQ1_0, TQ2_0); or a container of
-        ``setun convert``.
+        "demo", the model that ships; a folder of Hugging Face's; a GGUF (I2_S, TQ1_0, TQ2_0, or floats that are
+        ternary); or a container of ``setun convert``.
+    activation : str | None
+        "relu2" or "silu", in place of what the architecture of a GGUF says.
+    i2s_packing : str | None
+        "x86", the default, or "arm": where the matrices of a GGUF were packed as I2_S.
 
     Raises CheckpointError, in one line, for whatever is wrong with it: the file, the field, and what to do.
     """
-    with open_checkpoint(source) as opened:
-        return Model(opened.path.name, opened.checkpoint(), tokenizer_of(opened), opened.ends)
+    with open_checkpoint(source, activation, i2s_packing) as opened:
+        return Model(opened.path.name, opened.checkpoint(), tokenizer_of(opened), opened.ends, tuple(opened.taken))

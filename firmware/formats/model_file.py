@@ -7,33 +7,38 @@ import msgspec
 
 from ..errors import Error
 from ..golden.fixed import MAX_HIDDEN
-from ..golden.model import Checkpoint, CheckpointLayer
+from ..golden.model import Checkpoint, CheckpointLayer, Ternary
+from ..golden.rotary import Rope
 
 
-__all__ = ["MATRICES", "NORMS", "Architecture", "CheckpointError", "ModelFile", "refuse"]
+__all__ = ["LIMIT", "MATRICES", "MOST_INPUTS", "NORMS", "POINTER", "Architecture", "CheckpointError", "ModelFile",
+           "check_pointer", "refuse", "scaled"]
 
 
 class CheckpointError(Error, ValueError):
     """A defect of a checkpoint, in one line: the file, the field, and what to do about it."""
 
 
+POINTER = b"version https://git-lfs"
 PIECE = 1 << 22  # elements that are read at once of an embedding
 MATRICES = {  # of a layer: rows, columns
-    "q": ("hidden", "hidden"),
+    "q": ("queries", "hidden"),
     "k": ("kv", "hidden"),
     "v": ("kv", "hidden"),
-    "o": ("hidden", "hidden"),
+    "o": ("hidden", "queries"),
     "gate": ("inner", "hidden"),
     "up": ("inner", "hidden"),
     "down": ("hidden", "inner"),
 }
 NORMS = {  # of a layer: size
     "attention_norm": "hidden",
-    "attention_sub_norm": "hidden",
+    "attention_sub_norm": "queries",
     "feed_forward_norm": "hidden",
     "feed_forward_sub_norm": "inner",
 }
+SUB_NORMS = ("attention_sub_norm", "feed_forward_sub_norm")  # that Llama's structure lacks
 LIMIT = 1 << 31  # of any number
+MOST_INPUTS = 1 << 17  # of a matrix
 MOST_SAID = 300  # characters
 
 
@@ -43,47 +48,81 @@ def refuse(file, field, defect, remedy):
     raise CheckpointError("".join(char if char.isprintable() else ascii(char)[1:-1] for char in text))
 
 
+def check_pointer(file, start):
+    """Refuse what git-lfs leaves in the place of a file, by the first bytes."""
+    if start.startswith(POINTER):
+        refuse(file, "file", "a pointer of git-lfs, and not the file itself",
+               "fetch it with git lfs pull, or download the file itself")
+
+
 def _count(limit):
     return Annotated[int, msgspec.Meta(ge=1, le=limit)]
+
+
+def scaled(file, field, codes, scale, remedy):
+    """Ternary of codes and their scale; where all codes are 0 the scale may be 0 too, and is taken for 1."""
+    if not scale and not codes.any():
+        scale = 1.0
+    if not 0 < scale < float("inf"):
+        refuse(file, field, f"scale {scale} is not positive and finite", remedy)
+    return Ternary(codes, float(scale))
+
+
+Positive = Annotated[float, msgspec.Meta(gt=0, lt=LIMIT)]
 
 
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What decides the shapes of a model's tensors, and what is computed with them.
 
-    Sums of squares, sums of products and tables stay exact and within memory up to the limits.
+    Sums of squares, sums of products and tables stay exact and within memory up to the limits. ``rope_factor`` and
+    ``rope_bands`` are those of golden.rotary.Rope.
     """
     vocab: _count(LIMIT - 1)
     context: _count(1 << 20)
     hidden: _count(MAX_HIDDEN)
-    inner: _count(1 << 17)
+    inner: _count(MOST_INPUTS)
     layers: _count(LIMIT - 1)
     heads: _count(MAX_HIDDEN)
     kv_heads: _count(MAX_HIDDEN)
-    rope_theta: Annotated[float, msgspec.Meta(gt=0, lt=LIMIT)]
-    eps: Annotated[float, msgspec.Meta(gt=0, lt=LIMIT)]
+    head_dim: _count(MAX_HIDDEN)
+    rope_theta: Positive
+    rope_factor: Positive
+    rope_bands: tuple[Positive, Positive, _count(LIMIT - 1)] | None
+    eps: Positive
     tied: bool  # the head is the embedding
     activation: Literal["relu2", "silu"]
+    sub_norms: bool  # there are norms before o and before down
 
     def __post_init__(self):
-        if self.hidden % (2 * self.heads):
-            raise ValueError(f"heads: 2 * {self.heads} does not divide hidden {self.hidden}")
         if self.heads % self.kv_heads:
             raise ValueError(f"kv_heads: {self.kv_heads} does not divide heads {self.heads}")
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim: {self.head_dim} is odd, and a rotary embedding turns pairs")
+        if self.heads * self.head_dim > MOST_INPUTS:
+            raise ValueError(f"heads: {self.heads} of {self.head_dim} are more than {MOST_INPUTS} elements")
+        if self.rope_bands and not self.rope_bands[0] < self.rope_bands[1]:
+            raise ValueError(f"rope_bands: low {self.rope_bands[0]} is not below high {self.rope_bands[1]}")
+
+    @property
+    def norms(self):
+        """Names of a layer's norms."""
+        return [name for name in NORMS if self.sub_norms or name not in SUB_NORMS]
 
     @property
     def count(self):
         """Number of tensors; what a file tells is to be compared with what it holds before ``parts`` is asked for."""
-        return self.layers * (len(MATRICES) + len(NORMS)) + (2 if self.tied else 3)
+        return self.layers * (len(MATRICES) + len(self.norms)) + (2 if self.tied else 3)
 
     def parts(self):
         """Yield (layer, name, shape) of all tensors; layer is None for embedding, norm and head."""
-        sizes = {"hidden": self.hidden, "inner": self.inner, "kv": self.hidden // self.heads * self.kv_heads}
+        sizes = {"hidden": self.hidden, "inner": self.inner, "queries": self.head_dim * self.heads,
+                 "kv": self.head_dim * self.kv_heads}
         yield None, "embedding", (self.vocab, self.hidden)
         for layer in range(self.layers):
             for name, (rows, columns) in MATRICES.items():
                 yield layer, name, (sizes[rows], sizes[columns])
-            for name, size in NORMS.items():
-                yield layer, name, (sizes[size],)
+            for name in self.norms:
+                yield layer, name, (sizes[NORMS[name]],)
         yield None, "norm", (self.hidden,)
         if not self.tied:
             yield None, "head", (self.vocab, self.hidden)
@@ -100,11 +139,15 @@ class ModelFile:
     architecture : Architecture
     tokenizer : bytes, dict or None
         The content of a tokenizer.json, the fields ``tokenizer.ggml...`` of a GGUF, or None: tokens are bytes.
+    chat_template : str or None
+        Jinja's template of a conversation.
     ends : tuple of int
         Tokens behind which a text ends.
+    taken : list of str
+        What the file does not tell, or not for sure, and how it was taken.
     """
 
-    tokenizer, ends = None, ()
+    tokenizer, chat_template, ends, taken = None, None, (), ()
 
     def __init__(self, path):
         self.path = pathlib.Path(path)
@@ -120,7 +163,7 @@ class ModelFile:
         raise NotImplementedError
 
     def norm(self, layer, name):  # -> float32 [n]
-        """A norm of a layer, by its name in NORMS; the final one where layer is None."""
+        """A norm of a layer, by its name in ``architecture.norms``; the final one where layer is None."""
         raise NotImplementedError
 
     def rows(self, name, start, stop):  # -> float32 [stop - start, hidden]
@@ -145,9 +188,12 @@ class ModelFile:
         shape = self.architecture
         return Checkpoint(
             vocab=shape.vocab, context=shape.context, hidden=shape.hidden, inner=shape.inner, heads=shape.heads,
-            kv_heads=shape.kv_heads, rope_theta=shape.rope_theta, eps=shape.eps, activation=shape.activation,
+            kv_heads=shape.kv_heads, head_dim=shape.head_dim,
+            rope=Rope(shape.rope_theta, shape.rope_factor, shape.rope_bands), eps=shape.eps,
+            activation=shape.activation,
             embedding=self.rows("embedding", 0, shape.vocab),
             layers=tuple(CheckpointLayer(**{name: self.ternary(layer, name) for name in MATRICES},
-                                         **{name: self.norm(layer, name) for name in NORMS})
+                                         **dict.fromkeys(SUB_NORMS) | {
+                                             name: self.norm(layer, name) for name in shape.norms})
                          for layer in range(shape.layers)),
             norm=self.norm(None, "norm"), head=None if shape.tied else self.rows("head", 0, shape.vocab))

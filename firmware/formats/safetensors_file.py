@@ -10,6 +10,8 @@ absent, architectures ["BitnetForCausalLM"]     float masters (1bitLLM's bitnet_
 ==============================================  ================================================================
 
 Byte (r, c) of a packed matrix of 4 R rows holds rows r, r + R, r + 2 R and r + 3 R, low bits first.
+
+A model of model_type "llama" has Llama's structure, without sub-norms, and BitLinear for all matrices but the head.
 """
 
 import json
@@ -24,21 +26,35 @@ from ..golden.fixed import MAX_HIDDEN
 from ..golden.matvec import absmean_ternary
 from ..golden.model import Ternary
 from .floats import FLOATS, widen
-from .model_file import MATRICES, Architecture, ModelFile, refuse
+from .model_file import (
+    LIMIT,
+    MATRICES,
+    MOST_INPUTS,
+    POINTER,
+    Architecture,
+    CheckpointError,
+    ModelFile,
+    check_pointer,
+    refuse,
+    scaled,
+)
+from .rope_scaling import read_rope
 
 
-__all__ = ["CONFIG", "WEIGHTS", "Folder", "hf_name"]
+__all__ = ["CONFIG", "TEMPLATE", "WEIGHTS", "Folder", "hf_name"]
 
 
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
 GENERATION = "generation_config.json"
+TEMPLATE, TOKENIZER_CONFIG = "chat_template.jinja", "tokenizer_config.json"
 NO_FILE = f"a checkpoint is a folder with {CONFIG} and {WEIGHTS} or its shards, a GGUF or a container"
 DAMAGED = "the file is damaged: download it again"
 BUFFER = "rotary_emb.inv_freq"  # in files of before 2024, and what rope_theta says
+COUNTERS = ("I64", "I32", "BOOL")  # positions, masks and steps that trainers save: no weights
+MODEL_TYPES = {"bitnet": True, "llama": False}  # whether it has sub-norms
 MOST_JSON, MOST_HEADER, MOST_TOKENIZER = 1 << 22, 1 << 24, 1 << 25  # bytes
-LIMIT = 2 ** 31  # of any number in config.json
 # Sums of squares, sums of products and tables stay exact and within memory up to these.
-LIMITS = {"hidden": MAX_HIDDEN, "inner": 2 ** 17, "context": 2 ** 20}
+LIMITS = {"hidden": MAX_HIDDEN, "inner": MOST_INPUTS, "context": 2 ** 20}
 
 SIZES = {  # of Architecture: key of config.json
     "vocab": "vocab_size",
@@ -52,7 +68,7 @@ SIZES = {  # of Architecture: key of config.json
 
 REQUIRED = [  # key, the only value, its default where the key may be absent, remedy
     ("attention_bias", False, False, "biases are not supported"),
-    ("rope_scaling", None, None, "only plain rotary embeddings are supported"),
+    ("mlp_bias", False, False, "biases are not supported"),
 ]
 
 QUANTIZATION = [
@@ -100,6 +116,7 @@ def _read(path, most):
 
 def _read_json(path):
     text = _read(path, MOST_JSON)
+    check_pointer(path, text)
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -111,7 +128,7 @@ def _read_json(path):
 
 def _require(path, config, table, prefix=""):
     for key, wanted, default, remedy in table:
-        value = config.get(key, default)
+        value = default if config.get(key) is None else config[key]
         if value != wanted:
             refuse(path, prefix + key, f"{value!r} instead of {wanted!r}", remedy)
 
@@ -131,7 +148,10 @@ def _format(path, config):
     quantization = config.get("quantization_config")
     if quantization is None and config.get("architectures") == ["BitnetForCausalLM"]:
         return "hf-1bitllm"
-    _require(path, config, [("model_type", "bitnet", None, "use a BitNet b1.58 checkpoint")])
+    if config.get("model_type") not in MODEL_TYPES:
+        refuse(path, "model_type", f"{config.get('model_type')!r} is neither 'bitnet' nor 'llama'",
+               "use a BitNet b1.58 checkpoint: scales of groups of weights, and norms of queries and keys, are not "
+               "supported")
     if not isinstance(quantization, dict):
         refuse(path, "quantization_config", "absent: a plain float model, not BitNet",
                "use a checkpoint with ternary weights")
@@ -151,32 +171,37 @@ def _format(path, config):
                    "export it again with linear_class autobitlinear")
 
 
-def _read_architecture(path, config):
+def _read_architecture(path, config, sub_norms):
     _require(path, config, REQUIRED)
     if config.get("hidden_act") not in ("relu2", "silu"):
         refuse(path, "hidden_act", f"{config.get('hidden_act')!r}", "only squared ReLU (relu2) and silu are supported")
+    if config.get("model_type") == "llama" and config.get("num_key_value_heads") is None:
+        config = config | {"num_key_value_heads": config.get("num_attention_heads")}
     sizes = {name: _number(path, config, key, int) for name, key in SIZES.items()}
     for name, limit in LIMITS.items():
         if sizes[name] > limit:
             refuse(path, SIZES[name], f"{sizes[name]} is more than the {limit} supported", "use a smaller model")
-    for whole, part, name, times in (("hidden", "heads", "num_attention_heads", 2),
-                                     ("heads", "kv_heads", "num_key_value_heads", 1)):
-        if sizes[whole] % (times * sizes[part]):
-            refuse(path, name, f"{times} * {sizes[part]} does not divide {SIZES[whole]} {sizes[whole]}",
-                   f"correct {name} as it was in training")
-    _require(path, config, [("head_dim", sizes["hidden"] // sizes["heads"], sizes["hidden"] // sizes["heads"],
-                             "heads must fill the hidden size")])
+    if sizes["heads"] % sizes["kv_heads"]:
+        refuse(path, SIZES["kv_heads"], f"{sizes['kv_heads']} does not divide {SIZES['heads']} {sizes['heads']}",
+               f"correct {SIZES['kv_heads']} as it was in training")
+    if config.get("head_dim") is not None:
+        sizes["head_dim"] = _number(path, config, "head_dim", int)
+    elif sizes["hidden"] % sizes["heads"]:
+        refuse(path, "num_attention_heads", f"{sizes['heads']} does not divide hidden_size {sizes['hidden']}",
+               "correct it as it was in training, or add head_dim")
+    else:
+        sizes["head_dim"] = sizes["hidden"] // sizes["heads"]
     tied = config.get("tie_word_embeddings", False)
     if not isinstance(tied, bool):
         refuse(path, "tie_word_embeddings", "neither true nor false", "correct it as it was in training")
-    rope = config.get("rope_parameters") or config
-    if not isinstance(rope, dict):
-        refuse(path, "rope_parameters", "not an object", "correct it as it was in training")
-    _require(path, rope, [("rope_type", "default", "default", "only plain rotary embeddings are supported")],
-             "rope_parameters.")
-    return Architecture(rope_theta=float(_number(path, rope, "rope_theta", (int, float))), tied=tied,
-                        eps=float(_number(path, config, "rms_norm_eps", (int, float))),
-                        activation=config["hidden_act"], **sizes)
+    eps = float(_number(path, config, "rms_norm_eps", (int, float)))
+    try:
+        return Architecture(tied=tied, eps=eps, activation=config["hidden_act"], sub_norms=sub_norms, **sizes,
+                            **read_rope(path, config))
+    except ValueError as error:
+        if isinstance(error, CheckpointError):
+            raise
+        refuse(path, CONFIG, str(error), "correct it as it was in training")
 
 
 def _read_ends(path, config, vocab):
@@ -205,6 +230,7 @@ def _read_entries(path):
         if not path.stat().st_size:
             refuse(path, "safetensors", "is empty", DAMAGED)
         data = np.memmap(path, np.uint8, "r")
+        check_pointer(path, data[:len(POINTER)].tobytes())
     except OSError as error:
         refuse(path, "file", (error.strerror or str(error)).lower(), NO_FILE)
     size = int.from_bytes(data[:8].tobytes(), "little")
@@ -258,7 +284,8 @@ class Folder(ModelFile):
         file = self.path / CONFIG
         config = _read_json(file)
         self.format = _format(file, config)
-        self.architecture = _read_architecture(file, config)
+        self.architecture = _read_architecture(file, config, self.format == "hf-1bitllm"
+                                               or MODEL_TYPES[config["model_type"]])
         self.ends = _read_ends(file, config, self.architecture.vocab)
         self._names = HF_NAMES | (NAMES_1BITLLM if self.format == "hf-1bitllm" else {})
         self._packed = self.format in ("hf-packed", "hf-inverse")
@@ -285,10 +312,22 @@ class Folder(ModelFile):
             else:
                 self._check(name, shape, {kind: dtype.itemsize for kind, dtype in FLOATS.items()})
         for name in sorted(self._entries.keys() - {*self._parts, *scales}):
-            if name.endswith(BUFFER):
+            path, entry, _ = self._entries[name]
+            if name.endswith(BUFFER) or entry.dtype in COUNTERS:
                 continue
-            refuse(self._entries[name][0], name, "not part of this model",
-                   f"use the {CONFIG} that belongs to these weights")
+            if self.architecture.tied and name == hf_name(None, "head"):
+                self._check_copy(name)
+                continue
+            refuse(path, name, "not part of this model", f"use the {CONFIG} that belongs to these weights")
+
+    def _check_copy(self, name):
+        """Of a head that stands beside the embedding that it is said to be."""
+        self._check(name, (self.architecture.vocab, self.architecture.hidden),
+                    {kind: dtype.itemsize for kind, dtype in FLOATS.items()})
+        pieces = zip(self.pieces(None, "embedding"), self.pieces(None, "head"))
+        if not all(np.array_equal(*pair) for pair in pieces):
+            refuse(self._entries[name][0], name, "differs from the embedding, which is the head as tie_word_embeddings "
+                   "says", f"correct tie_word_embeddings in {CONFIG} as it was in training")
 
     def _check(self, name, shape, kinds):
         path, entry, data = self._entries[name]
@@ -324,11 +363,10 @@ class Folder(ModelFile):
         except ValueError as error:
             refuse(path, full, str(error), "the export is damaged: export or download it again")
         scale = self._floats(full + "_scale")[0]
-        with np.errstate(divide="ignore", over="ignore"):
-            scale = float(scale if self.format == "hf-packed" else np.float32(1) / scale)
-        if not 0 < scale < np.inf:
-            refuse(path, full + "_scale", f"{scale} is not positive and finite", "export the checkpoint again")
-        return Ternary(codes.reshape(-1, columns), scale)
+        if self.format == "hf-inverse" and scale:
+            with np.errstate(over="ignore"):
+                scale = np.float32(1) / scale
+        return scaled(path, full + "_scale", codes.reshape(-1, columns), scale, "export the checkpoint again")
 
     def norm(self, layer, name):
         """Norm ``name`` of a layer, or the last norm where ``layer`` is None, float32 [n]. Raises CheckpointError."""
@@ -341,6 +379,21 @@ class Folder(ModelFile):
     def tensors(self):
         """(name in the file, layer, name) of every tensor."""
         return ((hf_name(layer, name, self._names), layer, name) for layer, name, _ in self.architecture.parts())
+
+    @property
+    def chat_template(self):
+        """Jinja's template of a conversation, of its own file or of tokenizer_config.json; None where there is none."""
+        if (self.path / TEMPLATE).exists():
+            try:
+                return _read(self.path / TEMPLATE, MOST_JSON).decode()
+            except UnicodeDecodeError:
+                refuse(self.path / TEMPLATE, "chat_template", "is no UTF-8", DAMAGED)
+        path = self.path / TOKENIZER_CONFIG
+        found = _read_json(path).get("chat_template") if path.exists() else None
+        if isinstance(found, list):  # several, each with a name
+            found = next((entry.get("template") for entry in found
+                          if isinstance(entry, dict) and entry.get("name") == "default"), None)
+        return found if isinstance(found, str) else None
 
     @property
     def tokenizer(self):

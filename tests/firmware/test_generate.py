@@ -9,9 +9,11 @@ from setun.generate import Accelerated, Tally, generate, greedy, sampler
 from setun.golden.decoder import empty_cache, step
 from setun.golden.fixed import to_fixed
 from setun.golden.model import KINDS
+from setun.golden.rotary import Rope
 from setun.golden.scalars import Scalar
 from setun.hdl.config import PRESETS
 from setun.sim.rtl.transport import SimulatedTransport
+from tests.support.checkpoints import random_checkpoint
 
 
 PROMPT, COUNT = list(b"And God said, "), 12
@@ -54,6 +56,21 @@ def test_demo_equals_golden(model, name, resident, count):
     assert total.values == rows * (len(PROMPT) + count - 1)
     assert .5 < total.utilisation < 1
     assert accelerated.tallies["down"].skipped > .5  # ReLU^2 leaves many zeros
+
+
+@pytest.mark.parametrize("changes", [
+    {"sub_norms": False, "activation": "silu", "tied": False, "rope": Rope(5e5, 8.0, (1.0, 4.0, 16))},
+    {"sub_norms": False, "activation": "relu2", "head_dim": 24, "rope": Rope(1e4, 2.0)},
+    {"sub_norms": True, "activation": "silu", "head_dim": 8, "tied": False},
+], ids=["llama", "wide heads", "narrow heads"])
+def test_other_structures(changes):
+    """Of Llama, with scaled rotary embeddings, with heads that do not fill the hidden size, with a head of its own."""
+    model = to_fixed(random_checkpoint(12, **changes))
+    accelerated = accelerate(model, "4x10", True)
+    steps = list(generate(model, accelerated, [7, 250, 31], 3))
+    assert [token for token, _, _ in steps] == golden_tokens(model, [7, 250, 31], 3)
+    assert [measured for _, measured, _ in steps] == [predicted for _, _, predicted in steps]
+    assert accelerated.total.mismatches == 0 and accelerated.total.values > 1000
 
 
 def test_ends(model):

@@ -4,6 +4,7 @@ import pytest
 from setun.golden.attention import append, attend, empty, mix_values, quantise_heads, rotate, scores, softmax_weights
 from setun.golden.fixed import fixed_rope, fixed_scalar
 from setun.golden.reference import float_attention, float_rotate
+from setun.golden.rotary import Rope
 from setun.golden.scalars import Scalar, map_parts, multiply, to_float
 
 
@@ -16,8 +17,8 @@ def scalars(values):
 
 def test_rotate():
     x = np.random.default_rng(0).integers(-2 ** 23, 2 ** 23, (1, 20, 3, 8))
-    cos, sin = (table[:, None].astype(np.int64) for table in fixed_rope(20, 8, 50.0))
-    assert rotate(x, cos, sin) / 2 ** 15 == pytest.approx(float_rotate(x.astype(np.float32), 50.0), abs=2 ** 10)
+    cos, sin = (table[:, None].astype(np.int64) for table in fixed_rope(20, 8, Rope(50.0)))
+    assert rotate(x, cos, sin) / 2 ** 15 == pytest.approx(float_rotate(x.astype(np.float32), Rope(50.0)), abs=2 ** 10)
 
 
 def test_quantise_heads():

@@ -9,6 +9,7 @@ from setun.golden.closeness import closeness
 from setun.golden.decoder import empty_cache, step
 from setun.golden.fixed import to_fixed
 from setun.golden.reference import forward
+from setun.golden.rotary import Rope
 from setun.golden.scalars import to_float
 
 
@@ -39,7 +40,7 @@ def test_closeness_to_transformers():
 @pytest.mark.parametrize("change", [
     {"head": np.random.default_rng(0).normal(0, 0.5, (64, 32)).astype(np.float32)},
     {"eps": 0.3},  # so large that its unit matters in each norm
-    {"rope_theta": 20.0},
+    {"rope": Rope(20.0)},
     {"activation": "silu"}])
 def test_closeness_to_reference(change):
     checkpoint = CHECKPOINT._replace(**change)

@@ -17,6 +17,7 @@ from setun.golden.fixed import (
     to_fixed,
 )
 from setun.golden.model import Ternary
+from setun.golden.rotary import Rope
 from setun.golden.scalars import to_float
 
 
@@ -72,7 +73,7 @@ def test_fixed_matrix():
 
 
 def test_fixed_rope():
-    cos, sin = fixed_rope(50, 8, 100.0)
+    cos, sin = fixed_rope(50, 8, Rope(100.0))
     assert cos.dtype == np.int16 and cos.shape == sin.shape == (50, 4)
     assert cos[0].tolist() == [32767] * 4 and sin[0].tolist() == [0] * 4
     for position in (1, 49):

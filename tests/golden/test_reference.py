@@ -6,6 +6,7 @@ import pytest
 from setun.formats.checkpoint import load
 from setun.golden.closeness import closeness
 from setun.golden.reference import forward
+from setun.golden.rotary import Rope
 
 
 DATA = pathlib.Path(__file__).parents[1] / "data"
@@ -24,7 +25,7 @@ def test_forward_is_that_of_transformers():
 
 
 @pytest.mark.parametrize("change", [
-    {"rope_theta": 500.0}, {"eps": 0.1}, {"norm": np.ones(32, np.float32)},
+    {"rope": Rope(500.0)}, {"eps": 0.1}, {"norm": np.ones(32, np.float32)},
     {"head": np.eye(64, 32, dtype=np.float32)}])
 def test_forward_depends_on(change):
     checkpoint = load(DATA / "bitnet_tiny")

@@ -18,6 +18,7 @@ from setun.golden.closeness import closeness
 from setun.golden.matvec import matvec
 from setun.golden.model import Checkpoint, CheckpointLayer, Ternary
 from setun.golden.reference import float_linear, float_quantise
+from setun.golden.rotary import Rope
 
 
 TEXT = np.frombuffer((DEMO / "held_out.txt").read_bytes(), np.uint8).astype(np.int64)
@@ -35,10 +36,11 @@ def float_values(rng, kind, *shape, mean=0.0):
 
 
 def random_checkpoint(seed=0, *, vocab=300, context=32, hidden=64, inner=96, heads=4, kv_heads=2, layers=2,
-                      activation="relu2", tied=True, kind="BF16"):
+                      head_dim=None, rope=Rope(1e4), activation="relu2", sub_norms=True, tied=True, kind="BF16"):
     """A checkpoint whose embedding is of a float type; scales are float32, norms bfloat16."""
     rng = np.random.default_rng(seed)
-    kv = hidden // heads * kv_heads
+    head_dim = head_dim or hidden // heads
+    queries, kv = head_dim * heads, head_dim * kv_heads
 
     def ternary(rows, columns):
         return Ternary(rng.integers(-1, 2, (rows, columns), np.int8), float(np.float32(rng.uniform(0.8, 1.2) / 8)))
@@ -46,14 +48,17 @@ def random_checkpoint(seed=0, *, vocab=300, context=32, hidden=64, inner=96, hea
     def norm(size):
         return float_values(rng, "BF16", size, mean=1.0)
 
+    def sub_norm(size):
+        return norm(size) if sub_norms else None
+
     return Checkpoint(
-        vocab=vocab, context=context, hidden=hidden, inner=inner, heads=heads, kv_heads=kv_heads, rope_theta=1e4,
-        eps=1e-5, activation=activation, embedding=float_values(rng, kind, vocab, hidden),
+        vocab=vocab, context=context, hidden=hidden, inner=inner, heads=heads, kv_heads=kv_heads,
+        head_dim=head_dim, rope=rope, eps=1e-5, activation=activation, embedding=float_values(rng, kind, vocab, hidden),
         layers=tuple(CheckpointLayer(
-            q=ternary(hidden, hidden), k=ternary(kv, hidden), v=ternary(kv, hidden), o=ternary(hidden, hidden),
+            q=ternary(queries, hidden), k=ternary(kv, hidden), v=ternary(kv, hidden), o=ternary(hidden, queries),
             gate=ternary(inner, hidden), up=ternary(inner, hidden), down=ternary(hidden, inner),
-            attention_norm=norm(hidden), attention_sub_norm=norm(hidden), feed_forward_norm=norm(hidden),
-            feed_forward_sub_norm=norm(inner)) for _ in range(layers)),
+            attention_norm=norm(hidden), attention_sub_norm=sub_norm(queries), feed_forward_norm=norm(hidden),
+            feed_forward_sub_norm=sub_norm(inner)) for _ in range(layers)),
         norm=norm(hidden), head=None if tied else float_values(rng, kind, vocab, hidden))
 
 
@@ -64,7 +69,10 @@ class InMemory(ModelFile):
         super().__init__(__file__)
         self._checkpoint, self.tokenizer, self.ends = checkpoint, tokenizer, ends
         same = set(checkpoint._fields) & set(Architecture.__struct_fields__) - {"layers"}
-        self.architecture = Architecture(layers=len(checkpoint.layers), tied=checkpoint.head is None,
+        theta, factor, bands = checkpoint.rope
+        self.architecture = Architecture(layers=len(checkpoint.layers), tied=checkpoint.head is None, rope_theta=theta,
+                                         rope_factor=factor, rope_bands=bands,
+                                         sub_norms=checkpoint.layers[0].attention_sub_norm is not None,
                                          **{name: getattr(checkpoint, name) for name in same})
 
     def ternary(self, layer, name):
@@ -84,7 +92,9 @@ class Wide(ModelFile):
     def __init__(self, layers):
         super().__init__(__file__)
         self.architecture = Architecture(vocab=128256, context=4096, hidden=2560, inner=6912, layers=layers, heads=20,
-                                         kv_heads=5, rope_theta=5e5, eps=1e-5, tied=True, activation="relu2")
+                                         kv_heads=5, head_dim=128, rope_theta=5e5,
+                                         rope_factor=1.0, rope_bands=None, eps=1e-5, tied=True, activation="relu2",
+                                         sub_norms=True)
         self._shapes = {(layer, name): shape for layer, name, shape in self.architecture.parts()}
 
     def ternary(self, layer, name):
@@ -109,13 +119,16 @@ def assert_same(a, b):
             if isinstance(first, Ternary):
                 assert first.scale == second.scale, name
                 first, second = first.codes, second.codes
+            if first is None or second is None:
+                assert first is second, name
+                continue
             assert first.dtype == second.dtype and first.shape == second.shape and (first == second).all(), name
 
 
-def random_model(**changes):
-    """A BitNetForCausalLM of bytes, with float masters as transformers makes them."""
+def random_model(kind=BitNetConfig, **changes):
+    """A BitNetForCausalLM or LlamaForCausalLM of bytes, with float masters as transformers makes them."""
     torch.manual_seed(1)
-    model = BitNetForCausalLM(BitNetConfig(**{
+    model = AutoModelForCausalLM.from_config(kind(**{
         "vocab_size": 256, "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 2,
         "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128, "bos_token_id": 1,
         "eos_token_id": [2, 3], "rope_parameters": {"rope_theta": 1e4, "rope_type": "default"}} | changes))

@@ -16,11 +16,13 @@ def test_named():
     """Ternary weights of the models whose names say how many they have."""
     models = named_models()
     assert set(models) == {"bitnet-700m", "bitnet-1.3b", "bitnet-3b", "bitnet-3.9b", "bitnet-7b", "bitnet-13b",
-                           "bitnet-70b", "2b4t"}
+                           "bitnet-70b", "2b4t", "llama3-8b-158"}
     assert all(model.source for model in models.values())
     for name, billions in (("1.3b", 1.3), ("3b", 3.4), ("3.9b", 4.1), ("7b", 6.7), ("13b", 13), ("70b", 69)):
         model = models[f"bitnet-{name}"]
         assert (model.weights + 2 * model.vocab * model.hidden) / 1e9 == pytest.approx(billions, rel=.03)
+    llama = models["llama3-8b-158"]
+    assert (llama.weights + 2 * llama.vocab * llama.hidden) / 1e9 == pytest.approx(8.03, rel=.01)
 
 
 def test_demo():

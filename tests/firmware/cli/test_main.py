@@ -1,5 +1,8 @@
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -120,6 +123,18 @@ def test_run_samples_repeatably(tmp_path):
         assert result.exit_code == 0, result.output
         texts.append(json.loads((tmp_path / "run.json").read_text())["token_ids"])
     assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_terminal_without_the_characters(tmp_path, encoding):
+    """They are replaced; all else is printed."""
+    folder = tmp_path / "модель"
+    shutil.copytree(DEMO, folder)
+    code = "import sys; from setun.cli.main import main; main(sys.argv[1:])"
+    ended = subprocess.run([sys.executable, "-c", code, "inspect", folder], capture_output=True, text=True,
+                           encoding=encoding, env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert ended.returncode == 0, ended.stderr
+    assert "??????: hf-packed" in ended.stdout and "ulx3s-2400" in ended.stdout
 
 
 @pytest.mark.parametrize("options, words", [

@@ -8,6 +8,7 @@ import pytest
 import safetensors
 
 from setun.formats.checkpoint import CheckpointError, load
+from setun.golden.rotary import Rope
 
 
 TINY = pathlib.Path(__file__).parents[2] / "data" / "bitnet_tiny"
@@ -64,7 +65,7 @@ def test_load():
     checkpoint = load(TINY)
     assert (checkpoint.vocab, checkpoint.context, checkpoint.hidden, checkpoint.inner) == (64, 32, 32, 48)
     assert (checkpoint.heads, checkpoint.kv_heads, checkpoint.head_dim, len(checkpoint.layers)) == (4, 2, 8, 2)
-    assert (checkpoint.rope_theta, checkpoint.eps, checkpoint.head) == (1e4, 1e-5, None)
+    assert (checkpoint.rope, checkpoint.eps, checkpoint.head) == (Rope(1e4), 1e-5, None)
     assert checkpoint.embedding.shape == (64, 32) and checkpoint.embedding.dtype == np.float32
     layer = checkpoint.layers[1]
     assert layer.k.codes.shape == (16, 32) and layer.down.codes.shape == (32, 48)
@@ -106,11 +107,11 @@ def test_untied_head(folder):
 def test_rope_parameters(folder):
     """transformers 5 writes theta into an object."""
     edit_config(folder, {"rope_theta": KeyError, "rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}})
-    assert load(folder).rope_theta == 5e5
+    assert load(folder).rope == Rope(5e5)
 
 
 @pytest.mark.parametrize("changes, words", [
-    ({"model_type": "llama"}, ["model_type", "'llama'", "BitNet"]),
+    ({"model_type": "qwen3"}, ["model_type", "'qwen3'", "scales of groups of weights", "norms of queries and keys"]),
     ({"hidden_act": "gelu"}, ["hidden_act", "'gelu'", "squared ReLU"]),
     ({"attention_bias": True}, ["attention_bias", "biases"]),
     ({"hidden_size": KeyError}, ["hidden_size", "missing", "add hidden_size"]),
@@ -118,14 +119,15 @@ def test_rope_parameters(folder):
     ({"num_hidden_layers": 0}, ["num_hidden_layers", "no positive integer"]),
     ({"rms_norm_eps": float("nan")}, ["rms_norm_eps", "no positive number"]),
     ({"rope_theta": KeyError}, ["rope_theta", "missing"]),
-    ({"rope_parameters": {"rope_theta": 1e4, "rope_type": "yarn"}}, ["rope_type", "'yarn'", "rotary"]),
+    ({"rope_parameters": {"rope_theta": 1e4, "rope_type": "yarn", "factor": 4}},
+     ["rope_parameters.rope_type", "'yarn' with factor 4", "rotary"]),
     ({"rope_parameters": "plain"}, ["rope_parameters", "not an object"]),
     ({"rope_theta": 10 ** 400}, ["rope_theta", "no positive number below 2**31"]),
     ({"tie_word_embeddings": "yes"}, ["tie_word_embeddings", "neither true nor false"]),
-    ({"rope_scaling": {"type": "linear"}}, ["rope_scaling", "rotary"]),
-    ({"num_attention_heads": 5}, ["num_attention_heads", "does not divide hidden_size 32"]),
+    ({"rope_scaling": {"type": "linear"}}, ["rope_scaling.factor", "no positive number"]),
+    ({"num_attention_heads": 5, "num_key_value_heads": 5}, ["num_attention_heads", "does not divide hidden_size 32"]),
     ({"num_key_value_heads": 3}, ["num_key_value_heads", "does not divide num_attention_heads 4"]),
-    ({"head_dim": 16}, ["head_dim", "16 instead of 8"]),
+    ({"head_dim": 16}, ["q_proj.weight", "shape [8, 32] instead of [16, 32]"]),
     ({"quantization_config": KeyError}, ["quantization_config", "plain float model, not BitNet"]),
     ({"quantization_config": {"quant_method": "bitnet", "linear_class": "linear"}},
      ["quantization_config.linear_class", "'linear'", "autobitlinear"]),

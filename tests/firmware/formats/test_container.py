@@ -41,7 +41,7 @@ def stranger_trits(byte):
 def stranger_read(data):
     """Architecture and tensors by name, by the page at the top of firmware/formats/container.py and nothing else."""
     magic, version, size, offset, checksum, zero = struct.unpack("<8sIIQII", data[:32])
-    assert (magic, version, zero, offset + size) == (b"SETUN\r\n\x1a", 1, 0, len(data))
+    assert (magic, version, zero, offset + size) == (b"SETUN\r\n\x1a", 2, 0, len(data))
     assert zlib.crc32(data[offset:]) == checksum
     header, tensors = json.loads(data[offset:]), {}
     for entry in header["tensors"]:
@@ -125,7 +125,7 @@ def rewrite(path, edit):
     header = json.loads(data[offset:])
     edit(header)
     text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<8sIIQII", data[:8], 1, len(text), offset, zlib.crc32(text), 0)
+    path.write_bytes(struct.pack("<8sIIQII", data[:8], 2, len(text), offset, zlib.crc32(text), 0)
                      + data[32:offset] + text)
 
 
@@ -204,7 +204,7 @@ def test_tensor_defects(path, name, data, words):
 
 
 @pytest.mark.parametrize("at, data, words", [
-    (0, b"SETUN\n", ["magic"]), (8, b"\2", ["version: 2 instead of 1", "convert"]), (12, bytes(4), ["header"]),
+    (0, b"SETUN\n", ["magic"]), (8, b"\1", ["version: 1 instead of 2", "convert"]), (12, bytes(4), ["header"]),
     (12, b"\xff\xff\xff\xff", ["header"]), (16, bytes(8), ["header"]), (28, b"\1", ["header"]),
     (24, bytes(4), ["header: the checksum differs"]),
 ])

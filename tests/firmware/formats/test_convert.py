@@ -79,7 +79,7 @@ def test_same_text(formats, tmp_path):
 
 def test_run_ends(tmp_path):
     """Text ends where the model ends it."""
-    checkpoint = random_checkpoint(12, vocab=4096, hidden=32, inner=32)
+    checkpoint = random_checkpoint(12, vocab=512, hidden=32, inner=32)
     ends = ()
     for count in (5, 2):
         convert(InMemory(checkpoint, ends=ends), tmp_path / "model", "setun", force=True)
@@ -169,7 +169,7 @@ def test_convert_names_a_full_disk(formats, tmp_path, monkeypatch):
 
 def test_run_without_tokenizer(tmp_path):
     """Tokens beyond bytes are legal and unprintable."""
-    checkpoint = random_checkpoint(12, vocab=4096, hidden=32, inner=32)
+    checkpoint = random_checkpoint(12, vocab=512, hidden=32, inner=32)
     convert(InMemory(checkpoint), tmp_path / "model.setun", "setun")
     result = invoke("run", tmp_path / "model.setun", "--prompt", "A", "--tokens", 3, "--config", "4x10", "--json",
                     tmp_path / "run.json")

@@ -15,6 +15,7 @@ from setun.formats.convert import FORMATS, convert
 from setun.golden.closeness import closeness
 from setun.golden.model import Ternary
 from setun.golden.reference import forward
+from setun.golden.rotary import Rope
 from tests.support.checkpoints import (
     InMemory,
     assert_agrees,
@@ -31,6 +32,10 @@ CASES = {
     "untied": {"tied": False, "seed": 6},
     "float16": {"kind": "F16", "seed": 7},
     "float32": {"kind": "F32", "hidden": 128, "inner": 320, "seed": 8},
+    "llama": {"sub_norms": False, "activation": "silu", "tied": False, "seed": 9},
+    "llama3": {"sub_norms": False, "activation": "silu", "head_dim": 24, "seed": 10,
+               "rope": Rope(5e5, 8.0, (1.0, 4.0, 8192))},
+    "linear": {"rope": Rope(1e4, 4.0), "seed": 11},
 }
 
 

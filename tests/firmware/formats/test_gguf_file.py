@@ -5,10 +5,15 @@ import struct
 import gguf
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from setun.formats.checkpoint import CheckpointError, load, open_checkpoint
 from setun.formats.convert import convert
 from setun.formats.gguf_file import gguf_name
+from setun.formats.model_file import MATRICES
+from setun.formats.safetensors_file import hf_name
+from setun.golden.rotary import Rope
 from tests.support.checkpoints import InMemory, assert_same, float_values, random_checkpoint
 
 
@@ -20,26 +25,32 @@ def scaled(checkpoint):
         for layer in checkpoint.layers))
 
 
-def write_tq(path, checkpoint, kind, spoil=lambda name, data: data, fields={}):
-    """A file of the package's writer and quantisers; ``fields`` are more of its metadata."""
-    writer = gguf.GGUFWriter(path, "bitnet")
+def write_tq(path, checkpoint, kind, spoil=lambda name, data: data, fields={}, family="bitnet", tables=None,
+             kv_heads=None):
+    """A file of the package's writer and quantisers; ``fields`` are more of its metadata, or other values of it.
+
+    ``tables`` is the type of embedding and head where they are no float32.
+    """
+    writer = gguf.GGUFWriter(path, family)
     writer.add_context_length(checkpoint.context)
     writer.add_embedding_length(checkpoint.hidden)
     writer.add_feed_forward_length(checkpoint.inner)
     writer.add_block_count(len(checkpoint.layers))
     writer.add_head_count(checkpoint.heads)
-    writer.add_head_count_kv(checkpoint.kv_heads)
+    writer.add_head_count_kv(kv_heads or checkpoint.kv_heads)
     writer.add_layer_norm_rms_eps(checkpoint.eps)
-    writer.add_rope_freq_base(checkpoint.rope_theta)
+    writer.add_rope_freq_base(checkpoint.rope.theta)
     for key, value in fields.items():
-        {str: writer.add_string, bool: writer.add_bool, int: writer.add_uint32, list: writer.add_array}[type(value)](
-            key, value)
+        {str: writer.add_string, bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32,
+         list: writer.add_array}[type(value)](key, value)
     for layer, name, _ in InMemory(checkpoint).architecture.parts():
         full = gguf_name(layer, name)
         value = getattr(checkpoint if layer is None else checkpoint.layers[layer], name)
         if isinstance(value, tuple):
             data = gguf.quants.quantize(value.codes.astype(np.float32) * np.float32(value.scale), kind)
             writer.add_tensor(full, spoil(name, data), raw_dtype=kind)
+        elif name in ("embedding", "head") and tables is not None:
+            writer.add_tensor(full, gguf.quants.quantize(value, tables), raw_dtype=tables)
         else:
             writer.add_tensor(full, value)
     writer.write_header_to_file()
@@ -158,10 +169,10 @@ def after(data, name):
     (lambda data: (after(data, "general.alignment") + 4, b"\3"), ["general.alignment", "power of two"]),
     (lambda data: (after(data, "bitnet-b1.58.block_count") + 4, b"\2"), ["blk.1.attn_q.weight: missing"]),
     (lambda data: (after(data, "bitnet-b1.58.block_count") + 4, b"\xff" * 4), ["layers"]),
-    (lambda data: (after(data, "bitnet-b1.58.embedding_length") + 4, b"\x40"), ["dimension_count: 8 instead of 16"]),
+    (lambda data: (after(data, "bitnet-b1.58.embedding_length") + 4, b"\x40"), ["instead of [20, 64]"]),
     (lambda data: (after(data, "bitnet-b1.58.attention.head_count") + 4, b"\0"), ["heads"]),
     (lambda data: (after(data, "bitnet-b1.58.rope.dimension_count") + 4, b"\4"), ["dimension_count: 4 instead of 8"]),
-    (lambda data: (after(data, "bitnet-b1.58.rope.freq_base") + 4, b"\0\0\xc0\x7f"), ["rope_theta"]),
+    (lambda data: (after(data, "bitnet-b1.58.rope.freq_base") + 4, b"\0\0\xc0\x7f"), ["rope.freq_base", "'nan'"]),
     (lambda data: (data.index(b"blk.0.attn_k.weight"), b"blk.0.attn_q"), ["blk.0.attn_q.weight", "twice"]),
     (lambda data: (data.index(b"blk.0.attn_k.weight"), b"blk.9"), ["blk.0.attn_k.weight: missing"]),
     (lambda data: (after(data, "blk.0.attn_k.weight"), b"\5"), ["blk.0.attn_k.weight", "5 dimensions"]),
@@ -213,3 +224,103 @@ def test_names_of_any_kind(tmp_path, sound, name, shown):
     path, at = tmp_path / "model.gguf", sound.index(text("token_embd.weight"))
     path.write_bytes(sound[:at] + text(name) + struct.pack("<I", 9) + sound[at:])
     assert f"{path}: {shown}" in refused(path)
+
+
+def neighbours(name, rows):
+    """Rows of q and k of 4 and 2 heads as llama.cpp's converter orders them: j and j + D / 2 side by side."""
+    if name not in ("q", "k"):
+        return rows
+    heads = {"q": 4, "k": 2}[name]
+    half = len(rows) // heads // 2
+    return rows[[2 * half * head + half * side + pair
+                 for head in range(heads) for pair in range(half) for side in (0, 1)]]
+
+
+LLAMA = {"hidden": 256, "inner": 512, "vocab": 50, "activation": "silu", "sub_norms": False}
+
+
+@pytest.mark.parametrize("kind, form", [("F32", "gguf-float"), ("TQ2_0", "gguf-tq2")])
+@pytest.mark.parametrize("tied", [False, True])
+def test_llama_of_transformers(tmp_path, kind, form, tied):
+    """Weights of a file of architecture llama are those that transformers takes from it."""
+    checkpoint = scaled(random_checkpoint(6, tied=tied, **LLAMA))
+    write_tq(tmp_path / "model.gguf", checkpoint, gguf.GGMLQuantizationType[kind], neighbours, family="llama",
+             fields={"llama.vocab_size": 50, "llama.rope.dimension_count": 64})
+    with open_checkpoint(tmp_path / "model.gguf") as opened:
+        assert opened.format == form
+        found = opened.checkpoint()
+    assert_same(found, checkpoint)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="model.gguf", dtype=torch.float32)
+    for index, layer in enumerate(found.layers):
+        for name in MATRICES:
+            weight = model.get_parameter(hf_name(index, name)).detach().numpy()
+            assert (weight == layer._asdict()[name].codes * np.float32(layer._asdict()[name].scale)).all(), name
+    assert (model.lm_head.weight.detach().numpy() == (found.embedding if tied else found.head)).all()
+
+
+@pytest.mark.parametrize("rope", [Rope(1e4), Rope(5e5, 4.0), Rope(5e5, 8.0, (1.0, 4.0, 8192)),
+                                  Rope(5e5, 32.0, (1.0, 4.0, 2048))])
+@pytest.mark.parametrize("changes", [{}, {"head_dim": 96, "tied": False}])
+def test_llama_is_written(tmp_path, rope, changes):
+    checkpoint = random_checkpoint(7, rope=rope, **LLAMA, **changes)
+    convert(InMemory(checkpoint), tmp_path / "model.gguf", "gguf-i2s")
+    assert_same(load(tmp_path / "model.gguf"), checkpoint)
+
+
+def test_rope_that_would_be_lost(tmp_path):
+    checkpoint = random_checkpoint(7, rope=Rope(5e5, 8.0, (2.0, 4.0, 8192)), **LLAMA)
+    with pytest.raises(CheckpointError, match=r"low and high of the rotary embedding, \(2.0, 4.0\), would be lost"):
+        convert(InMemory(checkpoint), tmp_path / "model.gguf", "gguf-i2s")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fields, found", [
+    ({"bitnet.rope.scaling.type": "linear", "bitnet.rope.scaling.factor": 1.0}, Rope(1e4)),
+    ({"bitnet.rope.scaling.type": "yarn", "bitnet.rope.scaling.factor": 1.0}, Rope(1e4)),
+    ({"bitnet.rope.scaling.type": "none", "bitnet.rope.scaling.factor": 8.0}, Rope(1e4)),
+    ({"bitnet.rope.scaling.type": "linear", "bitnet.rope.scaling.factor": 2.0}, Rope(1e4, 2.0)),
+    ({"bitnet.rope.scaling.factor": 2.0}, Rope(1e4, 2.0)),
+    ({"bitnet.rope.scale_linear": 2.0}, Rope(1e4, 2.0)),
+    ({"bitnet.rope.scaling.type": "yarn", "bitnet.rope.scaling.factor": 2.0}, "2.0 with scaling of type 'yarn'"),
+    ({"bitnet.rope.scaling.type": "longrope"}, "'longrope'"),
+])
+def test_rope_scaling(tmp_path, checkpoint, fields, found):
+    """Factor 1 of any type is plain; linear is computed under every key that says it; all else is refused."""
+    path = tmp_path / "model.gguf"
+    write_tq(path, checkpoint, KINDS["gguf-tq2"], fields=fields)
+    if isinstance(found, str):
+        assert found in refused(path)
+    else:
+        assert load(path).rope == found
+
+
+@pytest.mark.parametrize("tables", ["Q8_0", "Q5_0", "Q4_0"])
+def test_quantised_tables(tmp_path, checkpoint, tables):
+    """What llama-quantize makes of the embedding: its blocks as the package reads them."""
+    path, kind = tmp_path / "model.gguf", gguf.GGMLQuantizationType[tables]
+    write_tq(path, checkpoint, KINDS["gguf-tq2"], tables=kind)
+    values = gguf.quants.dequantize(gguf.quants.quantize(checkpoint.embedding, kind), kind)
+    assert_same(load(path), checkpoint._replace(embedding=values))
+    with open_checkpoint(path) as model:
+        assert (model.rows("embedding", 3, 9) == values[3:9]).all()
+
+
+def test_floats_that_are_not_ternary(tmp_path, checkpoint):
+    def spoil(name, data):
+        if name == "up":
+            data[3, 5] *= 1.5
+        return data
+
+    write_tq(tmp_path / "model.gguf", checkpoint, gguf.GGMLQuantizationType.F32, spoil)
+    assert "ffn_up.weight: floats that are not ternary times one scale" in refused(tmp_path / "model.gguf")
+
+
+@pytest.mark.parametrize("form", KINDS)
+def test_all_zero(tmp_path, form):
+    """A matrix of zeros has blocks of the scale 0."""
+    checkpoint = scaled(random_checkpoint(8, hidden=256, inner=512, vocab=50, activation="silu"))
+    checkpoint.layers[0].gate.codes[:] = 0
+    path = tmp_path / "model.gguf"
+    write_tq(path, checkpoint, KINDS[form])
+    gate = load(path).layers[0].gate
+    assert not gate.codes.any() and gate.scale == 1

@@ -21,6 +21,7 @@ from setun.cli.options import DEMO
 from setun.formats.checkpoint import CheckpointError, open_checkpoint
 from setun.formats.convert import FORMATS, convert
 from setun.formats.tokenizer import LLAMA_3, tokenizer_of
+from setun.golden.rotary import Rope
 from tests.firmware.formats.test_export import gguf_tensors
 from tests.firmware.formats.test_gguf_file import after, scaled, write_tq
 from tests.firmware.formats.test_tokenizer import byte_level
@@ -30,7 +31,8 @@ from tests.support.checkpoints import InMemory, random_checkpoint
 SECONDS, MOST_BYTES = 2, 500_000_000  # of CPU time for each file, of memory for all
 TQ = {"tq1": GGMLQuantizationType.TQ1_0, "tq2": GGMLQuantizationType.TQ2_0}
 HF, CONFIG, INDEX = "hf/model.safetensors", "hf/config.json", "shards/model.safetensors.index.json"
-TARGETS = ["gguf-i2s", *TQ, "setun", CONFIG, HF, "hf/tokenizer.json", "hf/generation_config.json", INDEX]
+LLAMA = ["llama-hf/config.json", "llama.gguf", "llama-q8.gguf"]
+TARGETS = ["gguf-i2s", *TQ, *LLAMA, "setun", CONFIG, HF, "hf/tokenizer.json", "hf/generation_config.json", INDEX]
 PIECES = [b"[", b"{", b"]", b"9", b"-", b"e9", b"null", b'"', bytes(8), b"\xff" * 8, b"\x7f", b"../", b"NaN"]
 
 
@@ -46,6 +48,12 @@ def folder(tmp_path_factory):
     checkpoint = scaled(random_checkpoint(hidden=256, inner=256, vocab=512, layers=1, heads=2, kv_heads=1))
     for form, kind in TQ.items():
         write_tq(folder / form, checkpoint, kind)
+    llama = scaled(random_checkpoint(hidden=256, inner=256, vocab=512, layers=1, heads=2, kv_heads=1, sub_norms=False,
+                                     activation="silu", rope=Rope(1e4, 8.0, (1.0, 4.0, 8192))))
+    convert(InMemory(llama, tokenizer.json), folder / "llama-hf", "hf")
+    convert(InMemory(llama, tokenizer.json), folder / "llama.gguf", "gguf-i2s")
+    write_tq(folder / "llama-q8.gguf", llama, GGMLQuantizationType.F32, family="llama",
+             tables=GGMLQuantizationType.Q8_0)
     (folder / "shards").mkdir()
     (folder / "shards" / "config.json").write_bytes((folder / CONFIG).read_bytes())
     (folder / "shards" / "only.safetensors").write_bytes((folder / HF).read_bytes())
@@ -212,7 +220,7 @@ HOSTILE = [  # file, edit, words of the message
     ("gguf-i2s", info("blk.0.attn_output.weight", 24, bytes(8)), "overlap"),
     ("setun", container(C, offset=32), "overlaps"),
     (HF, entry(Q, dtype="I8"), "type I8 instead of U8"),
-    ("gguf-i2s", info(G, 20, b"\0"), "type 0 instead of I2_S"),
+    ("gguf-i2s", info(G, 20, b"\0"), "overlap others or are beyond the end"),
     ("setun", container("norm", type="trits"), "type trits instead of"),
     (HF, entry(Q, shape=[32, 8]), "shape [32, 8] instead of [8, 32]"),
     ("gguf-i2s", info(G, 4, struct.pack("<QQ", 16, 64)), "shape [64, 16] instead of [32, 32]"),
@@ -221,7 +229,7 @@ HOSTILE = [  # file, edit, words of the message
     ("gguf-i2s", stored(G, 0, b"\xff"), f"{G}: 2-bit weight code 3"),
     ("tq2", stored(G, 0, b"\xff"), f"{G}: 2-bit weight code 3"),
     (HF, header(lambda entries: entries.update(scale=entries.pop(Q + "_scale"))), f"{Q}_scale: missing"),
-    (HF, values(Q + "_scale", bytes(4)), f"{Q}_scale: 0.0 is not positive"),
+    (HF, values(Q + "_scale", bytes(4)), f"{Q}_scale: scale 0.0 is not positive"),
     (HF, values(Q + "_scale", NAN), f"{Q}_scale: holds NaN"),
     (HF, values(Q + "_scale", INFINITY), f"{Q}_scale: holds NaN or infinity"),
     *(("gguf-i2s", stored(G, 256, value), f"{G}: scale {found} is not positive and finite")
@@ -229,10 +237,19 @@ HOSTILE = [  # file, edit, words of the message
     *(("setun", container(C, scale=value), "scale") for value in (None, 0, 1e300)),
     *(("tq2", stored(G, 64, value), f"{G}: 2 different scales") for value in (b"\0\x3c", b"\0\x7e", b"\0\x7c")),
     ("tq1", stored(G, 52, bytes(2)), f"{G}: a block has the scale 0"),
-    *(("gguf-i2s", info(G, 20, bytes([kind])), f"{G}: type {kind} instead of I2_S or TQ1_0 or TQ2_0")
+    *(("gguf-i2s", info(G, 20, bytes([kind])), f"{G}: type {kind} instead of I2_S or TQ1_0 or TQ2_0 or F32")
       for kind in (2, 38, 39, 41, 255)),  # Q4_0, TL1, TL2, what llama.cpp uses for others, none
     (CONFIG, config(quantization_config=None), "plain float model"),
-    (CONFIG, config(model_type="llama"), "model_type"),
+    (CONFIG, config(model_type="qwen3"), "model_type"),
+    (CONFIG, config(model_type="llama"), "ffn_sub_norm.weight: not part of this model"),
+    (LLAMA[0], config(model_type="bitnet"), "attn_sub_norm.weight: missing"),
+    (LLAMA[0], config(rope_scaling={"rope_type": "llama3", "factor": 1e400}), "rope_scaling.factor"),
+    (LLAMA[1], info("rope_freqs.weight", 4, LONG), "rope_freqs.weight"),
+    (LLAMA[1], stored("rope_freqs.weight", 0, NAN), "rope_freqs.weight: holds NaN"),
+    (LLAMA[1], stored("rope_freqs.weight", 0, struct.pack("<f", 3)), "not those of Llama 3's scaling"),
+    (LLAMA[2], stored("token_embd.weight", 0, b"\0\x7e"), "token_embd.weight: holds NaN"),
+    (LLAMA[2], stored(G, 0, struct.pack("<f", .7)), f"{G}: floats that are not ternary"),
+    (LLAMA[2], info("token_embd.weight", 4, LONG), f"shape [512, {1 << 60}] instead of [512, 256]"),
     (HF, values("model.norm.weight", b"\xc0\x7f" * 2), "model.norm.weight: holds NaN"),
     *((target, becomes(BOMB), words) for target, words in {
         CONFIG: "config.json: JSON", INDEX: "index.json: JSON", "hf/tokenizer.json": "tokenizer.json",

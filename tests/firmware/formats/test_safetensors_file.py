@@ -8,6 +8,7 @@ import struct
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig
 from transformers.integrations.bitnet import BitLinear, WeightQuant, unpack_weights
 
 from setun.formats.checkpoint import CheckpointError, load, open_checkpoint
@@ -48,6 +49,16 @@ def by_mean(module):
     return torch.sign(weight).numpy(), weight.max().item()
 
 
+def by_scale(module):
+    """Codes and scale of AutoBitLinear, which multiplies by it."""
+    return module.weight.detach().numpy(), module.weight_scale.item()
+
+
+def by_inverse(module):
+    """Codes of BitLinear, and the inverse of its scale, which it divides by."""
+    return unpack_weights(module.weight, torch.float32).numpy(), (1 / module.weight_scale).item()
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Models of transformers', trained by torch through its quantisation of each step: tied or not, by activation."""
@@ -73,8 +84,7 @@ def test_online(tmp_path, trained, kind, activation):
 @pytest.mark.parametrize("activation", ["relu2", "silu"])
 def test_offline(tmp_path, trained, activation):
     folder = quantised(tmp_path / "model", trained[activation], OFFLINE, lambda scale: scale)
-    assert_agrees(loaded(folder, "hf-packed"), load_in_transformers(folder),
-                  lambda module: (module.weight.detach().numpy(), module.weight_scale.item()))
+    assert_agrees(loaded(folder, "hf-packed"), load_in_transformers(folder), by_scale)
 
 
 @pytest.mark.parametrize("activation", ["relu2", "silu"])
@@ -83,8 +93,37 @@ def test_inverse(tmp_path, trained, activation):
     folder = quantised(tmp_path / "model", trained[activation], INVERSE, lambda scale: 1 / scale)
     model = load_in_transformers(folder)
     assert isinstance(model.model.layers[0].mlp.down_proj, BitLinear)
-    assert_agrees(loaded(folder, "hf-inverse"), model, lambda module: (
-        unpack_weights(module.weight, torch.float32).numpy(), (1 / module.weight_scale).item()))
+    assert_agrees(loaded(folder, "hf-inverse"), model, by_inverse)
+
+
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 32}
+LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
+
+
+@pytest.mark.parametrize("quantization, form, changes", [
+    (INVERSE, "hf-inverse", {"tie_word_embeddings": False, "rope_parameters": LLAMA3}),
+    (INVERSE, "hf-inverse", {"tie_word_embeddings": True, "head_dim": 24, "rope_parameters": LINEAR}),
+    (OFFLINE, "hf-packed", {"tie_word_embeddings": True, "hidden_act": "relu2", "head_dim": 8}),
+    (ONLINE, "hf-online", {"tie_word_embeddings": False, "num_key_value_heads": 4}),
+])
+def test_llama(tmp_path, quantization, form, changes):
+    """Llama's structure with BitLinear: no sub-norms, heads of any size, scaled rotary embeddings."""
+    model = random_model(LlamaConfig, **changes)
+    model.config.quantization_config = ONLINE
+    model.save_pretrained(tmp_path / "random")
+    trained = train(load_in_transformers(tmp_path / "random"), 200)
+    folder = tmp_path / "model"
+    if quantization is ONLINE:
+        trained.save_pretrained(folder)
+        ternary, rel = by_mean, 3e-7
+    else:
+        quantised(folder, trained, quantization, lambda scale: 1 / scale if quantization is INVERSE else scale)
+        ternary, rel = (by_inverse, 0) if quantization is INVERSE else (by_scale, 0)
+    checkpoint = loaded(folder, form)
+    assert checkpoint.layers[0].attention_sub_norm is checkpoint.layers[0].feed_forward_sub_norm is None
+    assert checkpoint.head_dim == changes.get("head_dim", 16)
+    assert_agrees(checkpoint, load_in_transformers(folder), ternary, rel)
 
 
 @pytest.mark.parametrize("changes", [{}, {"tie_word_embeddings": False, "num_key_value_heads": 2}])

@@ -1,5 +1,6 @@
 import json
 import pathlib
+from types import SimpleNamespace
 
 import pytest
 import transformers.integrations.gguf.gguf_tokenizer_mapping as mapping
@@ -17,7 +18,7 @@ SIZE = 600
 
 class Found:
     """A model file of which only the tokenizer matters."""
-    path = pathlib.Path("model")
+    path, architecture = pathlib.Path("model"), SimpleNamespace(vocab=512)
 
     def __init__(self, tokenizer):
         self.tokenizer = tokenizer
@@ -153,3 +154,70 @@ def test_no_place_in_gguf(lines):
             gguf_vocabulary(other, SIZE, pathlib.Path("model.gguf"))
     with pytest.raises(CheckpointError, match="token 500 and the model 500 tokens"):
         gguf_vocabulary(tokenizer, 500, pathlib.Path("model.gguf"))
+
+
+def llama(lines, **change):
+    """SentencePiece's BPE as a tokenizer.json."""
+    fields = sentence_piece(lines)
+    made = json.loads(tokenizer_of(Found(fields)).json)
+    return JsonTokenizer(json.dumps(made | change).encode(), pathlib.Path("tokenizer.json"))
+
+
+def test_sentence_piece_through_gguf(lines):
+    """The scores that are written give the merges again, and with them the tokens."""
+    tokenizer = llama(lines)
+    fields = gguf_vocabulary(tokenizer, SIZE, pathlib.Path("model.gguf"))
+    assert fields["tokenizer.ggml.model"] == "llama" and fields["tokenizer.ggml.add_space_prefix"]
+    assert fields["tokenizer.ggml.token_type"][:4] == [3, 3, 3, 6] and fields["tokenizer.ggml.token_type"][-1] == 5
+    again = tokenizer_of(Found(fields))
+    for text in TEXTS + lines[:50]:
+        assert again.encode(text) == tokenizer.encode(text), text
+        assert again.decode(again.encode(text)) == tokenizer.decode(tokenizer.encode(text))
+
+
+def around(before, behind):
+    """A post-processor with these tokens before and behind a text."""
+    return {"type": "TemplateProcessing", "pair": [],
+            "single": [*({"SpecialToken": {"id": name, "type_id": 0}} for name in before),
+                       {"Sequence": {"id": "A", "type_id": 0}},
+                       *({"SpecialToken": {"id": name, "type_id": 0}} for name in behind)],
+            "special_tokens": {name: {"id": name, "ids": [index], "tokens": [name]}
+                               for index, name in enumerate(("<unk>", "<s>", "</s>"))}}
+
+
+@pytest.mark.parametrize("before, behind", [([], []), (["<s>"], []), ([], ["</s>"]), (["<s>"], ["</s>"])])
+def test_what_is_around_a_text(lines, before, behind):
+    tokenizer = llama(lines, post_processor=around(before, behind))
+    again = tokenizer_of(Found(gguf_vocabulary(tokenizer, SIZE, pathlib.Path("model.gguf"))))
+    assert again.around == tokenizer.around == ([1] * len(before), [2] * len(behind))
+    assert again.encode("In it") == tokenizer.encode("In it")
+
+
+@pytest.mark.parametrize("change, lost", [
+    ({"normalizer": {"type": "NFKC"}}, "its normalizer would be lost"),
+    ({"pre_tokenizer": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first", "split": True}},
+     "its pre_tokenizer would be lost"),
+    ({"decoder": {"type": "Sequence", "decoders": [{"type": "Fuse"}]}}, "its decoder would be lost"),
+    ({"post_processor": around(["<s>", "<unk>"], [])}, r"it puts \[1, 0\] before a text and \[\] behind it"),
+])
+def test_what_gguf_would_lose(lines, change, lost):
+    with pytest.raises(CheckpointError, match=f"tokenizer: {lost}.*; choose --format hf or setun"):
+        gguf_vocabulary(llama(lines, **change), SIZE, pathlib.Path("model.gguf"))
+
+
+def test_merges_that_scores_would_not_give(lines):
+    made = json.loads(llama(lines).json)
+    made["model"]["merges"] = made["model"]["merges"][::-1]
+    with pytest.raises(CheckpointError, match="its order of merges would be lost"):
+        gguf_vocabulary(JsonTokenizer(json.dumps(made).encode(), pathlib.Path("x")), SIZE, pathlib.Path("model.gguf"))
+
+
+def test_no_tokenizer():
+    """Of many tokens none are taken for bytes."""
+    model = Found(None)
+    model.architecture = SimpleNamespace(vocab=32000)
+    tokenizer = tokenizer_of(model)
+    assert tokenizer.json is None
+    for call in (lambda: tokenizer.encode("In"), lambda: tokenizer.decode([5])):
+        with pytest.raises(CheckpointError, match="tokenizer: none for a vocabulary of 32000; put the tokenizer.json"):
+            call()
