@@ -2,11 +2,9 @@
 
 import pathlib
 
-import numpy as np
-
 from .container import MAGIC, Container
 from .gguf_file import GGUF_MAGIC, Gguf
-from .model_file import POINTER, CheckpointError, check_pointer, refuse
+from .model_file import CheckpointError, mapped, refuse
 from .safetensors_file import Folder
 
 
@@ -36,11 +34,7 @@ def open_checkpoint(path, activation=None, i2s_packing=None):
         return Folder(path)
     if not path.is_file():
         refuse(path, "file", "is a device, a FIFO or a socket", "give a folder, a GGUF or a container of setun convert")
-    try:
-        data = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
-    except OSError as error:
-        refuse(path, "file", (error.strerror or str(error)).lower(), "check its permissions")
-    check_pointer(path, data[:len(POINTER)].tobytes())
+    data = mapped(path)
     if data[:len(GGUF_MAGIC)].tobytes() == GGUF_MAGIC:
         return Gguf(path, data, activation, i2s_packing)
     if data[:len(MAGIC)].tobytes() == MAGIC:

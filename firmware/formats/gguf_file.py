@@ -23,10 +23,11 @@ import msgspec
 import numpy as np
 
 from ..golden.codes import plain_decode
+from ..golden.fixed import MAX_HIDDEN
 from ..golden.model import Ternary
 from .floats import FLOATS, widen
 from .gguf_rope import FREQUENCIES, read_gguf_rope
-from .model_file import MATRICES, Architecture, CheckpointError, ModelFile, refuse, scaled
+from .model_file import MATRICES, Architecture, CheckpointError, ModelFile, mapped, refuse, scaled
 
 
 __all__ = ["ALIGNMENT", "CHAT_TEMPLATE", "ENDS", "FLOAT_TYPES", "GGUF_MAGIC", "I2_S", "I2_S_BLOCK", "I2_S_PACKINGS",
@@ -209,8 +210,7 @@ class Gguf(ModelFile):
             refuse(self.path, "split.count", f"{count} parts, and {missing[0]} is missing", "download all parts")
         fields, infos = {}, {}
         for index, path in enumerate(paths):
-            found, tensors = ((self._fields, self._infos) if path == self.path
-                              else _read_part(path, np.memmap(path, np.uint8, "r")))
+            found, tensors = (self._fields, self._infos) if path == self.path else _read_part(path, mapped(path))
             if found.get("split.no") != index or found.get("split.count") != count:
                 refuse(path, "split.no", f"{found.get('split.no')} of {found.get('split.count')} in part {index + 1}",
                        "download all parts again")
@@ -262,6 +262,8 @@ class Gguf(ModelFile):
     def _head_dim(self, found):
         key = f"{self._family}.attention.key_length"
         if key in self._fields:
+            if type(self._fields[key]) is not int or not 0 < self._fields[key] <= MAX_HIDDEN:
+                refuse(self.path, key, f"{self._fields[key]!r} is no size of a head", AGAIN)
             return self._fields[key]
         hidden, heads = found["hidden"], found["heads"]
         if type(hidden) is not int or type(heads) is not int or heads < 1 or hidden % heads:
@@ -420,7 +422,8 @@ class Gguf(ModelFile):
 def _read_part(path, data):
     """{key: value} and {name: Info} of one file."""
     cursor = _Cursor(path, data)
-    cursor.bytes(len(GGUF_MAGIC))
+    if (magic := cursor.bytes(len(GGUF_MAGIC))) != GGUF_MAGIC:
+        refuse(path, "magic", f"{magic!r} is not that of a GGUF", DAMAGED)
     version = cursor.number("I")
     if version != VERSION:
         refuse(path, "version", f"{version} instead of {VERSION}", "convert the original checkpoint again")

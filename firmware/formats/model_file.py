@@ -4,6 +4,7 @@ import pathlib
 from typing import Annotated, Literal
 
 import msgspec
+import numpy as np
 
 from ..errors import Error
 from ..golden.fixed import MAX_HIDDEN
@@ -12,7 +13,7 @@ from ..golden.rotary import Rope
 
 
 __all__ = ["LIMIT", "MATRICES", "MOST_INPUTS", "NORMS", "POINTER", "Architecture", "CheckpointError", "ModelFile",
-           "check_pointer", "refuse", "scaled"]
+           "check_pointer", "mapped", "refuse", "scaled"]
 
 
 class CheckpointError(Error, ValueError):
@@ -46,6 +47,16 @@ def refuse(file, field, defect, remedy):
     """Raise CheckpointError; names and values that a file holds are cut, and what is unprintable in them escaped."""
     text = f"{file}: {str(field)[:MOST_SAID]}: {str(defect)[:MOST_SAID]}; {remedy}"
     raise CheckpointError("".join(char if char.isprintable() else ascii(char)[1:-1] for char in text))
+
+
+def mapped(path):
+    """The bytes of a file, memory-mapped, uint8 [size]. Refuses what cannot be read, and pointers of git-lfs."""
+    try:
+        data = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
+    except OSError as error:
+        refuse(path, "file", (error.strerror or str(error)).lower(), "check its permissions")
+    check_pointer(path, data[:len(POINTER)].tobytes())
+    return data
 
 
 def check_pointer(file, start):

@@ -168,6 +168,11 @@ def test_split_defects(tmp_path, whole):
     second.write_bytes(first.read_bytes())
     with pytest.raises(CheckpointError, match="00002-of-00002.gguf: split.no: 0 of 2 in part 2; download all parts"):
         open_checkpoint(first)
+    for content, words in ((b"", "4 bytes at 0 are beyond the end"), (b"GGML" + sound[4:], "b'GGML' is not that of"),
+                           (b"version https://git-lfs.github.com/spec/v1", "pointer of git-lfs")):
+        second.write_bytes(content)
+        with pytest.raises(CheckpointError, match=f"00002-of-00002.gguf: .*{words}"):
+            open_checkpoint(first)
     second.write_bytes(sound)
     renamed = first.rename(tmp_path / "model.gguf")
     assert "the name says nothing of parts" in refused(renamed)
@@ -220,6 +225,12 @@ def test_fields_that_may_lack(tmp_path, whole):
     assert_same(load(path), whole)
     write_tq(path, whole, KINDS["gguf-tq2"], kv_heads=[2, 4])
     assert "head_count_kv: [2, 4]" in refused(path)
+
+
+@pytest.mark.parametrize("size", [0, 1 << 20, "64"])
+def test_size_of_a_head(tmp_path, whole, size):
+    write_tq(tmp_path / "model.gguf", whole, KINDS["gguf-tq2"], fields={"bitnet.attention.key_length": size})
+    assert f"key_length: {size!r} is no size of a head" in refused(tmp_path / "model.gguf")
 
 
 def test_groups_are_named(tmp_path, folder):
