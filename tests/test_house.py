@@ -58,7 +58,7 @@ def files(folder):
 
 
 def test_no_folder_of_tests_is_passed_over(pytestconfig):
-    """pytest does not look into folders of certain names, and says nothing."""
+    """pytest skips folders whose name is in norecursedirs, without a message."""
     passed_over = [path for path in (ROOT / "tests").rglob("*") if path.is_dir()
                    and any(path.match(pattern) for pattern in pytestconfig.getini("norecursedirs"))]
     assert not passed_over

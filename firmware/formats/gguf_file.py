@@ -250,7 +250,7 @@ class Gguf(ModelFile):
         return architecture
 
     def _kv_heads(self, found):
-        """As many as heads where the file does not tell; it may tell of each layer."""
+        """Number of kv heads: that of the heads where the file has no field for it, which may list every layer."""
         key = f"{self._family}.attention.head_count_kv"
         told = self._fields.get(key, found["heads"])
         if isinstance(told, list):
@@ -329,18 +329,15 @@ class Gguf(ModelFile):
         full = gguf_name(layer, name)
         info = self._infos[full]
         try:
-            match info.kind:
-                case 36:
-                    codes, scale = _i2_s(info.bytes, self._block)
-                case 35:
-                    codes, scale = _tq2_0(info.bytes)
-                case 34:
-                    codes, scale = _tq1_0(info.bytes)
-                case _:
-                    codes, scale = _of_floats(self._floats(full))
+            if info.kind == I2_S:
+                codes, scale = _i2_s(info.bytes, self._block)
+            elif info.kind in FLOATS_BY_NUMBER:
+                codes, scale = _of_floats(self._floats(full))
+            else:
+                codes, scale = {TQ1_0: _tq1_0, TQ2_0: _tq2_0}[info.kind](info.bytes)
+        except CheckpointError:
+            raise
         except ValueError as error:
-            if isinstance(error, CheckpointError):
-                raise
             refuse(info.path, full, str(error), AGAIN)
         codes = codes.reshape(info.shape)
         if self._family == LLAMA and name in ("q", "k"):

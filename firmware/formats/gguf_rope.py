@@ -1,4 +1,4 @@
-"""How a GGUF tells that rotary embeddings are stretched for a longer context: in fields, or as a tensor of factors."""
+"""Reads how a GGUF scales its rotary embeddings: by fields, or by a tensor of factors."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def frequency_factors(rope, head_dim):  # -> float32 [head_dim / 2]
 
 
 def read_gguf_rope(path, family, fields, head_dim, factors):
-    """{field of Architecture: value} of all that a GGUF says of rotary embeddings.
+    """The fields rope_theta, rope_factor and rope_bands of Architecture, as a GGUF gives them.
 
     ``fields`` are those of the file, and ``factors`` its tensor FREQUENCIES, float32, or None. Raises CheckpointError.
     """

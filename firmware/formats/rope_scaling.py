@@ -1,4 +1,4 @@
-"""How a file tells that rotary embeddings are stretched for a longer context: config.json's words for it."""
+"""Reads how a config.json scales its rotary embeddings."""
 
 from .model_file import LIMIT, refuse
 
@@ -47,7 +47,7 @@ def _scaling(path, config, key, fields):
 
 
 def read_rope(path, config):
-    """{field of Architecture: value} of all that a config.json says of rotary embeddings. Raises CheckpointError."""
+    """The fields rope_theta, rope_factor and rope_bands of Architecture, of a config.json. Raises CheckpointError."""
     found = {key: config[key] for key in ("rope_parameters", "rope_scaling") if config.get(key) is not None}
     for key, fields in found.items():
         if not isinstance(fields, dict):

@@ -198,9 +198,9 @@ def _read_architecture(path, config, sub_norms):
     try:
         return Architecture(tied=tied, eps=eps, activation=config["hidden_act"], sub_norms=sub_norms, **sizes,
                             **read_rope(path, config))
+    except CheckpointError:
+        raise
     except ValueError as error:
-        if isinstance(error, CheckpointError):
-            raise
         refuse(path, CONFIG, str(error), "correct it as it was in training")
 
 
@@ -382,7 +382,7 @@ class Folder(ModelFile):
 
     @property
     def chat_template(self):
-        """Jinja's template of a conversation, of its own file or of tokenizer_config.json; None where there is none."""
+        """Jinja's template of a conversation, from chat_template.jinja or tokenizer_config.json; or None."""
         if (self.path / TEMPLATE).exists():
             try:
                 return _read(self.path / TEMPLATE, MOST_JSON).decode()

@@ -179,7 +179,7 @@ def _split_name(path, written):
 
 
 def _essence(value):
-    """JSON of a part of a tokenizer without what changes neither tokens nor text."""
+    """A part of a tokenizer's JSON, without the fields that change neither tokens nor text."""
     match value:
         case {"type": "ByteLevel"}:
             return {key: value.get(key) for key in ("type", "use_regex", "add_prefix_space")}

@@ -42,7 +42,7 @@ def structures(draw):
 
 
 def of_transformers(checkpoint):
-    """The same model in transformers, with its linear layers that multiply by a scale."""
+    """The checkpoint as a model of transformers, whose linear layers are AutoBitLinear and multiply by the scale."""
     llama = checkpoint.layers[0].attention_sub_norm is None
     config = (LlamaConfig if llama else BitNetConfig)(
         vocab_size=checkpoint.vocab, hidden_size=checkpoint.hidden, intermediate_size=checkpoint.inner,

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from setun.formats import export
 from setun.formats.checkpoint import CheckpointError, load, open_checkpoint
 from setun.formats.convert import convert
+from setun.formats.gguf_file import _read_part  # split() cuts a file where its tensors begin
 from setun.formats.tokenizer import tokenizer_of
 from setun.golden.rotary import Rope
 from tests.firmware.cli.test_main import invoke
@@ -84,7 +85,7 @@ def test_buffers(folder):
 
 
 def test_head_beside_a_tied_embedding(folder):
-    """An equal one is the same; one that differs is refused by name."""
+    """A head equal to the tied embedding loads; one that differs is refused by its name."""
     embedding = random_checkpoint(kind="F32").embedding
     put(folder, {"lm_head.weight": embedding})
     assert_same(load(folder), random_checkpoint(kind="F32"))
@@ -137,7 +138,6 @@ def parts(folder, checkpoint):
 
 def split(data, index):
     """Part of a GGUF: its tensors with an even place, or those with an odd one."""
-    from setun.formats.gguf_file import _read_part  # to cut at the right places; what is read is looked at below
     fields, infos = _read_part("whole", np.frombuffer(data, np.uint8))
     kept = {name: info for place, (name, info) in enumerate(infos.items()) if place % 2 == index}
     head = data[24:data.index(struct.pack("<Q", 17) + b"token_embd.weight")]

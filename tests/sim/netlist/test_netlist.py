@@ -22,7 +22,7 @@ from setun.sim.netlist.netlist import simulate_board_netlist, simulate_netlist
 from setun.sim.rtl.transport import SimulatedTransport
 
 
-# In the cells of the largest device, whose whole netlist is too much to simulate; those of three boards are below.
+# A small machine in the cells of ulx3s-2400, whose own netlist is too large to simulate. test_boards has three boards'.
 CONFIG = Config(name="2x10", banks=2, tiles=2, depth=512, columns=40, blocks=12)
 
 
