@@ -8,6 +8,7 @@ import numpy as np
 from .errors import Error
 from .golden.decoder import empty_cache, step
 from .golden.model import KINDS
+from .golden.rounding import count_saturations
 from .golden.scalars import to_float
 
 
@@ -63,11 +64,13 @@ class Accelerated:
         {kind: Tally} of all products so far.
     total : Tally
         Their sum.
+    saturations : int
+        Values of the integer model that were beyond their format.
     """
 
     def __init__(self, device, placed, *, check=True):
         self.device, self.placed, self.check = device, placed, check
-        self.tallies = {kind: Tally() for kind in KINDS}
+        self.tallies, self.saturations = {kind: Tally() for kind in KINDS}, 0
 
     def __call__(self, layer, kind, codes, y):
         """Return the accumulators and the absmax computed by the device. With ``check`` they are compared with the
@@ -119,7 +122,9 @@ def generate(model, accelerated, prompt, count, choose=greedy, ends=()):
     for position in range(len(prompt) + count - 1):
         before = accelerated.total
         given = prompt[position] if position < len(prompt) else token
-        logits, scale, cache = step(model, given, position, cache, linear=accelerated)
+        with count_saturations() as counts:
+            logits, scale, cache = step(model, given, position, cache, linear=accelerated)
+        accelerated.saturations += sum(counts)
         if position >= len(prompt) - 1:
             token = choose(logits, scale)
             after = accelerated.total
@@ -163,7 +168,7 @@ class Generation:
         The tokens given, and those generated so far.
     text : str
         Of prompt and tokens.
-    tallies, total
+    tallies, total, saturations
         As of Accelerated.
     damages : list of Damage
         That were found, and repaired.
@@ -191,6 +196,11 @@ class Generation:
     def total(self):
         """As of Accelerated."""
         return self._accelerated.total
+
+    @property
+    def saturations(self):
+        """As of Accelerated."""
+        return self._accelerated.saturations
 
     def __iter__(self):
         return self

@@ -1,7 +1,8 @@
 """The attention half of a layer, with int8 queries, keys and values.
 
-Each head's q, k and v pass the absmax quantiser once more and keep a scalar. Scores are in units of log2, so that the
-softmax is a table of one octave and a shift; its sum divides once a head.
+All heads' queries have one absmax, and pass the quantiser once more. Keys and values are int8 of fixed steps, so that a
+score is a product of integers by one scalar, and no position has a scale of its own. Scores are in units of log2, so
+that the softmax is a table of one octave and a shift; its sum divides once a head.
 """
 
 from typing import NamedTuple
@@ -9,101 +10,92 @@ from typing import NamedTuple
 import numpy as np
 
 from .bit_linear import bit_linear
-from .fixed import EXP2_BITS, ROPE_BITS
+from .lanes import lane, narrow_shift, narrow_sums, operand, scaled
 from .matvec import integer_product
+from .model import LEVELS
 from .norm import rms_norm, sub_norm
-from .quantiser import absmax_quantise, narrow
-from .residual import RESIDUAL_UNIT, residual_add
-from .rounding import half_up_shift, shift_saturate
-from .scalars import MANTISSA_BITS, ONE, Scalar, divide, map_parts, multiply, normalise, scale_by_power
+from .quantiser import ABSMAX, reciprocal_quantise, step_quantise
+from .residual import residual_add, residual_unit
+from .rotary import ROPE_BITS, waves
+from .rounding import bit_length, half_up_shift
+from .scalars import divide, map_parts, multiply, normalise, scale_by_power
 
 
-__all__ = ["KeyValues", "append", "attend", "attention", "empty", "mix_values", "negative_power", "quantise_heads",
-           "rotate", "scores", "softmax_weights"]
+__all__ = ["EXP2", "EXP2_BITS", "KeyValues", "append", "attend", "attention", "empty", "mix_values",
+           "quantise_steps", "rotate", "scores", "softmax_weights"]
 
 
-SCORE_BITS = 32
-OUTPUT_FRACTION = 16  # below an int8 value's unit; a head's output has 23 bits and a sign
-OUTPUT_BITS = 32
-EXPONENT_FLOOR = -1024  # where the running maximum of the exponents of v starts; all of them are above
+EXP2_BITS = 6  # fraction bits of scores, and address of the table
+WEIGHT_BITS = 10  # of the softmax's weights, which pass the array as two digits of int8
+MOST_WEIGHT = (1 << WEIGHT_BITS) - 1
+LOW_BITS = 3  # of the lower digit; the upper one has 7, as an int8 that is not negative
+EXP2 = np.rint(2 * MOST_WEIGHT * np.exp2(-np.arange(1 << EXP2_BITS) / (1 << EXP2_BITS))).astype(np.int64)
+MOST_OCTAVES = 40  # shift behind the table, beyond which nothing is left
+OUTPUT_FRACTION = 10  # below an int8 value's unit; a head's output is at most 121 * 2**10
 
 
 class KeyValues(NamedTuple):
-    """Keys and values of T positions, each head's quantised with a scale of its own."""
+    """Keys and values of T positions, of magnitudes up to 121."""
     k: np.ndarray  # int8 [..., kv_heads, T, head_dim]
-    k_scale: Scalar  # [..., kv_heads, T]
     v: np.ndarray  # int8 [..., kv_heads, T, head_dim]
-    v_scale: Scalar  # [..., kv_heads, T]
 
 
-def rotate(x, cos, sin):  # int64 [..., D], int16 [D / 2], int16 [D / 2] -> int64 [..., D]
-    """Rotary embedding of the pairs (j, j + D / 2), exact, in units of 2**-15 (arXiv 2104.09864, NeoX's order)."""
+def rotate(x, cos, sin):  # int64 [..., D] of 18 bits, int64 [D / 2], int64 [D / 2] -> int64 [..., D] of 18 bits
+    """Rotary embedding of the pairs (j, j + D / 2) (arXiv 2104.09864, NeoX's order), each product rounded."""
     low, high = np.split(x, 2, -1)
-    return np.concatenate([low * cos - high * sin, high * cos + low * sin], -1)
+    return np.concatenate([lane(high, -sin, ROPE_BITS, lane(low, cos, ROPE_BITS)),
+                           lane(low, sin, ROPE_BITS, lane(high, cos, ROPE_BITS))], -1)
 
 
-def quantise_heads(x, scale):  # int64 [..., heads, D], Scalar [...] -> int8 [..., heads, D], Scalar [..., heads]
-    """absmax int8 of each head, and what it is to be multiplied by; 1 / 127 is in the matrix's scale."""
-    y, shift = narrow(x)
-    q, m = absmax_quantise(y)
-    return q, multiply(map_parts(lambda part: part[..., None], scale), normalise(m, shift))
+def quantise_steps(x, scale, steps):  # int64 [..., kv_heads, D], Scalar [...], Scalar [kv_heads] -> int8 the same
+    """int8 of x * scale by each head's step, whose reciprocal is given."""
+    factor, shift = operand(multiply(map_parts(lambda part: np.asarray(part)[..., None], scale), steps))
+    return step_quantise(x, factor, shift, LEVELS)
 
 
 def empty(kv_heads, head_dim, batch):  # -> KeyValues of T = 0
     """The cache before the first token."""
     values = np.zeros((*batch, kv_heads, 0, head_dim), np.int8)
-    scale = Scalar(np.zeros((*batch, kv_heads, 0), np.int64), np.zeros((*batch, kv_heads, 0), np.int64))
-    return KeyValues(values, scale, values, scale)
+    return KeyValues(values, values)
 
 
-def append(past, k, k_scale, v, v_scale):  # KeyValues of T, int8 [..., kv_heads, D], Scalar [..., kv_heads], twice
-    """The cache of T + 1 tokens."""
-    def join(old, new):
-        return np.concatenate([old, new[..., None]], -1)
-
-    return KeyValues(np.concatenate([past.k, k[..., None, :]], -2), map_parts(join, past.k_scale, k_scale),
-                     np.concatenate([past.v, v[..., None, :]], -2), map_parts(join, past.v_scale, v_scale))
+def append(past, k, v):  # KeyValues of T, int8 [..., kv_heads, D] twice -> KeyValues of T + 1
+    """The cache of one more token."""
+    return KeyValues(*(np.concatenate([old, new[..., None, :]], -2) for old, new in zip(past, (k, v), strict=True)))
 
 
-def scores(q, q_scale, k, k_scale):  # int8 [..., r, D], [..., T, D], Scalar [..., r], [..., T] -> int64 [..., r, T]
-    """q . k / sqrt(D) in units of 2**-10 of log2, int32; log2(e) / sqrt(D) is in the scale of q."""
-    factor = multiply(map_parts(lambda part: part[..., None], q_scale),
-                      map_parts(lambda part: part[..., None, :], k_scale))
-    dot = integer_product(q, np.swapaxes(k, -1, -2))
-    return shift_saturate(dot * factor.mantissa, -factor.exponent - EXP2_BITS, SCORE_BITS)
+def scores(q, k, scale):  # int8 [..., kv_heads, r, D], int8 [..., kv_heads, T, D], Scalar [..., kv_heads] -> int64
+    """q . k scale in units of 2**-6 of log2, 18 bits, [..., kv_heads, r, T]."""
+    shift = narrow_shift(ABSMAX * LEVELS * q.shape[-1])
+    dots = narrow_sums(integer_product(q, np.swapaxes(k, -1, -2)), shift)
+    return scaled(dots, map_parts(lambda part: part[..., None], scale_by_power(scale, shift + EXP2_BITS)))
 
 
-def negative_power(x, exp2):  # int64 [...] >= 0, uint16 [1024] -> int64 [...] in [0, 2**15]
-    """2**-x of x in units of 2**-10, in Q.15: the fraction from the table, the integer part as a half-up shift."""
-    return half_up_shift(exp2[x & (1 << EXP2_BITS) - 1], np.minimum(x >> EXP2_BITS, 62))
+def softmax_weights(scores):  # int64 [..., T] of 18 bits -> int64 [..., T] in [0, 1023]
+    """1023 * 2**(score - max), rounded half up: the fraction from the table, the integer part as a shift."""
+    below = scores.max(-1, keepdims=True) - scores
+    return half_up_shift(EXP2[below & (1 << EXP2_BITS) - 1], np.minimum((below >> EXP2_BITS) + 1, MOST_OCTAVES))
 
 
-def softmax_weights(scores, exp2):  # int64 [..., T], uint16 [1024] -> int64 [..., T] in [0, 2**15]
-    """2**(score - max) in Q.15."""
-    return negative_power(scores.max(-1, keepdims=True) - scores, exp2)
+def mix_values(p, v, mix):  # int64 [..., r, T], int8 [..., T, D], Scalar [...] -> int64 [..., r, D]
+    """mix sum_t p_t v_t / sum_t p_t, mix <= 1, in units of 2**-10.
+
+    Each digit of p has a sum of its own, which is narrowed by what the sum of p allows: nothing saturates.
+    """
+    weight = p.sum(-1)
+    shift = np.maximum(bit_length(weight) - WEIGHT_BITS - LOW_BITS, 0)
+    high = narrow_sums(integer_product(p >> LOW_BITS, v), shift[..., None])
+    low = narrow_sums(integer_product(p & (1 << LOW_BITS) - 1, v), shift[..., None] + LOW_BITS)
+    reciprocal = divide(map_parts(lambda part: np.asarray(part)[..., None], mix), normalise(weight, 0))
+    factor = scale_by_power(reciprocal, shift + LOW_BITS + OUTPUT_FRACTION)
+    return scaled(low, factor, scaled(high, factor))
 
 
-def mix_values(p, v, v_scale):  # int64 [..., r, T], int8 [..., T, D], Scalar [..., T] -> int64 [..., r, D], int64 [...]
-    """sum_t p_t v_t v_scale_t / sum_t p_t in units of 2**(exponent - 16), and the exponent."""
-    exponent = np.where(v_scale.mantissa > 0, v_scale.exponent, EXPONENT_FLOOR).max(-1)
-    down = np.minimum(MANTISSA_BITS + exponent[..., None] - v_scale.exponent, 62)
-    weights = half_up_shift(p * v_scale.mantissa[..., None, :], np.maximum(down, 0)[..., None, :])
-    reciprocal = divide(ONE, normalise(p.sum(-1), 0))
-    total = integer_product(weights, v) * reciprocal.mantissa[..., None]
-    return (shift_saturate(total, -reciprocal.exponent[..., None] - OUTPUT_FRACTION, OUTPUT_BITS),
-            exponent + MANTISSA_BITS)
-
-
-def attend(q, q_scale, cache, exp2):  # int8 [..., h, D], Scalar [..., h] -> int64 [..., h * D], Scalar [...]
-    """softmax(q k^T) v of all heads and its unit; heads g r .. g r + r - 1 share kv head g (arXiv 2305.13245)."""
+def attend(q, score, cache, mix):  # int8 [..., h, D], Scalar [..., kv_heads], Scalar [kv_heads] -> int64 [..., h * D]
+    """softmax(q k^T) v of all heads; heads g r .. g r + r - 1 share kv head g (arXiv 2305.13245)."""
     batch, (heads, head_dim), kv_heads = q.shape[:-2], q.shape[-2:], cache.k.shape[-3]
-    grouped = (*batch, kv_heads, heads // kv_heads)
-    q, q_scale = q.reshape(*grouped, head_dim), map_parts(lambda part: part.reshape(grouped), q_scale)
-    p = softmax_weights(scores(q, q_scale, cache.k, cache.k_scale), exp2)
-    mixed, exponent = mix_values(p, cache.v, cache.v_scale)
-    largest = exponent.max(-1)
-    aligned = half_up_shift(mixed, np.minimum(largest[..., None] - exponent, 62)[..., None, None])
-    return aligned.reshape(*batch, heads * head_dim), scale_by_power(ONE, largest - OUTPUT_FRACTION)
+    grouped = q.reshape(*batch, kv_heads, heads // kv_heads, head_dim)
+    return mix_values(softmax_weights(scores(grouped, cache.k, score)), cache.v, mix).reshape(*batch, heads * head_dim)
 
 
 def attention(model, layer, x, position, past, linear):  # int64 [..., d], KeyValues of T -> the same, of T + 1
@@ -111,15 +103,20 @@ def attention(model, layer, x, position, past, linear):  # int64 [..., d], KeyVa
 
     Without the norm before o it is Llama's (arXiv 2302.13971).
     """
-    y, scale = rms_norm(x, RESIDUAL_UNIT, layer.attention_norm)
-    accumulators, scales = bit_linear(linear, "qkv", layer.qkv, y, scale)
-    heads = accumulators.reshape(*x.shape[:-1], -1, model.head_dim)
+    def each_head(scalar):
+        return map_parts(lambda part: np.asarray(part)[..., None], scalar)
+
+    constants, batch = layer.attention, x.shape[:-1]
+    y, scale = rms_norm(x, residual_unit(model.fraction), layer.attention_norm)
+    accumulators, (q_scale, k_scale, v_scale) = bit_linear(linear, "qkv", layer.qkv, y, scale)
+    heads = accumulators.reshape(*batch, -1, model.head_dim)
     q, k, v = np.split(heads, [model.heads, model.heads + model.kv_heads], -2)
-    turn = model.cos[position].astype(np.int64), model.sin[position].astype(np.int64)
-    q, q_scale = quantise_heads(rotate(q, *turn), scale_by_power(scales[0], -ROPE_BITS))
-    k, k_scale = quantise_heads(rotate(k, *turn), scale_by_power(scales[1], -ROPE_BITS))
-    cache = append(past, k, k_scale, *quantise_heads(v, scales[2]))
-    o, unit = attend(q, q_scale, cache, model.exp2)
-    y, scale = sub_norm(o, unit, layer.attention_sub_norm)
+    turn = waves(model.frequencies, position)
+    q, largest = reciprocal_quantise(rotate(q, *turn).reshape(*batch, -1))
+    score = multiply(each_head(multiply(q_scale, normalise(largest, 0))), constants.score)
+    cache = append(past, quantise_steps(rotate(k, *turn), k_scale, constants.key),
+                   quantise_steps(v, v_scale, constants.value))
+    o = attend(q.reshape(*batch, model.heads, model.head_dim), score, cache, constants.mix)
+    y, scale = sub_norm(o, scale_by_power(constants.unit, -OUTPUT_FRACTION), layer.attention_sub_norm)
     accumulators, (o_scale,) = bit_linear(linear, "o", layer.o, y, scale)
-    return residual_add(x, accumulators, o_scale), cache
+    return residual_add(x, accumulators, o_scale, model.fraction), cache

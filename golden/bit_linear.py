@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from .lanes import narrow_shift, narrow_sums
 from .matvec import matvec
-from .quantiser import absmax_quantise
-from .scalars import multiply, normalise
+from .quantiser import ABSMAX, absmax_quantise
+from .scalars import multiply, normalise, scale_by_power
 
 
 __all__ = ["bit_linear", "quantised_matvec"]
@@ -16,8 +17,12 @@ def quantised_matvec(layer, kind, codes, y):  # int8 [M, n], int32 range [..., n
     return matvec(codes, q), m
 
 
-def bit_linear(linear, kind, matrix, y, scale):  # int32 range [..., n], Scalar [...] -> int64 [..., M], [Scalar [...]]
-    """BitLinear of y * scale (arXiv 2402.17764) as accumulators and, for each part of the rows, their scale."""
+def bit_linear(linear, kind, matrix, y, scale):  # int64 [..., n] of 18 bits, Scalar [...] -> [..., M], [Scalar [...]]
+    """BitLinear of y * scale (arXiv 2402.17764) as accumulators of 18 bits and, for each part of the rows, their scale.
+
+    Sums of a row of more than 1,032 columns may have more bits, and are shifted by what the longest sum needs.
+    """
     accumulators, m = linear(kind, matrix.codes, y)
-    scale = multiply(scale, normalise(m, 0))
-    return np.asarray(accumulators, np.int64), [multiply(scale, part) for part in matrix.scales]
+    shift = narrow_shift(ABSMAX * matrix.codes.shape[1])
+    scale = scale_by_power(multiply(scale, normalise(m, 0)), shift)
+    return narrow_sums(np.asarray(accumulators, np.int64), shift), [multiply(scale, part) for part in matrix.scales]

@@ -21,13 +21,13 @@ def step(model, token, position, cache, linear=quantised_matvec):  # int [...] -
     """Logits, the scale that they are to be multiplied by, and the new cache (arXiv 2504.12285).
 
     ``linear(layer, kind, codes, y)`` returns the int32 accumulators of ``codes`` times the absmax int8 of ``y``, and
-    max abs(y); kind is "qkv", "o", "gate_up" or "down", and y is int64 [..., n] with abs(y) < 2**30.
+    max abs(y); kind is "qkv", "o", "gate_up" or "down", and y is int64 [..., n] of 18 bits.
     """
-    x = embed(model.embedding, token)
+    x = embed(model.embedding, token, model.fraction)
     entries = []
     for index, (layer, past) in enumerate(zip(model.layers, cache, strict=True)):
         bound = functools.partial(linear, index)
         x, entry = attention(model, layer, x, position, past, bound)
         x = feed_forward(model, layer, x, bound)
         entries.append(entry)
-    return *logits(model.head, model.norm, x), tuple(entries)
+    return *logits(model, x), tuple(entries)

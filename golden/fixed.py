@@ -2,18 +2,18 @@
 
 import numpy as np
 
-from .model import Embedding, IntegerLayer, IntegerModel, Matrix, Norm
-from .rotary import frequencies
+from .calibration import calibrate
+from .head import ROW_BITS
+from .model import LEVELS, Attention, Embedding, IntegerLayer, IntegerModel, Matrix, Norm
+from .quantiser import ABSMAX
+from .rotary import fixed_frequencies
 from .scalars import MANTISSA_BITS, Scalar
 
 
-__all__ = ["EXP2_BITS", "MAX_HIDDEN", "ROPE_BITS", "to_fixed"]
+__all__ = ["MAX_HIDDEN", "to_fixed"]
 
 
-MAX_HIDDEN = 8192  # relu(gate)^2 up is then below 2**60
-ROPE_BITS = 15
-EXP2_BITS = 10  # fraction bits of scores and of the sigmoid's input, and address of the exp2 table
-LEVELS = 127  # of an int8 vector
+MAX_HIDDEN = 8192
 
 
 def fixed_scalar(value):  # float > 0 -> Scalar
@@ -42,10 +42,7 @@ def fixed_norm(gamma, eps):  # float32 [n] or None, float -> Norm or None
 
 
 def fixed_embedding(rows):  # float32 [vocab, hidden] -> Embedding
-    """int8 rows and a scale for each, its absmax / 127.
-
-    On the demo model int16 rows would bring the divergence from 2.8e-4 to 2.2e-4 nats for twice the block RAM.
-    """
+    """int8 rows and a scale for each, its absmax / 121."""
     rows = rows.astype(np.float64)
     largest = np.abs(rows).max(-1)
     scales, exponent = fixed_vector(largest / LEVELS, 65535)
@@ -53,45 +50,52 @@ def fixed_embedding(rows):  # float32 [vocab, hidden] -> Embedding
     return Embedding(codes.astype(np.int8), scales.astype(np.uint16), exponent)
 
 
-def fixed_matrix(parts, factors):  # Ternary for each part, float for each part -> Matrix
-    """Parts with a common input below each other; a factor joins what else scales the accumulators of its part."""
+def fixed_matrix(*parts):  # Ternary for each part -> Matrix
+    """Parts with a common input below each other; 1 / 127 of the quantised input joins the scales."""
     return Matrix(np.concatenate([part.codes for part in parts]),
-                  tuple(fixed_scalar(part.scale * factor) for part, factor in zip(parts, factors, strict=True)))
+                  tuple(fixed_scalar(part.scale / ABSMAX) for part in parts))
 
 
-def fixed_rope(context, head_dim, rope):  # int, int, Rope -> int16 [context, head_dim / 2] twice
-    """cos and sin of the rotary embedding (arXiv 2104.09864) in Q1.15; 1 is 32767."""
-    angle = np.arange(context)[:, None] * frequencies(rope, head_dim)
-    return tuple(np.rint(np.minimum(np.ldexp(wave, ROPE_BITS), 32767)).astype(np.int16)
-                 for wave in (np.cos(angle), np.sin(angle)))
+def fixed_scalars(values):  # float [n] -> Scalar [n]
+    """The nearest scalars."""
+    return Scalar(*(np.array(parts) for parts in zip(*map(fixed_scalar, values), strict=True)))
 
 
-def fixed_layer(layer, eps, head_dim):  # CheckpointLayer -> IntegerLayer
-    """One layer. Each quantised vector brings 1 / 127; scores are in units of log2, divided by sqrt(head_dim)."""
-    single, double = 1 / LEVELS, 1 / LEVELS ** 2  # q, k and v are quantised once more behind the matrix
+def fixed_attention(formats, head_dim):  # LayerFormats, int -> Attention
+    """Constants that follow from the steps of keys and values; scores are in units of log2, by sqrt(head_dim)."""
+    keys, values = np.array(formats.key_steps), np.array(formats.value_steps)
+    return Attention(key=fixed_scalars(1 / keys), value=fixed_scalars(1 / values),
+                     score=fixed_scalars(keys * np.log2(np.e) / head_dim ** 0.5 / ABSMAX),
+                     mix=fixed_scalars(values / values.max()), unit=fixed_scalar(values.max()))
+
+
+def fixed_layer(layer, formats, eps, head_dim):  # CheckpointLayer, LayerFormats, float, int -> IntegerLayer
+    """One layer."""
     return IntegerLayer(
         attention_norm=fixed_norm(layer.attention_norm, eps),
-        qkv=fixed_matrix((layer.q, layer.k, layer.v), (double * np.log2(np.e) / head_dim ** 0.5, double, double)),
+        qkv=fixed_matrix(layer.q, layer.k, layer.v),
+        attention=fixed_attention(formats, head_dim),
         attention_sub_norm=fixed_norm(layer.attention_sub_norm, eps),
-        o=fixed_matrix((layer.o,), (single,)),
+        o=fixed_matrix(layer.o),
         feed_forward_norm=fixed_norm(layer.feed_forward_norm, eps),
-        gate_up=fixed_matrix((layer.gate, layer.up), (single, single)),
+        gate_up=fixed_matrix(layer.gate, layer.up),
+        square_shift=formats.square_shift,
+        up_bits=formats.up_bits,
         feed_forward_sub_norm=fixed_norm(layer.feed_forward_sub_norm, eps),
-        down=fixed_matrix((layer.down,), (single,)))
+        down=fixed_matrix(layer.down))
 
 
 def to_fixed(checkpoint):  # Checkpoint -> IntegerModel
-    """The integer model of a checkpoint. Raises ValueError where a product would leave 63 bits."""
-    if checkpoint.hidden > MAX_HIDDEN:
-        raise ValueError(f"hidden size {checkpoint.hidden} is above {MAX_HIDDEN}, where relu(gate)^2 up may overflow")
-    cos, sin = fixed_rope(checkpoint.context, checkpoint.head_dim, checkpoint.rope)
+    """The integer model of a checkpoint; formats that it does not have are calibrated."""
+    formats = checkpoint.formats or calibrate(checkpoint)
     embedding = fixed_embedding(checkpoint.embedding)
+    head = embedding if checkpoint.head is None else fixed_embedding(checkpoint.head)
     return IntegerModel(
         vocab=checkpoint.vocab, context=checkpoint.context, hidden=checkpoint.hidden, inner=checkpoint.inner,
         heads=checkpoint.heads, kv_heads=checkpoint.kv_heads, head_dim=checkpoint.head_dim,
-        activation=checkpoint.activation, embedding=embedding,
-        layers=tuple(fixed_layer(layer, checkpoint.eps, checkpoint.head_dim) for layer in checkpoint.layers),
-        norm=fixed_norm(checkpoint.norm, checkpoint.eps),
-        head=embedding if checkpoint.head is None else fixed_embedding(checkpoint.head),
-        cos=cos, sin=sin,
-        exp2=np.rint(np.ldexp(np.exp2(-np.arange(1 << EXP2_BITS) / (1 << EXP2_BITS)), 15)).astype(np.uint16))
+        activation=checkpoint.activation, fraction=formats.fraction, embedding=embedding,
+        layers=tuple(fixed_layer(layer, each, checkpoint.eps, checkpoint.head_dim)
+                     for layer, each in zip(checkpoint.layers, formats.layers, strict=True)),
+        norm=fixed_norm(checkpoint.norm, checkpoint.eps), head=head,
+        head_scale=fixed_scalar(2.0 ** (head.exponent + ROW_BITS) / ABSMAX),
+        frequencies=fixed_frequencies(checkpoint.rope, checkpoint.head_dim))

@@ -8,15 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .formats import Formats
 from .rotary import Rope
 from .scalars import Scalar
 
 
-__all__ = ["KINDS", "Checkpoint", "CheckpointLayer", "Embedding", "IntegerLayer", "IntegerModel", "Matrix", "Norm",
-           "Ternary"]
+__all__ = ["KINDS", "LEVELS", "Attention", "Checkpoint", "CheckpointLayer", "Embedding", "IntegerLayer", "IntegerModel",
+           "Matrix", "Norm", "Ternary"]
 
 
 KINDS = ("qkv", "o", "gate_up", "down")  # matrices of an IntegerLayer
+LEVELS = 121  # of what lies in the weights' memories as five trits: keys, values and the embedding
 
 
 class Ternary(NamedTuple):
@@ -56,6 +58,7 @@ class Checkpoint(NamedTuple):
     layers: tuple  # of CheckpointLayer
     norm: np.ndarray  # float32 [hidden]
     head: np.ndarray | None  # float32 [vocab, hidden]; None: the embedding
+    formats: Formats | None = None  # of the integer model, where the file tells them
 
 
 class Matrix(NamedTuple):
@@ -74,19 +77,31 @@ class Norm(NamedTuple):
 
 class Embedding(NamedTuple):
     """Rows of the vocabulary in int8, each with a scale."""
-    codes: np.ndarray  # int8 [vocab, hidden]
+    codes: np.ndarray  # int8 [vocab, hidden], of magnitudes up to 121
     scales: np.ndarray  # uint16 [vocab]
     exponent: int  # row v is codes[v] * scales[v] * 2**exponent
+
+
+class Attention(NamedTuple):
+    """Constants between q, k, v and the heads' outputs, for each kv head."""
+    key: Scalar  # [kv_heads], 1 / the step of a key
+    value: Scalar  # [kv_heads], 1 / the step of a value
+    score: Scalar  # [kv_heads], the step of a key by log2(e) / sqrt(head_dim) / 127
+    mix: Scalar  # [kv_heads], the step of a value by the largest head's
+    unit: Scalar  # the largest head's step of a value
 
 
 class IntegerLayer(NamedTuple):
     """A layer in integers."""
     attention_norm: Norm
     qkv: Matrix  # parts q, k, v
+    attention: Attention
     attention_sub_norm: Norm | None
     o: Matrix
     feed_forward_norm: Norm
     gate_up: Matrix  # parts gate, up
+    square_shift: int  # of the gate's square
+    up_bits: int  # that hold the accumulators of up
     feed_forward_sub_norm: Norm | None
     down: Matrix
 
@@ -101,10 +116,10 @@ class IntegerModel(NamedTuple):
     kv_heads: int
     head_dim: int
     activation: str  # "relu2" or "silu"
+    fraction: int  # bits behind the point of the residual stream
     embedding: Embedding
     layers: tuple  # of IntegerLayer
     norm: Norm
     head: Embedding  # the embedding itself when tied
-    cos: np.ndarray  # int16 [context, head_dim / 2], Q1.15
-    sin: np.ndarray
-    exp2: np.ndarray  # uint16 [1024], 2**(-f / 1024) in Q1.15
+    head_scale: Scalar  # 2**exponent of the head, 2**16 for the shift of its scales, by 127
+    frequencies: np.ndarray  # int64 [head_dim / 2], of the rotary embedding, in 2**-24 turns a position

@@ -1,25 +1,36 @@
-"""The absmax int8 quantiser of activations, on integers and exactly rational."""
+"""Quantisers of activations to int8: absmax, exactly rational or by a reciprocal of the maximum; and to fixed steps."""
 
 import numpy as np
 
-from .rounding import bit_length, round_half_even, truncate_shift
+from .lanes import MAX_SHIFT
+from .rounding import half_up_shift, limit, round_half_even
+from .scalars import divide, normalise
 
 
-__all__ = ["NARROW_BITS", "absmax_quantise", "narrow"]
+__all__ = ["absmax_quantise", "reciprocal_quantise", "step_quantise"]
 
 
-NARROW_BITS = 30
-
-
-def narrow(y, bits=NARROW_BITS):  # int64 [..., n], |y| <= 2**62 -> int64 [..., n], |.| < 2**bits; int64 [...]
-    """Shift a vector right until its largest magnitude fits so many bits, truncating magnitudes; also the shift."""
-    shift = np.maximum(bit_length(np.abs(y).max(-1)) - bits, 0)
-    return truncate_shift(y, shift[..., None]), shift
+ABSMAX = 127
 
 
 def absmax_quantise(y):  # int32 range [..., n] -> int8 [..., n], int64 [...]
     """q = sign(y) round_half_even(127 |y| / m), m = max |y|, of BitNet b1.58 (arXiv 2402.17764); m = 0 gives q = 0."""
     magnitude = np.abs(np.asarray(y, np.int64))
     m = magnitude.max(-1)
-    q = round_half_even(127 * magnitude, np.maximum(m, 1)[..., None])
+    q = round_half_even(ABSMAX * magnitude, np.maximum(m, 1)[..., None])
     return (np.sign(y) * q).astype(np.int8), m
+
+
+def reciprocal_quantise(y):  # int64 [..., n] of 18 bits -> int8 [..., n], int64 [...]
+    """q = round_half_up(y r), r the largest scalar that is not above 127 / m, m = max |y|; m = 0 gives q = 0.
+
+    |y| r is at most 127, so that nothing saturates; q differs from absmax_quantise's by at most one.
+    """
+    m = np.abs(y).max(-1)
+    r = divide(normalise(ABSMAX, 0), normalise(np.maximum(m, 1), 0))
+    return half_up_shift(y * r.mantissa[..., None], -r.exponent[..., None]).astype(np.int8), m
+
+
+def step_quantise(y, factor, shift, levels):  # int64 [..., n], int64 [...], int64 [...] -> int8 [..., n]
+    """round_half_up(y factor / 2**shift), limited to magnitudes of ``levels``."""
+    return limit(half_up_shift(y * factor[..., None], np.minimum(shift, MAX_SHIFT)[..., None]), levels).astype(np.int8)

@@ -6,7 +6,7 @@ import numpy as np
 from .rotary import frequencies
 
 
-__all__ = ["forward"]
+__all__ = ["accumulators", "forward"]
 
 
 def float_quantise(x):  # float32 [..., n] -> float32 [..., n] of int8, float32 [..., 1]
@@ -19,6 +19,11 @@ def float_linear(x, ternary):  # float32 [..., n] -> float32 [..., M]
     """BitLinear (arXiv 2402.17764) as transformers computes it: int8 codes, back to float, product, weight scale."""
     activations, scale = float_quantise(x)
     return activations @ ternary.codes.T.astype(np.float32) / scale * np.float32(ternary.scale)
+
+
+def accumulators(y, x, ternary):  # float32 [..., M], float32 [..., n], Ternary -> float32 [..., M]
+    """The sums of int8 codes that are behind y = float_linear(x, ternary)."""
+    return y * float_quantise(x)[1] / np.float32(ternary.scale or 1)
 
 
 def float_norm(x, gamma, eps):  # float32 [..., n], float32 [n] or None -> float32 [..., n]
@@ -44,23 +49,31 @@ def float_attention(q, k, v):  # float32 [B, T, heads, D], [B, T, kv_heads, D] t
     return o.transpose(0, 2, 1, 3).reshape(*q.shape[:2], -1)
 
 
-def float_layer(checkpoint, layer, x):  # float32 [B, T, d] -> float32 [B, T, d]
+def float_layer(checkpoint, layer, x, see=lambda *values: None):  # float32 [B, T, d] -> float32 [B, T, d]
     """One layer of BitNet b1.58 2B4T (arXiv 2504.12285)."""
     h = float_norm(x, layer.attention_norm, checkpoint.eps)
     q, k, v = (float_linear(h, part).reshape(*x.shape[:2], -1, checkpoint.head_dim)
                for part in (layer.q, layer.k, layer.v))
-    o = float_attention(float_rotate(q, checkpoint.rope), float_rotate(k, checkpoint.rope), v)
-    x = x + float_linear(float_norm(o, layer.attention_sub_norm, checkpoint.eps), layer.o)
-    h = float_norm(x, layer.feed_forward_norm, checkpoint.eps)
+    q, k = float_rotate(q, checkpoint.rope), float_rotate(k, checkpoint.rope)
+    o = float_attention(q, k, v)
+    between = x + float_linear(float_norm(o, layer.attention_sub_norm, checkpoint.eps), layer.o)
+    h = float_norm(between, layer.feed_forward_norm, checkpoint.eps)
     gate, up = float_linear(h, layer.gate), float_linear(h, layer.up)
     z = (gate / (1 + np.exp(-gate)) if checkpoint.activation == "silu" else np.square(np.maximum(gate, 0))) * up
-    return x + float_linear(float_norm(z, layer.feed_forward_sub_norm, checkpoint.eps), layer.down)
+    result = between + float_linear(float_norm(z, layer.feed_forward_sub_norm, checkpoint.eps), layer.down)
+    see(layer, k, v, between, h, gate, up, result)
+    return result
 
 
-def forward(checkpoint, tokens):  # integers [B, T] -> float32 [B, T, V]
-    """Logits of whole sequences."""
+def forward(checkpoint, tokens, see=lambda *values: None):  # integers [B, T] -> float32 [B, T, V]
+    """Logits of whole sequences.
+
+    ``see(layer, k, v, between, h, gate, up, result)`` is called for each layer: k and v are float32
+    [B, T, kv_heads, D], k behind the rotary embedding; between and result are the residual stream behind attention and
+    behind the layer, h the input of gate and up.
+    """
     x = checkpoint.embedding[tokens]
     for layer in checkpoint.layers:
-        x = float_layer(checkpoint, layer, x)
+        x = float_layer(checkpoint, layer, x, see)
     head = checkpoint.embedding if checkpoint.head is None else checkpoint.head
     return float_norm(x, checkpoint.norm, checkpoint.eps) @ head.T

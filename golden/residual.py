@@ -1,27 +1,25 @@
-"""The residual stream: int32 in Q.12, saturating."""
+"""The residual stream: 18 bits, saturating, in a format of the model."""
 
 import numpy as np
 
-from .rounding import saturate, shift_saturate
+from .lanes import MAX_SHIFT, lane, scaled
 from .scalars import ONE, scale_by_power
 
 
-__all__ = ["RESIDUAL_BITS", "RESIDUAL_FRACTION", "RESIDUAL_UNIT", "embed", "residual_add"]
+__all__ = ["embed", "residual_add", "residual_unit"]
 
 
-RESIDUAL_BITS = 32
-RESIDUAL_FRACTION = 12
-RESIDUAL_UNIT = scale_by_power(ONE, -RESIDUAL_FRACTION)
+def residual_unit(fraction):  # int -> Scalar
+    """The value of an integer 1 in the residual stream."""
+    return scale_by_power(ONE, np.int64(-fraction))
 
 
-def embed(embedding, token):  # Embedding [V, d], integers [...] -> int64 [..., d]
+def embed(embedding, token, fraction):  # Embedding [V, d], integers [...], int -> int64 [..., d]
     """Rows of the embedding in the residual's format."""
-    rows = embedding.codes[token] * embedding.scales[token].astype(np.int64)[..., None]
-    return shift_saturate(rows, -embedding.exponent - RESIDUAL_FRACTION, RESIDUAL_BITS)
+    shift = min(-embedding.exponent - fraction, MAX_SHIFT)  # above 0, since the format holds the largest row
+    return lane(embedding.codes[token].astype(np.int64), embedding.scales[token].astype(np.int64)[..., None], shift)
 
 
-def residual_add(x, accumulators, scale):  # int64 [..., d], int64 [..., d], |.| < 2**24, Scalar [...] -> int64 [..., d]
+def residual_add(x, accumulators, scale, fraction):  # int64 [..., d] twice, Scalar [...], int -> int64 [..., d]
     """x + accumulators * scale."""
-    branch = shift_saturate(accumulators * scale.mantissa[..., None],
-                            -scale.exponent[..., None] - RESIDUAL_FRACTION, RESIDUAL_BITS)
-    return saturate(x + branch, RESIDUAL_BITS)
+    return scaled(accumulators, scale_by_power(scale, fraction), x)

@@ -1,10 +1,34 @@
 """Every rounding and saturation of the integer model, by name. All integers are int64 unless a range says less."""
 
+import contextlib
+import contextvars
+
 import numpy as np
 
 
-__all__ = ["bit_length", "floor_shift", "half_up_shift", "integer_sqrt", "round_half_even", "saturate",
-           "shift_saturate", "truncate_shift"]
+__all__ = ["bit_length", "count_saturations", "floor_shift", "half_up_shift", "integer_sqrt", "limit",
+           "round_half_even", "saturate"]
+
+
+_counts = contextvars.ContextVar("counts", default=None)
+
+
+@contextlib.contextmanager
+def count_saturations():
+    """The context's value is a list to which every saturation within it appends how many values were out of range."""
+    counts = []
+    token = _counts.set(counts)
+    try:
+        yield counts
+    finally:
+        _counts.reset(token)
+
+
+def _clip(value, low, high):
+    clipped = np.clip(value, low, high)
+    if (counts := _counts.get()) is not None:
+        counts.append(int((clipped != value).sum()))
+    return clipped
 
 
 def bit_length(value):  # int64 [...] in [0, 2**63) -> int64 [...] in [0, 63]
@@ -19,12 +43,6 @@ def floor_shift(value, shift):  # int64 [...], shift in [0, 63] -> int64 [...]
     return np.asarray(value, np.int64) >> shift
 
 
-def truncate_shift(value, shift):  # int64 [...], |value| < 2**63, shift in [0, 63] -> int64 [...]
-    """value / 2**shift towards zero: the magnitude is floored and keeps its sign."""
-    value = np.asarray(value, np.int64)
-    return np.sign(value) * (np.abs(value) >> shift)
-
-
 def half_up_shift(value, shift):  # int64 [...], |value| < 2**62, shift in [0, 62] -> int64 [...]
     """floor(value / 2**shift + 1/2): ties go up, towards +infinity."""
     half = np.left_shift(np.int64(1), shift) >> 1
@@ -33,14 +51,12 @@ def half_up_shift(value, shift):  # int64 [...], |value| < 2**62, shift in [0, 6
 
 def saturate(value, bits):  # int64 [...], bits in [2, 63] -> int64 [...]
     """The nearest integer that is a two's complement number of so many bits."""
-    return np.clip(value, -(1 << bits - 1), (1 << bits - 1) - 1)
+    return _clip(value, -(1 << bits - 1), (1 << bits - 1) - 1)
 
 
-def shift_saturate(value, shift, bits):  # int64 [...], |value| < 2**61, any shift, bits in [2, 32] -> int64 [...]
-    """Half-up shift to the right, or exact shift to the left where shift is negative, saturated to so many bits."""
-    right = half_up_shift(value, np.clip(shift, 0, 62))
-    left = np.clip(-np.asarray(shift, np.int64), 0, 31)  # 31 already saturates all but zero
-    return saturate(saturate(right, bits) << left, bits)
+def limit(value, largest):  # int64 [...], int >= 0 -> int64 [...]
+    """The nearest integer whose magnitude is at most ``largest``."""
+    return _clip(value, -largest, largest)
 
 
 def round_half_even(numerator, denominator):  # int64 [...] >= 0, int64 [...] > 0, both < 2**62 -> int64 [...]

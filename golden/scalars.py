@@ -42,9 +42,9 @@ def multiply(a, b):  # Scalar [...], Scalar [...] -> Scalar [...]
     return Scalar(floor_shift(product, shift), np.where(product > 0, a.exponent + b.exponent + shift, 0))
 
 
-def divide(a, b):  # Scalar [...], Scalar [...] > 0 -> Scalar [...]
-    """a / b: a quotient of mantissas, the first widened by 16 bits, has 16 or 17 bits."""
-    quotient = (a.mantissa << MANTISSA_BITS) // b.mantissa
+def divide(a, b):  # Scalar [...], Scalar [...] -> Scalar [...]
+    """a / b: a quotient of mantissas, the first widened by 16 bits, has 16 or 17 bits. a / 0 is 0."""
+    quotient = np.where(b.mantissa > 0, (a.mantissa << MANTISSA_BITS) // np.maximum(b.mantissa, 1), 0)
     shift = quotient >> MANTISSA_BITS
     return Scalar(floor_shift(quotient, shift),
                   np.where(quotient > 0, a.exponent - b.exponent - MANTISSA_BITS + shift, 0))

@@ -114,6 +114,7 @@ def measure_run(config, checkpoint, prompt, count, choose=greedy, *, ends=(), ch
         "mismatches": total.mismatches,
         "cycle_errors": total.cycle_errors,
         "repeated": total.repeated,
+        "saturations": generation.saturations,
         "cycles_per_token": cycles,
         **({"cycles_predicted": predicted} if check else {}),
         "utilisation": total.utilisation,

@@ -6,7 +6,7 @@ A reader needs JSON, SHA-256 and this page. Numbers are little-endian, and the f
 offset  bytes  preamble
 ======  =====  =========================================================================================
 0       8      "SETUN", carriage return, line feed, 0x1a: damage by a transfer as text shows at once
-8       4      version of this layout, 2
+8       4      version of this layout, 3
 12      4      bytes of the header, at most 2**24
 16      8      offset of the header, which ends the file
 24      4      CRC-32 of the header, as in zlib
@@ -14,11 +14,13 @@ offset  bytes  preamble
 32      ...    tensors, each at a multiple of 32, in any order; zeros between them
 ======  =====  =========================================================================================
 
-The header is a JSON object of three fields. ``architecture`` is an object of vocab, context, hidden, inner, layers,
+The header is a JSON object of these fields. ``architecture`` is an object of vocab, context, hidden, inner, layers,
 heads, kv_heads, head_dim (integers), rope_theta, rope_factor, eps (numbers), rope_bands (null, or an array of low, high
 and the context of the training before, as golden/rotary.py tells), tied (the head is the embedding), activation
 ("relu2" or "silu") and sub_norms (there are norms before o and down). ``ends`` is an array of the tokens behind which
-a text ends, and may be left out where there are none. ``tensors`` is an array of objects:
+a text ends, and may be left out where there are none. ``formats`` is an object of the formats of the integer model,
+as golden/formats.py tells them, or null in a model of more than 2**27 weights: whoever runs it finds them. ``tensors``
+is an array of objects:
 
 ==========  ===========================================================================================
 name        embedding, norm, head unless tied; of layer i, counted from 0: ``layers.i.`` and q, k, v, o, gate, up,
@@ -48,6 +50,7 @@ is not base 3 but a code that hardware decodes in few gates; 13 of the 256 value
 """
 
 import hashlib
+import math
 import struct
 import zlib
 from typing import Annotated, Literal
@@ -55,7 +58,9 @@ from typing import Annotated, Literal
 import msgspec
 import numpy as np
 
+from ..golden.calibration import calibrate
 from ..golden.codes import byte_decode, byte_encode
+from ..golden.formats import Formats
 from ..golden.model import Ternary
 from .floats import FLOATS, narrow, narrowest, widen
 from .model_file import MATRICES, Architecture, ModelFile, refuse
@@ -65,9 +70,10 @@ __all__ = ["MAGIC", "Container", "write_container"]
 
 
 MAGIC = b"SETUN\r\n\x1a"
-VERSION = 2
+VERSION = 3
 PREAMBLE = struct.Struct("<8sIIQII")
 MOST_HEADER = 1 << 24
+MOST_CALIBRATED = 1 << 27  # weights, for which a model is held in memory and computed in float32
 ALIGNMENT = 32
 TRITS = 5  # in a byte
 TOKENIZER, TEMPLATE = "tokenizer.json", "chat_template"
@@ -92,11 +98,23 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that is not a tensor."""
     architecture: Architecture
     tensors: list[Tensor]
+    formats: Formats | None
     ends: tuple[Annotated[int, msgspec.Meta(ge=0)], ...] = ()
 
     def __post_init__(self):
+        if self.formats is not None:
+            self._check_formats(self.formats.layers)
         if max(self.ends, default=0) >= self.architecture.vocab:
             raise ValueError(f"ends: {max(self.ends)} is beyond the vocabulary")
+
+    def _check_formats(self, layers):
+        if len(layers) != self.architecture.layers:
+            raise ValueError(f"formats: {len(layers)} layers instead of {self.architecture.layers}")
+        for layer in layers:
+            for name in ("key_steps", "value_steps"):
+                if len(getattr(layer, name)) != self.architecture.kv_heads:
+                    raise ValueError(f"formats: {name}: {len(getattr(layer, name))} instead of "
+                                     f"{self.architecture.kv_heads}")
 
 
 def _tensor_name(layer, name):
@@ -120,7 +138,7 @@ class Container(ModelFile):
         super().__init__(path)
         self._data = data
         header = self._header()
-        self.architecture, self.ends = header.architecture, header.ends
+        self.architecture, self.ends, self.formats = header.architecture, header.ends, header.formats
         self._tensors = {tensor.name: tensor for tensor in header.tensors}
         self._check_tensors(header)
         self._sound = set()
@@ -273,7 +291,10 @@ def write_container(file, model, tokenizer, progress):
             put(full, kind.lower(), shape, (narrow(values, kind) for values in model.pieces(layer, name)))
     for name, data in texts.items():
         put(name, "bytes", (len(data),), [data])
-    header = msgspec.json.encode(Header(model.architecture, tensors, model.ends))
+    formats = model.formats
+    if formats is None and sum(math.prod(shape) for _, name, shape in parts if name in MATRICES) <= MOST_CALIBRATED:
+        formats = calibrate(model.checkpoint())
+    header = msgspec.json.encode(Header(model.architecture, tensors, formats, model.ends))
     offset = file.tell()
     file.write(header)
     file.seek(0)

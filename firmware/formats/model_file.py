@@ -154,11 +154,13 @@ class ModelFile:
         Jinja's template of a conversation.
     ends : tuple of int
         Tokens behind which a text ends.
+    formats : golden.formats.Formats or None
+        Of the integer model; None where the file does not tell them.
     taken : list of str
         What the file does not tell, or not for sure, and how it was taken.
     """
 
-    tokenizer, chat_template, ends, taken = None, None, (), ()
+    tokenizer, chat_template, ends, taken, formats = None, None, (), (), None
 
     def __init__(self, path):
         self.path = pathlib.Path(path)
@@ -207,4 +209,5 @@ class ModelFile:
                                          **dict.fromkeys(SUB_NORMS) | {
                                              name: self.norm(layer, name) for name in shape.norms})
                          for layer in range(shape.layers)),
-            norm=self.norm(None, "norm"), head=None if shape.tied else self.rows("head", 0, shape.vocab))
+            norm=self.norm(None, "norm"), head=None if shape.tied else self.rows("head", 0, shape.vocab),
+            formats=self.formats)

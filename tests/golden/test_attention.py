@@ -1,89 +1,107 @@
 import numpy as np
 import pytest
 
-from setun.golden.attention import append, attend, empty, mix_values, quantise_heads, rotate, scores, softmax_weights
-from setun.golden.fixed import fixed_rope, fixed_scalar
+from setun.golden.attention import (
+    KeyValues,
+    append,
+    attend,
+    empty,
+    mix_values,
+    quantise_steps,
+    rotate,
+    scores,
+    softmax_weights,
+)
+from setun.golden.fixed import fixed_scalar, fixed_scalars
 from setun.golden.reference import float_attention, float_rotate
-from setun.golden.rotary import Rope
-from setun.golden.scalars import Scalar, map_parts, multiply, to_float
+from setun.golden.rotary import Rope, fixed_frequencies, waves
+from setun.golden.rounding import count_saturations
 
 
-EXP2 = np.rint(2.0 ** (15 - np.arange(1024) / 1024)).astype(np.uint16)
-
-
-def scalars(values):
-    return Scalar(*map(np.array, zip(*map(fixed_scalar, values))))
+TOP = 2 ** 17 - 1
 
 
 def test_rotate():
-    x = np.random.default_rng(0).integers(-2 ** 23, 2 ** 23, (1, 20, 3, 8))
-    cos, sin = (table[:, None].astype(np.int64) for table in fixed_rope(20, 8, Rope(50.0)))
-    assert rotate(x, cos, sin) / 2 ** 15 == pytest.approx(float_rotate(x.astype(np.float32), Rope(50.0)), abs=2 ** 10)
+    x = np.random.default_rng(0).integers(-2 ** 16, 2 ** 16, (1, 20, 3, 8))
+    rope, step = Rope(50.0), np.pi / 1024
+    frequencies = fixed_frequencies(rope, 8)
+    found = np.stack([rotate(x[:, position], *waves(frequencies, position)) for position in range(20)], 1)
+    assert np.abs(found - float_rotate(x.astype(np.float32), rope)).max() < 2 ** 16.5 * 1.1 * step
 
 
-def test_quantise_heads():
-    x = np.random.default_rng(1).integers(-2 ** 40, 2 ** 40, (5, 3, 8))
-    q, scale = quantise_heads(x, scalars([1e-3, 1e-2, 0.1, 1.0, 10.0]))
-    assert q.shape == (5, 3, 8) and (np.abs(q.astype(int)).max(-1) == 127).all()
-    value = x * np.array([1e-3, 1e-2, 0.1, 1.0, 10.0])[:, None, None]
-    assert np.abs(q * to_float(scale)[..., None] / 127 - value).max() <= np.abs(value).max() * 0.51 / 127
-    q, scale = quantise_heads(np.zeros((2, 4), np.int64), fixed_scalar(1.0))
-    assert not q.any() and not scale.mantissa.any()
+def test_rotate_saturates():
+    """Two of the largest elements add up to more than a lane holds."""
+    half = np.array([23170])  # sqrt(1/2)
+    assert rotate(np.array([TOP, TOP]), half, half).tolist() == [0, TOP]
+
+
+def test_quantise_steps():
+    x = np.random.default_rng(1).integers(-2 ** 16, 2 ** 16, (5, 3, 8))
+    scale, steps = fixed_scalars([1e-3, 1e-2, 0.1, 1.0, 10.0]), np.array([2.0, 100.0, 1e4])
+    q = quantise_steps(x, scale, fixed_scalars(1 / steps))
+    exact = x * np.array([1e-3, 1e-2, 0.1, 1.0, 10.0])[:, None, None] / steps[:, None]
+    assert q.dtype == np.int8 and np.abs(q - np.clip(exact, -121, 121)).max() <= 0.51
+    assert np.abs(q.astype(int)).max() == 121
 
 
 def test_scores():
     rng = np.random.default_rng(2)
-    q, k = rng.integers(-127, 128, (3, 16), np.int8), rng.integers(-127, 128, (9, 16), np.int8)
-    q_scale, k_scale = rng.uniform(0.001, 0.1, 3), rng.uniform(0.001, 0.1, 9)
-    result = scores(q, scalars(q_scale), k, scalars(k_scale))
-    expected = q.astype(int) @ k.T.astype(int) * np.outer(q_scale, k_scale) * 1024
-    assert np.abs(result - expected).max() <= 0.5 + np.abs(expected).max() * 2 ** -14
+    q, k = rng.integers(-127, 128, (2, 3, 16), np.int8), rng.integers(-121, 122, (2, 9, 16), np.int8)
+    scale = np.array([0.002, 0.01])
+    result = scores(q, k, fixed_scalars(scale))
+    expected = q.astype(int) @ k.swapaxes(-1, -2).astype(int) * scale[:, None, None] * 64
+    assert result.shape == (2, 3, 9)
+    assert np.abs(result - expected).max() <= 1.1 + np.abs(expected).max() * 2 ** -14
 
 
 def test_scores_saturate():
-    vector = np.full((1, 16), 127, np.int8)
-    assert scores(vector, scalars([1e6]), vector, scalars([1e6])).tolist() == [[2 ** 31 - 1]]
+    q, k = np.full((1, 1, 16), 127, np.int8), np.full((1, 2, 16), 121, np.int8)
+    k[0, 1] = -121
+    with count_saturations() as counts:
+        assert scores(q, k, fixed_scalars([1e6])).tolist() == [[[TOP, -TOP - 1]]]
+    assert sum(counts) == 2
 
 
 def test_softmax_weights():
-    s = np.array([5000, 5000 - 1024, 5000 - 512, 5000 - 15 * 1024, 5000 - 17 * 1024, -2 ** 31])
-    assert softmax_weights(s, EXP2).tolist() == [32768, 16384, round(32768 / 2 ** 0.5), 1, 0, 0]
-    assert softmax_weights(np.array([-2 ** 31, 2 ** 31 - 1]), EXP2).tolist() == [0, 32768]
+    s = np.array([500, 500 - 64, 500 - 32, 500 - 10 * 64, 500 - 11 * 64, -2 ** 17])
+    assert softmax_weights(s).tolist() == [1023, 512, round(round(2046 / 2 ** 0.5) / 2 + .1), 1, 0, 0]
+    assert softmax_weights(np.array([-2 ** 17, TOP])).tolist() == [0, 1023]
 
 
-def test_mix_values():
+@pytest.mark.parametrize("positions", [1, 30, 3000])
+def test_mix_values(positions):
     rng = np.random.default_rng(3)
-    p, v, scale = rng.integers(0, 32769, (2, 30)), rng.integers(-127, 128, (30, 8), np.int8), rng.uniform(0.1, 8, 30)
-    mixed, exponent = mix_values(p, v, scalars(scale))
-    expected = p @ (v * scale[:, None]) / p.sum(-1, keepdims=True)
-    assert mixed * 2.0 ** (exponent - 16) == pytest.approx(expected, abs=127 * 8 * 1e-4)
+    p, v = rng.integers(0, 1024, (2, positions)), rng.integers(-121, 122, (positions, 8), np.int8)
+    p[:, 0] = 1023
+    with count_saturations() as counts:
+        mixed = mix_values(p, v, fixed_scalar(0.3))
+    expected = 0.3 * p @ v / p.sum(-1, keepdims=True)
+    assert sum(counts) == 0 and mixed * 2.0 ** -10 == pytest.approx(expected, abs=121 * 2 ** -9)
 
 
-def test_mix_values_of_zeros():
-    """A token whose values are zero leaves the common exponent to the others; zeros alone have the lowest."""
-    zero, one = Scalar(np.int64(0), np.int64(0)), fixed_scalar(2.0 ** -30)
-    both = map_parts(lambda *parts: np.array(parts), zero, one)
-    v = np.array([[0, 0], [127, -64]], np.int8)
-    mixed, exponent = mix_values(np.array([[32768, 32768]]), v, both)
-    assert (mixed * 2.0 ** (exponent - 16.0)).tolist() == [[63.5 * 2.0 ** -30, -32 * 2.0 ** -30]]
-    mixed, exponent = mix_values(np.array([[32768]]), v[:1], map_parts(lambda part: part[:1], both))
-    assert mixed.tolist() == [[0, 0]] and exponent == 16 - 1024
+def test_mix_of_equal_values():
+    """Values that are all the largest stay so, whatever the weights."""
+    rng = np.random.default_rng(4)
+    for positions in (1, 2, 100, 256):
+        p = np.append(rng.integers(0, 1024, (4, positions - 1)), np.full((4, 1), 1023), -1)
+        mixed = mix_values(p, np.full((positions, 2), 121, np.int8), fixed_scalar(1.0))
+        assert np.abs(mixed - 121 * 1024).max() <= 121 * 1024 * 2 ** -9
 
 
 def test_attend():
     """Two kv heads of two heads each, over a cache of eleven, against softmax in floats."""
-    rng = np.random.default_rng(4)
+    rng = np.random.default_rng(5)
     cache = empty(2, 8, (3,))
     keys, values = rng.normal(size=(2, 3, 11, 2, 8))
     queries = rng.normal(size=(3, 4, 8))
-    unit = fixed_scalar(2.0 ** -24)
-    integers = [np.rint(np.ldexp(x, 24)).astype(np.int64) for x in (queries, keys, values)]
-    whole = map_parts(lambda part: np.full(3, part), unit)
+    steps = np.abs(keys).max(axis=(0, 1, 3)) / 121, np.abs(values).max(axis=(0, 1, 3)) / 121
     for token in range(11):
-        k, v = (quantise_heads(x[:, token], whole) for x in integers[1:])
-        cache = append(cache, *k, *v)
-    assert cache.k.shape == (3, 2, 11, 8) and cache.v_scale.mantissa.shape == (3, 2, 11)
-    q, q_scale = quantise_heads(integers[0], whole)
-    o, unit = attend(q, multiply(q_scale, fixed_scalar(np.log2(np.e) / 8 ** 0.5 / 127 ** 2)), cache, EXP2)
+        cache = append(cache, *(np.rint(x[:, token] / step[:, None]).astype(np.int8)
+                                for x, step in zip((keys, values), steps)))
+    assert cache.k.shape == (3, 2, 11, 8) and isinstance(cache, KeyValues)
+    largest = np.abs(queries).max()
+    q = np.rint(queries * 127 / largest).astype(np.int8)
+    score = fixed_scalars(steps[0] * largest / 127 * np.log2(np.e) / 8 ** 0.5)
+    o = attend(q, score, cache, fixed_scalars(steps[1] / steps[1].max()))
     expected = float_attention(np.repeat(queries[:, None], 11, 1), keys, values)[:, -1]
-    assert np.abs(o * to_float(unit)[:, None] / 127 - expected).max() < 0.01
+    assert o.shape == (3, 32) and np.abs(o * steps[1].max() * 2.0 ** -10 - expected).max() < 0.02

@@ -7,17 +7,15 @@ import pytest
 
 from setun.formats.checkpoint import load
 from setun.golden.fixed import (
-    MAX_HIDDEN,
     fixed_embedding,
     fixed_matrix,
     fixed_norm,
-    fixed_rope,
     fixed_scalar,
     fixed_vector,
     to_fixed,
 )
+from setun.golden.formats import Formats, LayerFormats
 from setun.golden.model import Ternary
-from setun.golden.rotary import Rope
 from setun.golden.scalars import to_float
 
 
@@ -60,27 +58,16 @@ def test_fixed_embedding():
     rows[3] = 0
     embedding = fixed_embedding(rows.astype(np.float32))
     assert embedding.codes.dtype == np.int8 and embedding.scales.dtype == np.uint16
-    assert (np.abs(embedding.codes.astype(int)).max(-1) == np.where(np.arange(10) == 3, 0, 127)).all()
+    assert (np.abs(embedding.codes.astype(int)).max(-1) == np.where(np.arange(10) == 3, 0, 121)).all()
     back = embedding.codes * embedding.scales[:, None] * 2.0 ** embedding.exponent
-    assert (np.abs(back - rows).max(-1) <= np.abs(rows).max(-1) * 0.51 / 127 + 1e-12).all()
+    assert (np.abs(back - rows).max(-1) <= np.abs(rows).max(-1) * 0.51 / 121 + 1e-12).all()
 
 
 def test_fixed_matrix():
     a, b = (Ternary(np.full((rows, 3), rows - 1, np.int8), scale) for rows, scale in ((1, 0.5), (2, 0.25)))
-    matrix = fixed_matrix((a, b), (1, 1 / 4))
+    matrix = fixed_matrix(a, b)
     assert matrix.codes.tolist() == [[0, 0, 0], [1, 1, 1], [1, 1, 1]]
-    assert [float(to_float(scale)) for scale in matrix.scales] == [0.5, 0.0625]
-
-
-def test_fixed_rope():
-    cos, sin = fixed_rope(50, 8, Rope(100.0))
-    assert cos.dtype == np.int16 and cos.shape == sin.shape == (50, 4)
-    assert cos[0].tolist() == [32767] * 4 and sin[0].tolist() == [0] * 4
-    for position in (1, 49):
-        for pair in range(4):
-            angle = position * 100.0 ** (-pair / 4)
-            assert abs(cos[position, pair] - 32768 * np.cos(angle)) <= 1
-            assert abs(sin[position, pair] - 32768 * np.sin(angle)) <= 1
+    assert [float(to_float(scale)) for scale in matrix.scales] == pytest.approx([0.5 / 127, 0.25 / 127], rel=2 ** -16)
 
 
 def test_to_fixed():
@@ -91,10 +78,20 @@ def test_to_fixed():
     assert (layer.qkv.codes[32:48] == source.k.codes).all() and (layer.gate_up.codes[48:] == source.up.codes).all()
     assert to_float(layer.down.scales[0]) == pytest.approx(source.down.scale / 127, rel=2 ** -16)
     assert model.head is model.embedding
-    assert model.exp2[[0, 512]].tolist() == [32768, round(32768 / 2 ** 0.5)] and model.exp2.shape == (1024,)
+    assert to_float(model.head_scale) == pytest.approx(2.0 ** (model.head.exponent + 16) / 127, rel=2 ** -16)
 
 
-def test_to_fixed_refuses_overflow():
-    checkpoint = load(TINY)._replace(hidden=MAX_HIDDEN + 1)
-    with pytest.raises(ValueError, match="hidden size 8193 is above 8192"):
-        to_fixed(checkpoint)
+def test_formats():
+    """Constants of attention from given steps, and what else the formats say."""
+    checkpoint = load(TINY)
+    layers = (LayerFormats((0.5, 0.25), (2.0, 8.0), 3, 11), LayerFormats((1.0, 1.0), (1.0, 1.0), 0, 17))
+    model = to_fixed(checkpoint._replace(formats=Formats(-2, layers)))
+    attention = model.layers[0].attention
+    assert model.fraction == -2
+    assert [(layer.square_shift, layer.up_bits) for layer in model.layers] == [(3, 11), (0, 17)]
+    assert to_float(attention.key).tolist() == [2, 4] and to_float(attention.value).tolist() == [0.5, 0.125]
+    assert to_float(attention.mix).tolist() == [0.25, 1] and to_float(attention.unit) == 8
+    expected = np.array([0.5, 0.25]) * np.log2(np.e) / checkpoint.head_dim ** 0.5 / 127
+    assert to_float(attention.score) == pytest.approx(expected, rel=2 ** -16)
+    with pytest.raises(ValueError):
+        to_fixed(checkpoint._replace(formats=Formats(-2, layers[:1])))

@@ -3,7 +3,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from setun.golden.quantiser import absmax_quantise, narrow
+from setun.golden.quantiser import absmax_quantise, reciprocal_quantise, step_quantise
 
 
 def vectors(seed, shape, bits):
@@ -33,32 +33,27 @@ def test_absmax_quantise_is_free_of_scale():
     assert (absmax_quantise(-y)[0] == -absmax_quantise(y)[0]).all()
 
 
-@pytest.mark.parametrize("bits", [15, 30])
-def test_narrow(bits):
-    y = np.concatenate([vectors(3, (400, 5), 62), [[2 ** 62, -2 ** 62, 1, -1, 0], [2 ** bits - 1, -1, 1, 3, -3],
-                                                  [2 ** bits, -1, 1, 3, -3], [0] * 5]])
-    narrowed, shift = narrow(y, bits)
-    for row, result, places in zip(y.tolist(), narrowed.tolist(), shift.tolist()):
-        assert places == max(max(map(abs, row)).bit_length() - bits, 0)
-        assert result == [(value > 0) * (value >> places) - (value < 0) * (-value >> places) for value in row]
-    assert np.abs(narrowed).max() < 2 ** bits
-    again, shift = narrow(narrowed, bits)
-    assert (again == narrowed).all() and not shift.any()
-    assert (narrow(-y, bits)[0] == -narrowed).all()
+@pytest.mark.parametrize("bits", [1, 5, 11, 17])
+def test_reciprocal_quantise(bits):
+    """Within what a reciprocal of 16 bits is off from the exact quotient, and the largest element is always 127."""
+    y = np.clip(vectors(3, (400, 17), bits), 1 - 2 ** 17, 2 ** 17 - 1)
+    q, m = reciprocal_quantise(y)
+    assert q.dtype == np.int8 and m.tolist() == np.abs(y).max(-1).tolist()
+    exact = 127 * y / np.maximum(m, 1)[:, None]
+    assert np.abs(q - exact).max() <= 0.5 + 127 * 2 ** -15
+    assert (np.abs(q.astype(int)).max(-1) == np.where(m, 127, 0)).all()
+    assert np.abs(q - absmax_quantise(y)[0].astype(int)).max() <= 1
 
 
-def test_narrow_in_two_steps_is_narrow():
-    y = vectors(4, (200, 6), 61)
-    first, shift = narrow(y)
-    second, more = narrow(first, 24)
-    direct, total = narrow(y, 24)
-    assert (second == direct).all() and (shift + more == total).all()
+def test_reciprocal_quantise_extremes():
+    top = 2 ** 17 - 1
+    q, m = reciprocal_quantise(np.array([[top, -top, 0], [0, 0, 0], [1, -1, 0], [-2 ** 17, 2 ** 16, 1]]))
+    assert q.tolist() == [[127, -127, 0], [0, 0, 0], [127, -127, 0], [-127, 64, 0]]
+    assert m.tolist() == [top, 0, 1, 2 ** 17]
 
 
-def test_narrow_keeps_codes():
-    """30 bits are enough that int8 codes move by one at most, and rarely."""
-    y = vectors(5, (500, 64), 60)
-    codes = absmax_quantise(narrow(y)[0])[0].astype(int)
-    exact = [[round(Fraction(127 * value, max(map(abs, row)) or 1)) for value in row] for row in y.tolist()]
-    moved = np.abs(codes - exact)
-    assert moved.max() <= 1 and moved.mean() < 1e-4
+def test_step_quantise():
+    y = np.array([[-1000, -3, -1, 0, 1, 3, 1000]])
+    assert step_quantise(y, np.array([1]), np.array([1]), 121).tolist() == [[-121, -1, 0, 0, 1, 2, 121]]
+    assert step_quantise(y, np.array([0x8000]), np.array([15]), 121).tolist() == [[-121, -3, -1, 0, 1, 3, 121]]
+    assert not step_quantise(y, np.array([0xffff]), np.array([60]), 121).any()  # a step beyond any value

@@ -6,13 +6,13 @@ import pytest
 
 from setun.golden.rounding import (
     bit_length,
+    count_saturations,
     floor_shift,
     half_up_shift,
     integer_sqrt,
+    limit,
     round_half_even,
     saturate,
-    shift_saturate,
-    truncate_shift,
 )
 
 
@@ -30,21 +30,26 @@ def test_shifts(shift):
     exact = [Fraction(value, 2 ** shift) for value in EDGES]
     values = np.array(EDGES)
     assert floor_shift(values, shift).tolist() == [math.floor(value) for value in exact]
-    assert truncate_shift(values, shift).tolist() == [math.trunc(value) for value in exact]
     assert half_up_shift(values, shift).tolist() == [math.floor(value + Fraction(1, 2)) for value in exact]
-
-
-@pytest.mark.parametrize("bits", [2, 16, 32])
-@pytest.mark.parametrize("shift", [-100, -31, -30, -7, -1, 0, 1, 12, 62, 100])
-def test_shift_saturate(shift, bits):
-    values = [value for value in EDGES if abs(value) < 2 ** 61]
-    for value, result in zip(values, shift_saturate(np.array(values), shift, bits).tolist()):
-        rounded = math.floor(value * Fraction(2) ** -shift + Fraction(1, 2))
-        assert result == min(max(rounded, -2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
 def test_saturate():
     assert saturate(np.array([-129, -128, 0, 127, 128]), 8).tolist() == [-128, -128, 0, 127, 127]
+
+
+def test_limit():
+    assert limit(np.array([-122, -121, 0, 121, 122]), 121).tolist() == [-121, -121, 0, 121, 121]
+
+
+def test_count_saturations():
+    values = np.array([-129, -128, 0, 127, 128])
+    with count_saturations() as outer:
+        saturate(values, 8)
+        with count_saturations() as inner:
+            limit(values, 127)
+        saturate(values, 16)
+    saturate(values, 4)
+    assert outer == [2, 0] and inner == [3]
 
 
 def test_round_half_even():

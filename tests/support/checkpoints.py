@@ -68,6 +68,7 @@ class InMemory(ModelFile):
     def __init__(self, checkpoint, tokenizer=None, ends=()):
         super().__init__(__file__)
         self._checkpoint, self.tokenizer, self.ends = checkpoint, tokenizer, ends
+        self.formats = checkpoint.formats
         same = set(checkpoint._fields) & set(Architecture.__struct_fields__) - {"layers"}
         theta, factor, bands = checkpoint.rope
         self.architecture = Architecture(layers=len(checkpoint.layers), tied=checkpoint.head is None, rope_theta=theta,
@@ -109,8 +110,9 @@ class Wide(ModelFile):
 
 
 def assert_same(a, b):
-    """Two checkpoints are equal in every bit."""
-    assert [a._replace(embedding=0, head=0, norm=0, layers=0)] == [b._replace(embedding=0, head=0, norm=0, layers=0)]
+    """Two checkpoints are equal in every bit of what a file of any kind holds."""
+    rest = dict.fromkeys(("embedding", "head", "norm", "layers", "formats"))
+    assert a._replace(**rest) == b._replace(**rest)
     assert (a.head is None) == (b.head is None) and len(a.layers) == len(b.layers)
     for x, y in [(a.embedding, b.embedding), (a.norm, b.norm), *([] if a.head is None else [(a.head, b.head)])]:
         assert x.dtype == y.dtype == np.float32 and x.tobytes() == y.tobytes()

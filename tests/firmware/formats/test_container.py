@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import struct
@@ -6,8 +7,11 @@ import zlib
 import numpy as np
 import pytest
 
+from setun.formats import container
 from setun.formats.checkpoint import CheckpointError, load, open_checkpoint
 from setun.formats.container import write_container
+from setun.golden.calibration import calibrate
+from setun.golden.fixed import to_fixed
 from tests.support.checkpoints import InMemory, assert_same, random_checkpoint
 
 
@@ -41,7 +45,7 @@ def stranger_trits(byte):
 def stranger_read(data):
     """Architecture and tensors by name, by the page at the top of firmware/formats/container.py and nothing else."""
     magic, version, size, offset, checksum, zero = struct.unpack("<8sIIQII", data[:32])
-    assert (magic, version, zero, offset + size) == (b"SETUN\r\n\x1a", 2, 0, len(data))
+    assert (magic, version, zero, offset + size) == (b"SETUN\r\n\x1a", 3, 0, len(data))
     assert zlib.crc32(data[offset:]) == checksum
     header, tensors = json.loads(data[offset:]), {}
     for entry in header["tensors"]:
@@ -63,15 +67,15 @@ def stranger_read(data):
                     values = [struct.unpack("<f", struct.pack("<I", item << 16))[0] for item in values]
                 values = np.array(values, np.float32).reshape(entry["shape"])
         tensors[entry["name"]] = values
-    return header["architecture"], header["ends"], tensors
+    return header["architecture"], header["ends"], header["formats"], tensors
 
 
 @pytest.mark.parametrize("changes", [{}, {"tied": False, "kind": "F16", "activation": "silu"}, {"kind": "F32"}])
 def test_stranger_reads(path, changes):
     checkpoint = random_checkpoint(1, hidden=32, inner=48, vocab=40, **changes)
     write(path, checkpoint, b"{}")
-    architecture, ends, tensors = stranger_read(path.read_bytes())
-    assert ends == [2, 0]
+    architecture, ends, formats, tensors = stranger_read(path.read_bytes())
+    assert ends == [2, 0] and formats == json.loads(json.dumps(dataclasses.asdict(calibrate(checkpoint))))
     assert architecture == {name: getattr(InMemory(checkpoint).architecture, name) for name in architecture}
     assert tensors.pop("tokenizer.json") == b"{}"
     assert (tensors.pop("embedding") == checkpoint.embedding).all() and (tensors.pop("norm") == checkpoint.norm).all()
@@ -125,7 +129,7 @@ def rewrite(path, edit):
     header = json.loads(data[offset:])
     edit(header)
     text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<8sIIQII", data[:8], 2, len(text), offset, zlib.crc32(text), 0)
+    path.write_bytes(struct.pack("<8sIIQII", data[:8], 3, len(text), offset, zlib.crc32(text), 0)
                      + data[32:offset] + text)
 
 
@@ -135,6 +139,10 @@ def tensor(header, name):
 
 def setting(name, **fields):
     return lambda header: tensor(header, name).update(fields)
+
+
+def changing_format(**fields):
+    return lambda header: header["formats"]["layers"][1].update(fields)
 
 
 @pytest.mark.parametrize("edit, words", [
@@ -150,6 +158,14 @@ def setting(name, **fields):
     (lambda header: header["architecture"].update(tied=False), ["head: missing"]),
     (lambda header: header.update(ends=[300]), ["ends: 300 is beyond the vocabulary"]),
     (lambda header: header.update(ends=[-1]), ["header", "ends"]),
+    (lambda header: header.pop("formats"), ["header", "formats"]),
+    (lambda header: header["formats"]["layers"].pop(), ["formats: 1 layers instead of 2"]),
+    (lambda header: header["formats"].update(fraction=10 ** 6), ["fraction: 1000000"]),
+    (changing_format(key_steps=[1.0]), ["formats: key_steps: 1 instead of 2"]),
+    (changing_format(value_steps=[1.0, 0.0]), ["value_steps", "above 0"]),
+    (changing_format(value_steps=[1e999, 1.0]), ["header"]),
+    (changing_format(square_shift=32), ["square_shift: 32 is not 0 to 31"]),
+    (changing_format(up_bits=0), ["up_bits: 0 is not 1 to 31"]),
     (lambda header: header["tensors"].pop(3), ["missing"]),
     (lambda header: header["tensors"].append(header["tensors"][3]), ["two have one name"]),
     (lambda header: header["tensors"].append(tensor(header, "norm") | {"name": "bias"}), ["bias: not part"]),
@@ -204,7 +220,7 @@ def test_tensor_defects(path, name, data, words):
 
 
 @pytest.mark.parametrize("at, data, words", [
-    (0, b"SETUN\n", ["magic"]), (8, b"\1", ["version: 1 instead of 2", "convert"]), (12, bytes(4), ["header"]),
+    (0, b"SETUN\n", ["magic"]), (8, b"\1", ["version: 1 instead of 3", "convert"]), (12, bytes(4), ["header"]),
     (12, b"\xff\xff\xff\xff", ["header"]), (16, bytes(8), ["header"]), (28, b"\1", ["header"]),
     (24, bytes(4), ["header: the checksum differs"]),
 ])
@@ -243,3 +259,24 @@ def test_flipped_bits(path):
         except CheckpointError:
             found += 1
     assert found > 250
+
+
+def test_formats_travel(path):
+    """A container is run with the formats that it holds, also where they would be calibrated to others."""
+    checkpoint = random_checkpoint()
+    formats = dataclasses.replace(calibrate(checkpoint), fraction=3)
+    write(path, checkpoint._replace(formats=formats))
+    with open_checkpoint(path) as model:
+        found = model.checkpoint()
+    assert found.formats == formats and to_fixed(found).fraction == 3
+    write(path, found._replace(formats=None))
+    with open_checkpoint(path) as model:
+        assert model.formats == calibrate(checkpoint)
+
+
+def test_formats_of_a_large_model(path, monkeypatch):
+    """They are left to whoever runs it."""
+    monkeypatch.setattr(container, "MOST_CALIBRATED", 50_000)
+    write(path, random_checkpoint())
+    with open_checkpoint(path) as model:
+        assert model.formats is None and to_fixed(model.checkpoint()).layers

@@ -14,6 +14,7 @@ from setun.formats.checkpoint import CheckpointError, load, open_checkpoint
 from setun.formats.convert import convert
 from setun.formats.gguf_file import _read_part  # split() cuts a file where its tensors begin
 from setun.formats.tokenizer import tokenizer_of
+from setun.golden.calibration import calibrate
 from setun.golden.rotary import Rope
 from tests.firmware.cli.test_main import invoke
 from tests.firmware.formats.test_gguf_file import KINDS, LLAMA, refused, scaled, write_tq
@@ -245,6 +246,7 @@ def test_groups_are_named(tmp_path, folder):
 @pytest.mark.parametrize("form", ["hf", "setun"])
 def test_inspect_refuses_what_is_no_number(tmp_path, form):
     checkpoint = random_checkpoint()
+    checkpoint = checkpoint._replace(formats=calibrate(checkpoint))
     checkpoint.layers[1].attention_norm[3] = np.nan
     convert(InMemory(checkpoint), tmp_path / "model", form)
     result = invoke("inspect", tmp_path / "model")
