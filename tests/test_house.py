@@ -19,7 +19,7 @@ ARROWS = {
     "firmware/driver": ("setun.driver", "setun.golden", "setun.hdl.protocol", "setun.hdl.config"),
     "firmware/formats": ("setun.formats", "setun.golden", "setun.hdl.protocol"),
     "firmware/compiler": ("setun.compiler", "setun.formats", "setun.driver", "setun.golden", "setun.hdl.protocol",
-                          "setun.hdl.config"),
+                          "setun.hdl.config", "setun.hdl.instructions"),
 }
 
 

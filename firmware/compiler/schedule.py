@@ -1,0 +1,473 @@
+"""Compiles an integer model to a program of a processor, one instruction after the other.
+
+Each function emits one step of golden's functions of the same name, in their order, so that the program's values are
+theirs; scalars carry the names of golden's variables.
+"""
+
+import numpy as np
+
+from ..errors import Error
+from ..golden.attention import EXP2_BITS, LOW_BITS, OUTPUT_FRACTION, WEIGHT_BITS
+from ..golden.feed_forward import LOG2_E, SIGMOID_BITS
+from ..golden.head import ROW_BITS
+from ..golden.lanes import narrow_shift
+from ..golden.model import LEVELS
+from ..golden.norm import GAMMA_BITS
+from ..golden.quantiser import ABSMAX
+from ..golden.residual import residual_unit
+from ..golden.rotary import ROPE_BITS
+from ..golden.scalars import ONE, divide, multiply, normalise, scale_by_power
+from ..hdl.config import TRITS
+from ..hdl.instructions import (
+    Address,
+    Adjust,
+    Angle,
+    Count,
+    Digit,
+    End,
+    Fetch,
+    Limit,
+    Operand,
+    Pass,
+    Pick,
+    Repeat,
+    Rotate,
+    Run,
+    Scale,
+    ScaleOperation,
+    Sink,
+    Source,
+    Store,
+    StoreKind,
+)
+from .arrange import (
+    ABSENT,
+    head_order,
+    heads_order,
+    in_order,
+    int8_words,
+    matrix_words,
+    plain_order,
+    ternary_words,
+)
+from .image import Image, Map
+
+
+__all__ = ["TooLarge", "compile_model"]
+
+
+VECTOR_LIST, HEAD_LIST = 0, 1  # slots
+
+
+class TooLarge(Error, ValueError):
+    """A model does not fit a processor."""
+
+
+class _Space:
+    """Addresses of one memory, given away one after the other by name."""
+
+    def __init__(self, memory, size):
+        self.memory, self.size, self.used, self.places = memory, size, 0, {}
+
+    def take(self, name, words):
+        if name in self.places:
+            return self.places[name][0]
+        self.places[name] = (self.used, words)
+        self.used += words
+        return self.places[name][0]
+
+    def check(self, remedy):
+        if self.used > self.size:
+            raise TooLarge(f"{self.memory}: {self.used:,} words are needed and the processor has {self.size:,}: "
+                           f"{remedy}")
+
+
+class _Compiler:
+    """The state of one compilation: memories, constants, and the program so far."""
+
+    def __init__(self, model, geometry):
+        self.model, self.geometry, self.program = model, geometry, []
+        lanes = geometry.tiles
+        self.hidden = plain_order(model.hidden, lanes)
+        self.inner = plain_order(model.inner, lanes)
+        self.head = head_order(model.head_dim, lanes)
+        self.queries = heads_order(model.heads, model.head_dim, lanes)
+        self.keys = heads_order(model.kv_heads, model.head_dim, lanes)
+        self.weights, self.results = _Space("weights", geometry.depth), _Space("results", geometry.results)
+        self.elements, self.scalars = _Space("elements", geometry.elements), _Space("scalars", geometry.scalars)
+        self.constants = {}  # address in scalars: Scalar
+        self.layer_scalars = []  # of each layer, in order: Scalar
+        self.layer_places = {}
+        self.contents = []  # (address in weights, int8 [words, K, N, 5])
+
+    def words(self, order):
+        """Words of a vector in that order."""
+        return len(order) // self.geometry.tiles
+
+    def emit(self, *instructions):
+        self.program.extend(instructions)
+
+    # Scalars
+
+    def constant(self, name, value):
+        """Address of a constant that is the same in all layers."""
+        address = self.scalars.take(name, 1)
+        self.constants[address] = value
+        return Address(address)
+
+    def layer_constant(self, name):
+        """Address of a constant of the layer, by its name in layer_values."""
+        return Address(self.layer_places[name], True)
+
+    def scale(self, operation, name, a=Address(0), b=Address(0), exponent=0, adjust=Adjust.NONE):
+        """Emit a Scale into the register of that name; its address."""
+        address = self.scalars.take(name, 1)
+        self.emit(Scale(operation=operation, destination=address, a=a, b=b, exponent=exponent, adjust=adjust))
+        return Address(address)
+
+    def multiply(self, name, a, b, exponent=0, adjust=Adjust.NONE):
+        return self.scale(ScaleOperation.MULTIPLY, name, a, b, exponent, adjust)
+
+    def divide(self, name, a, b, exponent=0, adjust=Adjust.NONE):
+        return self.scale(ScaleOperation.DIVIDE, name, a, b, exponent, adjust)
+
+    # Steps that several halves of a layer share
+
+    def rms_norm(self, source, words, gamma, root, eps, destination):
+        """y of golden's rms_norm in elements, and the register of its scale. The last Pass's maximum is the source's;
+        ``eps`` is the address of eps / unit**2."""
+        self.emit(Pass(words=words, first=Source.ELEMENT, elements=source, second=Operand.RESULT, results=gamma,
+                       shift=GAMMA_BITS - 1, shift_by_maximum=True, sink=Sink.ELEMENT, destination=destination))
+        squares = self.scale(ScaleOperation.LOAD_SUM, "squares")
+        mean = self.scale(ScaleOperation.ADD, "mean", squares, eps)
+        square_root = self.scale(ScaleOperation.ROOT, "root", mean)
+        return self.divide("norm", root, square_root, adjust=Adjust.SHIFT)
+
+    def quantise(self, words, source, slot, scale, columns, levels=1):
+        """A list of the vector whose maximum is the last Pass's, and the register of the scale of its products."""
+        largest = self.scale(ScaleOperation.LOAD_MAXIMUM, "largest")
+        reciprocal = self.divide("reciprocal", self.absmax, largest)
+        self.to_list(words, source, slot, reciprocal)
+        return self.multiply("scale", scale, largest, narrow_shift(ABSMAX * levels * columns))
+
+    def to_list(self, words, source, slot, factor):
+        self.emit(Pass(words=words, first=Source.ELEMENT, elements=source, second=Operand.SCALAR, scalar=factor,
+                       shift_by_scalar=True, sink=Sink.LIST, destination=slot))
+
+    def run_ternary(self, name, columns):
+        """Products of the vector's list with the matrix of that name of the layer."""
+        base, blocks, stride = self.matrices[name]
+        self.emit(Run(slot=VECTOR_LIST, int8=False, weights=Address(base, True), stride=stride, blocks=blocks,
+                      results=self.sums, narrow=narrow_shift(ABSMAX * columns)))
+
+    def residual_add(self, scale, part):
+        """x + results * scale, whose maximum the next norm needs."""
+        factor = self.multiply("branch", scale, part, self.model.fraction)
+        self.emit(Pass(words=self.words(self.hidden), first=Source.RESULT, results=Address(self.sums),
+                       second=Operand.SCALAR, scalar=factor, shift_by_scalar=True, add=True, sink=Sink.ELEMENT,
+                       destination=self.x))
+
+    # The token
+
+    def embed(self):
+        """The token's row, times its scale."""
+        embedding, words = self.model.embedding, self.words(self.hidden)
+        base, _, stride = self.embedding_words
+        self.emit(Fetch(weights=Address(base), stride=stride, words=words, results=self.sums),
+                  Pick(elements=self.row_scales))
+        scale = self.scale(ScaleOperation.LOAD_PICKED, "row", exponent=embedding.exponent + self.model.fraction)
+        self.emit(Pass(words=words, first=Source.RESULT, results=Address(self.sums), second=Operand.SCALAR,
+                       scalar=scale, shift_by_scalar=True, sink=Sink.ELEMENT, destination=self.x))
+
+    def angles_of_position(self):
+        for pair, frequency in enumerate(self.model.frequencies.tolist()):
+            word, lane = divmod(pair, self.geometry.tiles)
+            self.emit(Angle(frequency=frequency, lane=lane, destination=self.angles + 3 * word))
+
+    def attention(self):
+        model, words = self.model, self.words
+        columns = model.hidden
+        scale = self.rms_norm(self.x, words(self.hidden), self.gamma("attention_norm"),
+                              self.layer_constant("attention_norm.root"), self.layer_constant("attention_norm.eps"),
+                              self.y)
+        scale = self.quantise(words(self.hidden), self.y, VECTOR_LIST, scale, columns)
+        self.run_ternary("qkv", columns)
+        q_scale, k_scale, v_scale = (self.multiply(f"{part}_scale", scale, self.layer_constant(f"qkv.{index}"))
+                                     for index, part in enumerate("qkv"))
+        head, key_words = words(self.head), words(self.keys)
+        self.emit(Rotate(words=key_words // 2, results=self.sums + words(self.queries), angles=self.angles,
+                         period=head // 2, destination=self.rotated + words(self.queries)),
+                  Rotate(words=words(self.queries) // 2, results=self.sums, angles=self.angles, period=head // 2,
+                         destination=self.rotated))
+        largest = self.scale(ScaleOperation.LOAD_MAXIMUM, "largest")
+        reciprocal = self.divide("reciprocal", self.absmax, largest)
+        score = self.multiply("score", q_scale, largest)
+        for kv in range(model.kv_heads):
+            self.store(kv, k_scale, v_scale)
+        shift = narrow_shift(ABSMAX * LEVELS * model.head_dim)
+        for kv in range(model.kv_heads):
+            factor = self.multiply("score of head", score, self.layer_constant(f"score.{kv}"), shift + EXP2_BITS)
+            for index in range(model.heads // model.kv_heads):
+                self.attend(kv, kv * (model.heads // model.kv_heads) + index, reciprocal, factor, shift)
+        self.emit(Pass(words=words(self.queries), first=Source.ELEMENT, elements=self.o, second=Operand.SCALAR,
+                       scalar=self.one, shift_by_scalar=True, sink=Sink.NOWHERE))
+        source, scale = self.o, self.layer_constant("attention.unit")
+        if model.layers[0].attention_sub_norm is not None:
+            source = self.y
+            scale = self.rms_norm(self.o, words(self.queries), self.gamma("attention_sub_norm"),
+                                  self.layer_constant("attention_sub_norm.root"),
+                                  self.layer_constant("attention_sub_norm.eps"), self.y)
+        columns = model.heads * model.head_dim
+        scale = self.quantise(words(self.queries), source, VECTOR_LIST, scale, columns)
+        self.run_ternary("o", columns)
+        self.residual_add(scale, self.layer_constant("o.0"))
+
+    def store(self, kv, k_scale, v_scale):
+        """The position's key and value of a kv head."""
+        head = self.words(self.head)
+        for kind, scale, first, source in (
+                (StoreKind.KEY, k_scale, Source.ELEMENT, self.rotated + self.words(self.queries) + kv * head),
+                (StoreKind.VALUE, v_scale, Source.RESULT,
+                 self.sums + self.words(self.queries) + self.words(self.keys) + kv * head)):
+            name = kind.name.lower()
+            factor = self.multiply(f"{name} step", scale, self.layer_constant(f"{name}.{kv}"))
+            base, _, stride = self.matrices[f"{name}s.{kv}"]
+            self.emit(Store(kind=kind, words=head, first=first, source=source, scalar=factor,
+                            weights=Address(base, True), stride=stride))
+
+    def attend(self, kv, head, reciprocal, factor, shift):
+        """One head: scores, the softmax's weights, and the values that they mix."""
+        words = self.words(self.head)
+        self.to_list(words, self.rotated + head * words, HEAD_LIST, reciprocal)
+        base, _, stride = self.matrices[f"keys.{kv}"]
+        self.emit(Run(slot=HEAD_LIST, int8=True, weights=Address(base, True), stride=stride, count=Count.POSITIONS,
+                      results=self.sums, narrow=shift),
+                  Pass(count=Count.POSITIONS, first=Source.RESULT, results=Address(self.sums), second=Operand.SCALAR,
+                       scalar=factor, shift_by_scalar=True, sink=Sink.ELEMENT, destination=self.scores,
+                       limit=Limit.POSITION),
+                  Pass(count=Count.POSITIONS, first=Source.BELOW, elements=self.scores, second=Operand.EXP2,
+                       sink=Sink.LIST, destination=HEAD_LIST, limit=Limit.POSITION))
+        weight = self.scale(ScaleOperation.LOAD_SUM, "weight")
+        mix = self.divide("mix", self.layer_constant(f"mix.{kv}"), weight, LOW_BITS + OUTPUT_FRACTION, Adjust.NARROW)
+        base, _, stride = self.matrices[f"values.{kv}"]
+        for digit, narrow in ((Digit.WHOLE, 0), (Digit.LOW, LOW_BITS)):
+            self.emit(Run(slot=HEAD_LIST, digit=digit, int8=True, weights=Address(base, True), stride=stride,
+                          blocks=words, results=self.sums + digit.value * words, narrow=narrow, narrow_by_sum=True))
+        for digit in Digit:
+            self.emit(Pass(words=words, first=Source.RESULT, results=Address(self.sums + digit.value * words),
+                           second=Operand.SCALAR, scalar=mix, shift_by_scalar=True, add=digit is Digit.LOW,
+                           sink=Sink.ELEMENT, destination=self.o + head * words))
+
+    def feed_forward(self):
+        model, words = self.model, self.words
+        scale = self.rms_norm(self.x, words(self.hidden), self.gamma("feed_forward_norm"),
+                              self.layer_constant("feed_forward_norm.root"),
+                              self.layer_constant("feed_forward_norm.eps"), self.y)
+        scale = self.quantise(words(self.hidden), self.y, VECTOR_LIST, scale, model.hidden)
+        self.run_ternary("gate_up", model.hidden)
+        gate_scale, up_scale = (self.multiply(f"{part}_scale", scale, self.layer_constant(f"gate_up.{index}"))
+                                for index, part in enumerate(("gate", "up")))
+        inner, gate = words(self.inner), Address(self.sums)
+        if model.activation == "silu":
+            t = self.multiply("log2 gate", gate_scale, self.constant("log2(e)", LOG2_E), EXP2_BITS)
+            self.emit(Pass(words=inner, first=Source.RESULT, results=gate, second=Operand.SCALAR, scalar=t,
+                           shift_by_scalar=True, sink=Sink.ELEMENT, destination=self.z),
+                      Pass(words=inner, first=Source.RESULT, results=gate, second=Operand.SIGMOID, elements=self.z,
+                           shift=SIGMOID_BITS, sink=Sink.ELEMENT, destination=self.z))
+            unit = gate_scale
+        else:
+            self.emit(Pass(words=inner, first=Source.POSITIVE, results=gate, second=Operand.RESULT,
+                           scalar=self.layer_constant("square_shift"), shift_by_scalar=True, sink=Sink.ELEMENT,
+                           destination=self.z))
+            square = self.multiply("gate_scale^2", gate_scale, gate_scale)
+            unit = self.multiply("activated", square, self.layer_constant("square"))
+        self.emit(Pass(words=inner, first=Source.ELEMENT, elements=self.z, second=Operand.RESULT,
+                       results=Address(self.sums + inner), scalar=self.layer_constant("up_bits"), shift_by_scalar=True,
+                       shift_by_maximum=True, sink=Sink.ELEMENT, destination=self.z))
+        scale = self.multiply("unit", unit, up_scale, adjust=Adjust.SHIFT)
+        source = self.z
+        if model.layers[0].feed_forward_sub_norm is not None:
+            source = self.y
+            square = self.multiply("unit^2", scale, scale)
+            eps = self.divide("eps", self.layer_constant("feed_forward_sub_norm.eps"), square)
+            scale = self.rms_norm(self.z, inner, self.gamma("feed_forward_sub_norm"),
+                                  self.layer_constant("feed_forward_sub_norm.root"), eps, self.y)
+        scale = self.quantise(inner, source, VECTOR_LIST, scale, model.inner)
+        self.run_ternary("down", model.inner)
+        self.residual_add(scale, self.layer_constant("down.0"))
+
+    def logits(self):
+        model, words = self.model, self.words(self.hidden)
+        norm = model.norm
+        self.rms_norm(self.x, words, Address(self.last_gamma),
+                      self.constant("norm.root", scale_by_power(norm.root, norm.exponent)),
+                      self.constant("norm.eps", divide(norm.eps, self.unit_squared)), self.y)
+        largest = self.scale(ScaleOperation.LOAD_MAXIMUM, "largest")
+        self.to_list(words, self.y, VECTOR_LIST, self.divide("reciprocal", self.absmax, largest))
+        base, blocks, stride = self.head_words
+        self.emit(Run(slot=VECTOR_LIST, int8=True, weights=Address(base), stride=stride, blocks=blocks,
+                      results=self.sums, narrow=narrow_shift(ABSMAX * LEVELS * model.hidden)),
+                  Pass(words=blocks, first=Source.RESULT, results=Address(self.sums), second=Operand.ELEMENT,
+                       elements=self.head_scales, shift=ROW_BITS, sink=Sink.TOKEN, destination=self.logit_words,
+                       limit=Limit.VOCABULARY))
+
+    # Memories
+
+    def gamma(self, name):
+        return Address(self.gammas[name], True)
+
+    def norm_orders(self):
+        """{name of a layer's norm: order of its vector}, of those that the model has."""
+        orders = {"attention_norm": self.hidden, "attention_sub_norm": self.queries, "feed_forward_norm": self.hidden,
+                  "feed_forward_sub_norm": self.inner}
+        return {name: order for name, order in orders.items() if getattr(self.model.layers[0], name) is not None}
+
+    def place(self):
+        """Addresses of all that does not move."""
+        model, lanes, banks = self.model, self.geometry.tiles, self.geometry.banks
+        self.matrices = {}
+        for name, (rows, columns) in self.layer_matrices().items():
+            blocks, stride = matrix_words(rows, columns, banks, lanes, int8=name.startswith(("keys", "values")))
+            self.matrices[name] = self.weights.take(name, blocks * stride), blocks, stride
+        self.layer_words = self.weights.used
+        self.weights.used *= len(model.layers)
+        tied = model.head is model.embedding
+        for name in ("embedding",) if tied else ("embedding", "head"):
+            blocks, stride = matrix_words(model.vocab, len(self.hidden), banks, lanes, True)
+            setattr(self, f"{name}_words", (self.weights.take(name, blocks * stride), blocks, stride))
+        if tied:
+            self.head_words = self.embedding_words
+        vocabulary = self.words(plain_order(model.vocab, lanes))
+        context = self.words(plain_order(model.context, lanes))
+        sums = max(self.words(self.queries) + 2 * self.words(self.keys), 2 * self.words(self.inner), vocabulary,
+                   context, self.words(self.hidden), 2 * self.words(self.head))
+        self.sums = self.results.take("sums", -(-sums // TRITS) * TRITS)  # the last row block is whole
+        self.gammas = {}
+        start = self.results.used
+        for name, order in self.norm_orders().items():
+            self.gammas[name] = self.results.take(name, self.words(order))
+        self.gamma_words = self.results.used - start
+        self.results.used = start + self.gamma_words * len(model.layers)
+        self.last_gamma = self.results.take("norm", self.words(self.hidden))
+        take = self.elements.take
+        self.x = take("residual", self.words(self.hidden))
+        self.y = take("normed", max(self.words(self.hidden), self.words(self.queries), self.words(self.inner)))
+        self.z = take("product", self.words(self.inner))
+        self.rotated = take("rotated", self.words(self.queries) + self.words(self.keys))
+        self.o = take("heads", self.words(self.queries))
+        self.scores = take("scores", context)
+        self.angles = take("angles", 3 * (self.words(self.head) // 2))
+        self.row_scales = take("row scales", vocabulary)
+        self.head_scales = self.row_scales if tied else take("head scales", vocabulary)
+        self.logit_words = take("logits", vocabulary)
+
+    def layer_matrices(self):
+        """{name: (rows, columns)} of what a layer has in the weights' memories, in places of its vectors."""
+        model, head = self.model, len(self.head)
+        return {"qkv": (len(self.queries) + 2 * len(self.keys), len(self.hidden)),
+                "o": (len(self.hidden), len(self.queries)),
+                "gate_up": (2 * len(self.inner), len(self.hidden)),
+                "down": (len(self.hidden), len(self.inner)),
+                **{f"keys.{kv}": (model.context, head) for kv in range(model.kv_heads)},
+                **{f"values.{kv}": (head, model.context) for kv in range(model.kv_heads)}}
+
+    def layer_values(self, layer):
+        """{name: Scalar} of a layer's constants."""
+        attention, kv_heads = layer.attention, range(self.model.kv_heads)
+        values = {f"{matrix}.{index}": scale for matrix in ("qkv", "o", "gate_up", "down")
+                  for index, scale in enumerate(getattr(layer, matrix).scales)}
+        for name in ("key", "value", "score", "mix"):
+            parts = getattr(attention, name)
+            values |= {f"{name}.{kv}": type(parts)(parts.mantissa[kv], parts.exponent[kv]) for kv in kv_heads}
+        unit = scale_by_power(attention.unit, -OUTPUT_FRACTION)
+        units = {"attention_norm": self.unit_squared, "feed_forward_norm": self.unit_squared,
+                 "attention_sub_norm": multiply(unit, unit), "feed_forward_sub_norm": None}
+        for name in self.norm_orders():
+            norm = getattr(layer, name)
+            values[f"{name}.root"] = scale_by_power(norm.root, norm.exponent)
+            values[f"{name}.eps"] = norm.eps if units[name] is None else divide(norm.eps, units[name])
+        return values | {"attention.unit": unit, "square": scale_by_power(ONE, layer.square_shift),
+                         "square_shift": type(ONE)(ONE.mantissa, np.int64(-layer.square_shift)),
+                         "up_bits": type(ONE)(ONE.mantissa, np.int64(-layer.up_bits))}
+
+    def place_scalars(self):
+        self.unit_squared = multiply(residual_unit(self.model.fraction), residual_unit(self.model.fraction))
+        self.layer_scalars = [self.layer_values(layer) for layer in self.model.layers]
+        self.layer_scalar_words = len(self.layer_scalars[0])
+        base = self.scalars.take("layers", self.layer_scalar_words * len(self.layer_scalars))
+        self.layer_places = {name: base + index for index, name in enumerate(self.layer_scalars[0])}
+        self.absmax = self.constant("127", normalise(ABSMAX, 0))
+        self.one = self.constant("1", ONE)
+
+    def check(self):
+        self.weights.check("choose a larger one, or a model with fewer weights, positions or tokens")
+        self.results.check("choose more words of results, or a model with narrower layers or fewer of them")
+        self.elements.check("choose more words of elements, or a model with narrower layers, positions or tokens")
+        self.scalars.check("choose more scalars, or a model with fewer layers or kv heads")
+        if len(self.program) > self.geometry.instructions:
+            raise TooLarge(f"program: {len(self.program):,} instructions are needed and the processor has "
+                           f"{self.geometry.instructions:,}: choose more, or a model with fewer heads")
+
+    def image(self):
+        model, geometry = self.model, self.geometry
+        banks, lanes = geometry.banks, geometry.tiles
+        weights = np.zeros((geometry.depth, banks, lanes, TRITS), np.int8)
+        results = np.zeros((geometry.results, lanes), np.int64)
+        elements = np.zeros((geometry.elements, lanes), np.int64)
+
+        def put(memory, address, values):
+            memory[address:address + len(values)] = values
+
+        def behind(order, rows):
+            return np.where(order == ABSENT, ABSENT, order + rows)
+
+        queries, keys = model.heads * model.head_dim, model.kv_heads * model.head_dim
+        orders = {
+            "qkv": (np.concatenate([self.queries, behind(self.keys, queries), behind(self.keys, queries + keys)]),
+                    self.hidden),
+            "o": (self.hidden, self.queries),
+            "gate_up": (np.concatenate([self.inner, behind(self.inner, model.inner)]), self.hidden),
+            "down": (self.hidden, self.inner)}
+        for index, layer in enumerate(model.layers):
+            for name, (rows, columns) in orders.items():
+                codes = in_order(in_order(getattr(layer, name).codes, rows, 0), columns, 1)
+                put(weights, index * self.layer_words + self.matrices[name][0], ternary_words(codes, banks, lanes))
+            for name, order in self.norm_orders().items():
+                gamma = in_order(getattr(layer, name).gamma, order, 0).reshape(-1, lanes)
+                put(results, self.gammas[name] + index * self.gamma_words, gamma)
+        put(results, self.last_gamma, in_order(model.norm.gamma, self.hidden, 0).reshape(-1, lanes))
+        vocabulary = plain_order(model.vocab, lanes)
+        for rows, (base, _, _), scales in ((model.embedding, self.embedding_words, self.row_scales),
+                                           (model.head, self.head_words, self.head_scales)):
+            put(weights, base, int8_words(in_order(rows.codes, self.hidden, 1), banks, lanes))
+            put(elements, scales, in_order(rows.scales.astype(np.int64), vocabulary, 0).reshape(-1, lanes))
+        scalars = [(0, 0)] * geometry.scalars
+        flat = [value for layer in self.layer_scalars for value in layer.values()]
+        for address, value in [*enumerate(flat, self.scalars.places["layers"][0]), *self.constants.items()]:
+            scalars[address] = int(value.mantissa), int(value.exponent)
+        return Image(
+            geometry=geometry, vocabulary=model.vocab, context=model.context, program=tuple(self.program),
+            weights=weights, results=results, elements=elements, scalars=scalars,
+            map=Map(weights=self.weights.places, results=self.results.places, elements=self.elements.places,
+                    scalars=self.scalars.places, layer_words=self.layer_words))
+
+
+def compile_model(model, geometry):
+    """The Image of an IntegerModel for a processor of that Geometry.
+
+    Raises TooLarge, which names the memory and the words that it would need.
+    """
+    compiler = _Compiler(model, geometry)
+    compiler.place()
+    compiler.place_scalars()
+    compiler.embed()
+    compiler.angles_of_position()
+    target = len(compiler.program)
+    compiler.attention()
+    compiler.feed_forward()
+    compiler.emit(Repeat(target=target, layers=len(model.layers), weights=compiler.layer_words,
+                         results=compiler.gamma_words, scalars=compiler.layer_scalar_words))
+    compiler.logits()
+    compiler.emit(End())
+    compiler.check()
+    return compiler.image()
