@@ -9,10 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-from setun.formats import export
 from setun.formats.checkpoint import CheckpointError, load, open_checkpoint
 from setun.formats.convert import convert
-from setun.formats.gguf_file import _read_part  # split() cuts a file where its tensors begin
+from setun.formats.gguf_layout import read_part  # split() cuts a file where its tensors begin
 from setun.formats.tokenizer import tokenizer_of
 from setun.golden.rotary import Rope
 from tests.firmware.cli.test_main import invoke
@@ -138,7 +137,7 @@ def parts(folder, checkpoint):
 
 def split(data, index):
     """Part of a GGUF: its tensors with an even place, or those with an odd one."""
-    fields, infos = _read_part("whole", np.frombuffer(data, np.uint8))
+    fields, infos = read_part("whole", np.frombuffer(data, np.uint8))
     kept = {name: info for place, (name, info) in enumerate(infos.items()) if place % 2 == index}
     head = data[24:data.index(struct.pack("<Q", 17) + b"token_embd.weight")]
     count = struct.unpack_from("<Q", data, 16)[0]
@@ -320,29 +319,3 @@ def test_large_vocabulary(tmp_path):
         "tokenizer.ggml.token_type": [1] * len(tokens), "tokenizer.ggml.merges": tokens + tokens})
     with open_checkpoint(tmp_path / "model.gguf") as model:
         assert model.architecture.vocab == 1 << 18 and len(model.tokenizer["tokenizer.ggml.merges"]) == 1 << 19
-
-
-def packed_on_arm(codes, scale):  # int8 [M, n] -> bytes
-    """I2_S of 64 weights in 16 bytes."""
-    fields = (codes.reshape(-1, 4, 16) + 1).astype(np.uint8)
-    return (fields[:, 0] << 6 | fields[:, 1] << 4 | fields[:, 2] << 2 | fields[:, 3]).tobytes() + struct.pack(
-        "<f28x", scale)
-
-
-def test_weights_tell_their_packing(tmp_path, monkeypatch):
-    """Of a trained model: a hint where they speak against what was taken, and none where they do not."""
-    hint = "the weights speak for I2_S as packed on "
-    with open_checkpoint("demo") as demo:
-        convert(demo, tmp_path / "x86.gguf", "gguf-i2s")
-        monkeypatch.setattr(export, "i2_s", packed_on_arm)
-        convert(demo, tmp_path / "arm.gguf", "gguf-i2s")
-    assert_same(load(tmp_path / "arm.gguf", i2s_packing="arm"), load("demo"))
-    for made in ("x86", "arm"):
-        for taken in ("x86", "arm"):
-            with open_checkpoint(tmp_path / f"{made}.gguf", i2s_packing=taken) as model:
-                assert [line for line in model.taken if line.startswith(hint + made)] or made == taken, model.taken
-                assert made != taken or not [line for line in model.taken if line.startswith(hint)]
-    convert(InMemory(random_checkpoint()), tmp_path / "random.gguf", "gguf-i2s")  # where nothing tells
-    for taken in ("x86", "arm"):
-        with open_checkpoint(tmp_path / "random.gguf", i2s_packing=taken) as model:
-            assert not [line for line in model.taken if line.startswith(hint)]
