@@ -187,7 +187,7 @@ class Gguf(ModelFile):
         tokens = self._fields.get("tokenizer.ggml.tokens")
         if ENDS[1] not in found and isinstance(tokens, list):
             found |= {name: tokens.index(name) for name in TURN_ENDS if name in tokens}
-        return within(dict.fromkeys(found.values()), self.architecture.vocab, "token of an end")
+        return within(found.items(), self.architecture.vocab)
 
     def _info(self, name):
         if name not in self._infos:

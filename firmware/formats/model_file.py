@@ -69,11 +69,11 @@ def check_pointer(file, start):
                "fetch it with git lfs pull, or download the file itself")
 
 
-def within(tokens, vocab, field):
-    """Those of some tokens that are of a vocabulary, and a line on each that is not; -1 stands for none."""
-    return (tuple(token for token in tokens if 0 <= token < vocab),
+def within(told, vocab):
+    """Of pairs (field, token) the tokens of a vocabulary, each once, and lines on those beyond; -1 stands for none."""
+    return (tuple(dict.fromkeys(token for _, token in told if 0 <= token < vocab)),
             [f"{field} {token} is beyond the vocabulary of {vocab}, and never comes"
-             for token in tokens if token >= vocab and token != NO_TOKEN])
+             for field, token in told if token >= vocab and token != NO_TOKEN])
 
 
 def _count(limit):

@@ -233,7 +233,7 @@ def _read_ends(path, config, vocab):
     found = [] if found is None else found if isinstance(found, list) else [found]
     if not all(type(token) is int for token in found):
         refuse(file, "eos_token_id", "neither a token nor a list of tokens", "correct it as it was in training")
-    return within(found, vocab, f"{file.name}'s eos_token_id")
+    return within([(f"{file.name}'s eos_token_id", token) for token in found], vocab)
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

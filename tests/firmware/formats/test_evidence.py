@@ -38,7 +38,7 @@ def demo(tmp_path_factory):
 @pytest.mark.parametrize("made", ["x86", "arm"])
 @pytest.mark.parametrize("taken", ["x86", "arm"])
 def test_packing(demo, made, taken):
-    """A hint where the weights of a trained model speak against what was taken, and none where they do not."""
+    """BitNet#551: a hint where the weights of a trained model speak against what was taken, and none where not."""
     with open_checkpoint(demo[made], i2s_packing=taken) as model:
         found = doubts(model)
     if made == taken:

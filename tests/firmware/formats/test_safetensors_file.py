@@ -122,7 +122,7 @@ LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
     (ONLINE, "hf-online", {"tie_word_embeddings": False, "num_key_value_heads": 4}),
 ])
 def test_llama(tmp_path, quantization, form, changes):
-    """Llama's structure with BitLinear: no sub-norms, heads of any size, scaled rotary embeddings."""
+    """Llama's structure with BitLinear (BitNet#621, mlx-lm#268, vllm#18213): no sub-norms, heads of any size."""
     model = random_model(LlamaConfig, **changes)
     model.config.quantization_config = ONLINE
     model.save_pretrained(tmp_path / "random")

@@ -84,7 +84,7 @@ def test_buffers(folder):
 
 
 def test_head_beside_a_tied_embedding(folder):
-    """A head equal to the tied embedding loads; one that differs is refused by its name."""
+    """vllm#6758, mlx-lm#1298: a head equal to the tied embedding loads; one that differs is refused by its name."""
     embedding = random_checkpoint(kind="F32").embedding
     put(folder, {"lm_head.weight": embedding})
     assert_same(load(folder), random_checkpoint(kind="F32"))
@@ -109,6 +109,7 @@ def test_zeros(folder, scale, inverse):
 
 @pytest.mark.parametrize("file", [FILE, "config.json"])
 def test_pointer_of_git_lfs(folder, file):
+    """OmniParser#34: what a clone without git-lfs leaves is named."""
     (folder / file).write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 1178623988\n")
     with pytest.raises(CheckpointError, match=f"{file}: file: a pointer of git-lfs, and not the file itself; fetch it"):
         open_checkpoint(folder)
@@ -154,7 +155,7 @@ def split(data, index):
 
 
 def test_split(tmp_path, whole):
-    """Any part stands for all of them."""
+    """transformers#32266: any part stands for all of them."""
     for path in parts(tmp_path, whole):
         assert_same(load(path), whole)
 
@@ -178,6 +179,7 @@ def test_split_defects(tmp_path, whole):
 
 
 def test_activation_is_chosen(tmp_path, whole):
+    """BitNet#588: architecture bitnet may be of either activation."""
     path = tmp_path / "model.gguf"
     write_tq(path, whole, KINDS["gguf-tq2"])
     with open_checkpoint(path) as model:
@@ -189,7 +191,7 @@ def test_activation_is_chosen(tmp_path, whole):
 
 
 def test_packing_is_chosen(tmp_path):
-    """On ARM a byte holds weights that are 16 apart, not 32."""
+    """BitNet#585: on ARM a byte holds weights that are 16 apart, not 32."""
     checkpoint, path = random_checkpoint(), tmp_path / "model.gguf"
     convert(InMemory(checkpoint), path, "gguf-i2s")
     codes = checkpoint.layers[0].q.codes
@@ -233,7 +235,7 @@ def test_size_of_a_head(tmp_path, whole, size):
 
 
 def test_groups_are_named(tmp_path, folder):
-    """What is not supported is said of scales of groups, and of norms of queries and keys."""
+    """llama.cpp#22256: what is not supported is said of scales of groups, and of norms of queries and keys."""
     write_tq(tmp_path / "model.gguf", scaled(random_checkpoint(6, **LLAMA)), KINDS["gguf-tq2"], family="qwen3")
     edit(folder, model_type="qwen3")
     for path in (tmp_path / "model.gguf", folder):
@@ -301,7 +303,7 @@ def test_more_ends_than_gguf_has_places_for(tmp_path):
 
 
 def test_vocabulary_without_a_tokenizer(tmp_path):
-    """No bytes are invented for it; all that needs no text goes on."""
+    """llama.cpp#9673: no bytes are invented for it; all that needs no text goes on."""
     convert(InMemory(random_checkpoint(vocab=32000)), tmp_path / "model", "hf")
     result = invoke("run", tmp_path / "model")
     assert result.exit_code == 2

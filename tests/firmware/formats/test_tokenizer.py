@@ -238,6 +238,7 @@ def around(before, behind):
 
 @pytest.mark.parametrize("before, behind", [([], []), (["<s>"], []), ([], ["</s>"]), (["<s>"], ["</s>"])])
 def test_what_is_around_a_text(lines, before, behind):
+    """llama.cpp#3966: tokens before a text and behind it are not lost."""
     tokenizer = llama(lines, post_processor=around(before, behind))
     again = tokenizer_of(Found(gguf_vocabulary(tokenizer, SIZE, pathlib.Path("model.gguf"))))
     assert again.around == tokenizer.around == ([1] * len(before), [2] * len(behind))
