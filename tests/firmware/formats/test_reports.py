@@ -34,6 +34,7 @@ from tests.firmware.formats import (
 from tests.firmware.formats.test_gguf_file import KINDS, scaled, write_tq
 from tests.firmware.formats.test_structures import tokenizer_json
 from tests.firmware.formats.test_tokenizer import Found, sentence_piece
+from tests.hdl.build import test_toolchain
 from tests.support.checkpoints import InMemory, assert_same, load_in_transformers, random_checkpoint, random_model
 
 
@@ -55,6 +56,7 @@ ELSEWHERE = {
     "OmniParser#34": test_structures.test_pointer_of_git_lfs,
     "llama.cpp#3966": test_tokenizer.test_what_is_around_a_text,
     "curl#6882": test_convert.test_convert_refuses,
+    "cocotb#566": test_toolchain.test_stop,
 }
 
 
