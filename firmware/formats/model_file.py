@@ -12,7 +12,7 @@ from ..golden.model import Checkpoint, CheckpointLayer, Ternary
 from ..golden.rotary import Rope
 
 
-__all__ = ["LIMIT", "MATRICES", "MOST_INPUTS", "NORMS", "Architecture", "CheckpointError", "ModelFile",
+__all__ = ["LIMIT", "MATRICES", "MOST_INPUTS", "NORMS", "NO_TOKEN", "Architecture", "CheckpointError", "ModelFile",
            "check_pointer", "mapped", "refuse", "scaled", "within"]
 
 

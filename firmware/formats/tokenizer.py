@@ -10,7 +10,7 @@ from functools import cached_property
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from .model_file import CheckpointError, refuse
+from .model_file import NO_TOKEN, CheckpointError, refuse
 
 
 __all__ = ["LLAMA_3", "SPLITS", "ByteTokenizer", "JsonTokenizer", "NoTokenizer", "gguf_vocabulary", "tokenizer_of"]
@@ -146,6 +146,16 @@ def _llama(path, fields, vocabulary):
 FAMILIES = {"gpt2": _gpt2, "llama": _llama}
 
 
+def _token(path, fields, key, count):
+    """A token that a field names, of so many; None where it names none."""
+    token = fields.get(key)
+    if token in (None, -1, NO_TOKEN):
+        return None
+    if type(token) is not int or not 0 <= token < count:
+        refuse(path, key, f"{token!r} is none of the {count} tokens", OTHER)
+    return token
+
+
 def _from_gguf(path, fields):
     """tokenizer.json of the fields ``tokenizer.ggml...`` of a GGUF."""
     family, tokens = fields["tokenizer.ggml.model"], fields.get("tokenizer.ggml.tokens", [])
@@ -161,7 +171,7 @@ def _from_gguf(path, fields):
             if kind in (CONTROL, UNKNOWN, USER_DEFINED) and token:
                 add = tokenizer.add_tokens if kind == USER_DEFINED else tokenizer.add_special_tokens
                 add([AddedToken(token, normalized=False)])
-        around = [fields.get(f"tokenizer.ggml.{name}_token_id")
+        around = [_token(path, fields, f"tokenizer.ggml.{name}_token_id", len(tokens))
                   if fields.get(f"tokenizer.ggml.add_{name}_token", default) else None
                   for name, default in (("bos", starts), ("eos", False))]
         if around != [None, None]:

@@ -59,6 +59,12 @@ def test_activation(demo, activation):
         assert not found
 
 
+def test_chance_says_nothing(demo, monkeypatch):
+    """A difference of losses counts from so many standard errors on."""
+    monkeypatch.setattr(evidence, "DEVIATIONS", 100)
+    assert not doubts(open_checkpoint(demo["x86"], "silu"))
+
+
 def test_hints_are_shown(demo):
     """By inspect, and by run, before it starts."""
     for command, status in ((["inspect", demo["x86"]], 0), (["run", demo["x86"], "--prompt", ""], 2)):
@@ -78,7 +84,7 @@ def test_weights_are_asked_when_somebody_reads(demo, monkeypatch):
 @pytest.mark.parametrize("taken", ["x86", "arm"])
 @pytest.mark.parametrize("activation", ["relu2", "silu"])
 def test_random_weights_say_nothing(tmp_path, seed, taken, activation):
-    convert(InMemory(random_checkpoint(seed)), tmp_path / "random.gguf", "gguf-i2s")
+    convert(InMemory(random_checkpoint(seed, vocab=256, context=256)), tmp_path / "random.gguf", "gguf-i2s")
     assert not doubts(open_checkpoint(tmp_path / "random.gguf", activation, taken))
 
 

@@ -167,8 +167,10 @@ def test_gguf_is_that_of_transformers(lines, family):
 
 
 def test_no_start(lines):
-    fields = sentence_piece(lines) | {"tokenizer.ggml.add_bos_token": False}
-    assert tokenizer_of(Found(fields)).encode("In")[0] != 1
+    """None is put before a text where a field says so, or names none: -1, as an unsigned number too."""
+    for told in ({"add_bos_token": False}, {"bos_token_id": -1}, {"bos_token_id": (1 << 32) - 1}):
+        fields = sentence_piece(lines) | {f"tokenizer.ggml.{key}": value for key, value in told.items()}
+        assert tokenizer_of(Found(fields)).encode("In")[0] != 1
     fields["tokenizer.ggml.add_space_prefix"] = False
     assert tokenizer_of(Found(fields)).decode(tokenizer_of(Found(fields)).encode(" In")) == " In"
 
@@ -180,7 +182,8 @@ def test_no_start(lines):
     ({"tokenizer.ggml.merges": ["a zz9"]}, ["tokenizer.ggml", "zz9"]),
     ({"tokenizer.ggml.merges": ["a"]}, ["tokenizer.ggml"]),
     ({"tokenizer.ggml.merges": 7}, ["tokenizer.ggml"]),
-    ({"tokenizer.ggml.bos_token_id": 10 ** 6}, ["tokenizer.ggml"]),
+    *(({"tokenizer.ggml.bos_token_id": value}, ["tokenizer.ggml.bos_token_id", f"{value!r} is none of the 600 tokens"])
+      for value in (600, 10 ** 6, -2, "0")),
     ({"tokenizer.ggml.model": "llama"}, ["tokenizer.ggml.scores", "0 scores"]),
 ])
 def test_gguf_defects(lines, change, words):
