@@ -70,7 +70,8 @@ soak: .venv/test
 	.venv/bin/python -m tests.campaigns.soak
 
 fuzz: .venv/test
-	.venv/bin/python -m pytest tests/firmware/formats/test_hostile.py --hypothesis-profile fuzz
+	.venv/bin/python -m pytest $(addprefix tests/firmware/formats/test_,hostile.py random_structures.py) \
+		--hypothesis-profile fuzz
 
 large: .venv/test
 	.venv/bin/python -m tests.campaigns.large

@@ -175,7 +175,9 @@ def check_prompt(checkpoint, prompt, ids, tokens):
     if tokens < 1:
         raise ArgumentError(f"tokens is {tokens}: ask for one at least")
     if foreign := [token for token in ids if not 0 <= token < checkpoint.vocab]:
-        raise ArgumentError(f"prompt has the token {foreign[0]} and the model {checkpoint.vocab} tokens: leave it out")
+        raise ArgumentError(f"prompt has the token {foreign[0]} and the model {checkpoint.vocab} tokens: "
+                            + ("leave out what becomes it, or give the model the tokenizer that was made for it"
+                               if isinstance(prompt, str) else "leave it out"))
     if len(ids) + tokens - 1 > checkpoint.context:
         raise ArgumentError(f"prompt of {len(ids)} tokens and {tokens} tokens exceed the model's context of "
                             f"{checkpoint.context}: shorten one of them")

@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from ..compiler.packing import CapacityError, extent, place
+from ..formats.evidence import doubts
 from ..formats.model_file import MATRICES, CheckpointError
 from ..hdl.boards import BOARDS
 
@@ -53,7 +54,8 @@ def inspect(model, progress=lambda description, done, total: None):
 
     ``shares`` are of -1, 0 and +1. Dead are rows and columns without any weight but 0, of a matrix and, in ``layers``,
     of all matrices of a layer together. ``tokenizer`` is true, false, or why it is not read; ``ends`` are the tokens
-    behind which a text ends. ``taken`` is what the file does not tell, or not for sure, and how it was taken.
+    behind which a text ends. ``taken`` is what the file does not tell, or not for sure, how it was taken, and what
+    speaks against that.
     """
     parts, tensors = list(model.tensors()), {}
     shapes = {(layer, name): shape for layer, name, shape in model.architecture.parts()}
@@ -69,5 +71,5 @@ def inspect(model, progress=lambda description, done, total: None):
     layers = [{kind: sum(entry[kind] for entry in tensors.values() if entry["layer"] == layer and kind in entry)
                for kind in ("dead_rows", "dead_columns")} for layer in range(model.architecture.layers)]
     return {"format": model.format, "architecture": msgspec.to_builtins(model.architecture),
-            "tokenizer": _tokenizer_of(model), "ends": list(model.ends), "taken": list(model.taken),
+            "tokenizer": _tokenizer_of(model), "ends": list(model.ends), "taken": [*model.taken, *doubts(model)],
             "boards": boards_of(model.architecture), "tensors": tensors, "layers": layers}

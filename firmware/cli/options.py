@@ -8,7 +8,7 @@ from ..configuration import board_of, config_of
 from ..driver.port import BAUD, LATENCY, SerialTransport
 from ..errors import ArgumentError
 from ..formats.checkpoint import DEMO
-from ..formats.gguf_file import I2_S_PACKINGS
+from ..formats.gguf_blocks import I2_S_PACKINGS
 from ..hdl.config import PRESETS
 from .console import Output, UserError
 

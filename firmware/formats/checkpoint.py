@@ -3,7 +3,8 @@
 import pathlib
 
 from .container import MAGIC, Container
-from .gguf_file import GGUF_MAGIC, Gguf
+from .gguf_file import Gguf
+from .gguf_layout import GGUF_MAGIC
 from .model_file import CheckpointError, mapped, refuse
 from .safetensors_file import Folder
 

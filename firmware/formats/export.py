@@ -17,7 +17,9 @@ import numpy as np
 from ..golden.codes import plain_encode
 from ..golden.rotary import Rope
 from .floats import FLOATS, narrow, narrowest
-from .gguf_file import ALIGNMENT, CHAT_TEMPLATE, ENDS, FLOAT_TYPES, I2_S, I2_S_BLOCK, LLAMA, gguf_name, neighbours
+from .gguf_blocks import FLOAT_TYPES, I2_S, I2_S_BLOCK
+from .gguf_file import CHAT_TEMPLATE, ENDS, LLAMA, gguf_name, neighbours
+from .gguf_layout import ALIGNMENT
 from .gguf_rope import BANDS, FREQUENCIES, frequency_factors
 from .model_file import MATRICES, refuse
 from .safetensors_file import hf_name

@@ -7,6 +7,8 @@ from pathlib import Path
 from ..golden.fixed import to_fixed
 from ..golden.model import Checkpoint, IntegerModel
 from .checkpoint import open_checkpoint
+from .evidence import doubts
+from .model_file import ModelFile
 from .tokenizer import ByteTokenizer, JsonTokenizer, tokenizer_of
 
 
@@ -27,14 +29,22 @@ class Model:
         ``encode(text) -> list of int`` and ``decode(ids) -> str``; bytes where the file has no tokenizer.
     ends : tuple of int
         Tokens behind which a text ends.
-    taken : tuple of str
-        What the file does not tell, or not for sure, and how it was taken.
+    file : ModelFile or None
+        The file that it was read from.
     """
     name: str
     checkpoint: Checkpoint
     tokenizer: ByteTokenizer | JsonTokenizer
     ends: tuple[int, ...] = ()
-    taken: tuple[str, ...] = ()
+    file: ModelFile | None = None
+
+    @cached_property
+    def taken(self) -> tuple[str, ...]:
+        """What the file does not tell, or not for sure, how it was taken, and what speaks against that.
+
+        Of a GGUF it takes up to two seconds, in which weights are read again.
+        """
+        return () if self.file is None else (*self.file.taken, *doubts(self.file))
 
     @cached_property
     def integer(self) -> IntegerModel:
@@ -58,4 +68,4 @@ def load(source: str | Path, *, activation: str | None = None, i2s_packing: str 
     Raises CheckpointError, in one line, for whatever is wrong with it: the file, the field, and what to do.
     """
     with open_checkpoint(source, activation, i2s_packing) as opened:
-        return Model(opened.path.name, opened.checkpoint(), tokenizer_of(opened), opened.ends, tuple(opened.taken))
+        return Model(opened.path.name, opened.checkpoint(), tokenizer_of(opened), opened.ends, opened)

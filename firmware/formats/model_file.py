@@ -12,8 +12,8 @@ from ..golden.model import Checkpoint, CheckpointLayer, Ternary
 from ..golden.rotary import Rope
 
 
-__all__ = ["LIMIT", "MATRICES", "MOST_INPUTS", "NORMS", "POINTER", "Architecture", "CheckpointError", "ModelFile",
-           "check_pointer", "mapped", "refuse", "scaled"]
+__all__ = ["LIMIT", "MATRICES", "MOST_INPUTS", "NORMS", "NO_TOKEN", "Architecture", "CheckpointError", "ModelFile",
+           "check_pointer", "mapped", "refuse", "scaled", "within"]
 
 
 class CheckpointError(Error, ValueError):
@@ -39,6 +39,7 @@ NORMS = {  # of a layer: size
 }
 SUB_NORMS = ("attention_sub_norm", "feed_forward_sub_norm")  # that Llama's structure lacks
 LIMIT = 1 << 31  # of any number
+NO_TOKEN = (1 << 32) - 1  # -1 as GGUF writes it
 MOST_INPUTS = 1 << 17  # of a matrix
 MOST_SAID = 300  # characters
 
@@ -49,12 +50,14 @@ def refuse(file, field, defect, remedy):
     raise CheckpointError("".join(char if char.isprintable() else ascii(char)[1:-1] for char in text))
 
 
-def mapped(path):
+def mapped(path, remedy="check its permissions"):
     """The bytes of a file, memory-mapped, uint8 [size]. Refuses what cannot be read, and pointers of git-lfs."""
     try:
+        if path.exists() and not path.is_file():
+            refuse(path, "file", "is none", remedy)
         data = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
     except OSError as error:
-        refuse(path, "file", (error.strerror or str(error)).lower(), "check its permissions")
+        refuse(path, "file", (error.strerror or str(error)).lower(), remedy)
     check_pointer(path, data[:len(POINTER)].tobytes())
     return data
 
@@ -64,6 +67,13 @@ def check_pointer(file, start):
     if start.startswith(POINTER):
         refuse(file, "file", "a pointer of git-lfs, and not the file itself",
                "fetch it with git lfs pull, or download the file itself")
+
+
+def within(told, vocab):
+    """Of pairs (field, token) the tokens of a vocabulary, each once, and lines on those beyond; -1 stands for none."""
+    return (tuple(dict.fromkeys(token for _, token in told if 0 <= token < vocab)),
+            [f"{field} {token} is beyond the vocabulary of {vocab}, and never comes"
+             for field, token in told if token >= vocab and token != NO_TOKEN])
 
 
 def _count(limit):

@@ -16,6 +16,7 @@ A model of model_type "llama" has Llama's structure, without sub-norms, and BitL
 
 import json
 import math
+import os
 import pathlib
 
 import msgspec
@@ -30,13 +31,14 @@ from .model_file import (
     LIMIT,
     MATRICES,
     MOST_INPUTS,
-    POINTER,
     Architecture,
     CheckpointError,
     ModelFile,
     check_pointer,
+    mapped,
     refuse,
     scaled,
+    within,
 )
 from .rope_scaling import read_rope
 
@@ -45,12 +47,21 @@ __all__ = ["CONFIG", "TEMPLATE", "WEIGHTS", "Folder", "hf_name"]
 
 
 CONFIG, WEIGHTS, SHARDS = "config.json", "model.safetensors", "model.safetensors.index.json"
+ONLY_SHARD, ANY_SHARD = "model-00001-of-00001.safetensors", "model-*-of-*.safetensors"
 GENERATION = "generation_config.json"
 TEMPLATE, TOKENIZER_CONFIG = "chat_template.jinja", "tokenizer_config.json"
 NO_FILE = f"a checkpoint is a folder with {CONFIG} and {WEIGHTS} or its shards, a GGUF or a container"
 DAMAGED = "the file is damaged: download it again"
+INSTEAD = {  # of config.json or of the weights: what stands there, and the remedy
+    "adapter_config.json": ("an adapter (LoRA), and not a model", "merge it into the model that it was trained on"),
+    **dict.fromkeys(("pytorch_model.bin", "pytorch_model.bin.index.json"), (
+        "pickles of torch, which are not read", f"load it in transformers, whose save_pretrained writes {WEIGHTS}")),
+}
+WRAPPERS = ("_orig_mod.", "module.")  # what torch.compile and data parallel training put before every name
+BASE, HEAD = "model.", "lm_head."  # a base model that was saved without its head lacks the first
 BUFFER = "rotary_emb.inv_freq"  # in files of before 2024, and what rope_theta says
 COUNTERS = ("I64", "I32", "BOOL")  # positions, masks and steps that trainers save: no weights
+KV_HEADS = 5  # of transformers' BitNetConfig where the key is absent; null, and absent in Llama's, is as many as heads
 MODEL_TYPES = {"bitnet": True, "llama": False}  # whether it has sub-norms
 MOST_JSON, MOST_HEADER, MOST_TOKENIZER = 1 << 22, 1 << 24, 1 << 25  # bytes
 # Sums of squares, sums of products and tables stay exact and within memory up to these.
@@ -114,6 +125,13 @@ def _read(path, most):
     return data
 
 
+def _check_there(path):
+    """Refuse a file that is not there, by what stands in its place."""
+    for name, (defect, remedy) in INSTEAD.items():
+        if not os.path.exists(path) and os.path.exists(path.with_name(name)):
+            refuse(path.with_name(name), "file", defect, remedy)
+
+
 def _read_json(path):
     text = _read(path, MOST_JSON)
     check_pointer(path, text)
@@ -175,15 +193,18 @@ def _read_architecture(path, config, sub_norms):
     _require(path, config, REQUIRED)
     if config.get("hidden_act") not in ("relu2", "silu"):
         refuse(path, "hidden_act", f"{config.get('hidden_act')!r}", "only squared ReLU (relu2) and silu are supported")
-    if config.get("model_type") == "llama" and config.get("num_key_value_heads") is None:
-        config = config | {"num_key_value_heads": config.get("num_attention_heads")}
+    told = "num_key_value_heads" in config
+    if config.get("num_key_value_heads") is None:
+        default = KV_HEADS if config.get("model_type") == "bitnet" and not told else config.get("num_attention_heads")
+        config = config | {"num_key_value_heads": default}
     sizes = {name: _number(path, config, key, int) for name, key in SIZES.items()}
     for name, limit in LIMITS.items():
         if sizes[name] > limit:
             refuse(path, SIZES[name], f"{sizes[name]} is more than the {limit} supported", "use a smaller model")
     if sizes["heads"] % sizes["kv_heads"]:
-        refuse(path, SIZES["kv_heads"], f"{sizes['kv_heads']} does not divide {SIZES['heads']} {sizes['heads']}",
-               f"correct {SIZES['kv_heads']} as it was in training")
+        refuse(path, SIZES["kv_heads"], ("" if told else "missing, and transformers' default ")
+               + f"{sizes['kv_heads']} does not divide {SIZES['heads']} {sizes['heads']}",
+               f"{'correct' if told else 'add'} {SIZES['kv_heads']} as it was in training")
     if config.get("head_dim") is not None:
         sizes["head_dim"] = _number(path, config, "head_dim", int)
     elif sizes["hidden"] % sizes["heads"]:
@@ -205,14 +226,14 @@ def _read_architecture(path, config, sub_norms):
 
 
 def _read_ends(path, config, vocab):
-    """Those that generation_config.json names, or else config.json; what is beyond the vocabulary never comes."""
+    """Tokens that generation_config.json names, or else config.json, and lines on those beyond the vocabulary."""
     generation = path.with_name(GENERATION)
     found = _read_json(generation).get("eos_token_id") if generation.exists() else None
     file, found = (path, config.get("eos_token_id")) if found is None else (generation, found)
     found = [] if found is None else found if isinstance(found, list) else [found]
     if not all(type(token) is int for token in found):
         refuse(file, "eos_token_id", "neither a token nor a list of tokens", "correct it as it was in training")
-    return tuple(token for token in found if 0 <= token < vocab)
+    return within([(f"{file.name}'s eos_token_id", token) for token in found], vocab)
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -224,15 +245,9 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def _read_entries(path):
     """{name: (path, Entry, uint8 [bytes])} of a safetensors file, memory-mapped."""
-    try:
-        if path.exists() and not path.is_file():
-            refuse(path, "file", "is none", NO_FILE)
-        if not path.stat().st_size:
-            refuse(path, "safetensors", "is empty", DAMAGED)
-        data = np.memmap(path, np.uint8, "r")
-        check_pointer(path, data[:len(POINTER)].tobytes())
-    except OSError as error:
-        refuse(path, "file", (error.strerror or str(error)).lower(), NO_FILE)
+    data = mapped(path, NO_FILE)
+    if not len(data):
+        refuse(path, "safetensors", "is empty", DAMAGED)
     size = int.from_bytes(data[:8].tobytes(), "little")
     if len(data) < 8 or size > min(len(data) - 8, MOST_HEADER):
         refuse(path, "safetensors", f"a header of {size} bytes in a file of {len(data)}", DAMAGED)
@@ -256,9 +271,17 @@ def _read_entries(path):
 
 def _read_folder(folder):
     """All entries of a folder, of one file or of its shards."""
-    index = folder / SHARDS
-    if (folder / WEIGHTS).exists() or not index.exists():
-        return _read_entries(folder / WEIGHTS)
+    index, weights = folder / SHARDS, folder / WEIGHTS
+    if not os.path.exists(weights) and not os.path.exists(index):
+        shards = sorted(path.name for path in folder.glob(ANY_SHARD))
+        if shards == [ONLY_SHARD]:
+            weights = folder / ONLY_SHARD
+        elif shards:
+            refuse(index, "file", f"no such file beside {shards[0]}", "download it too")
+        _check_there(weights)
+        return _read_entries(weights)
+    if os.path.exists(weights):
+        return _read_entries(weights)
     shards = _read_json(index).get("weight_map")
     if not isinstance(shards, dict) or not shards or not all(isinstance(shard, str) for shard in shards.values()):
         refuse(index, "weight_map", "no object of names of files", "download the file again")
@@ -276,20 +299,31 @@ def _read_folder(folder):
     return found
 
 
+def _plain_names(entries):
+    """The entries by the names that they have in transformers' model."""
+    for wrapper in WRAPPERS:
+        if all(name.startswith(wrapper) for name in entries):
+            entries = {name.removeprefix(wrapper): entry for name, entry in entries.items()}
+    if any(name.startswith(BASE) for name in entries):
+        return entries
+    return {name if name.startswith(HEAD) else BASE + name: entry for name, entry in entries.items()}
+
+
 class Folder(ModelFile):
     """A folder of Hugging Face's that is open."""
 
     def __init__(self, path):
         super().__init__(path)
         file = self.path / CONFIG
+        _check_there(file)
         config = _read_json(file)
         self.format = _format(file, config)
         self.architecture = _read_architecture(file, config, self.format == "hf-1bitllm"
                                                or MODEL_TYPES[config["model_type"]])
-        self.ends = _read_ends(file, config, self.architecture.vocab)
+        self.ends, self.taken = _read_ends(file, config, self.architecture.vocab)
         self._names = HF_NAMES | (NAMES_1BITLLM if self.format == "hf-1bitllm" else {})
         self._packed = self.format in ("hf-packed", "hf-inverse")
-        self._entries = _read_folder(self.path)
+        self._entries = _plain_names(_read_folder(self.path))
         if self.architecture.count > 2 * len(self._entries) + 100:  # a few that are missing can be named
             refuse(file, SIZES["layers"], f"{self.architecture.layers} layers and {len(self._entries)} tensors",
                    f"use the {CONFIG} that belongs to these weights")
@@ -302,8 +336,12 @@ class Folder(ModelFile):
         for name in [*self._parts, *scales]:
             if name not in self._entries:
                 refuse(self.path / WEIGHTS, name, "missing",
-                       f"the checkpoint is incomplete for its {CONFIG}: download it again")
+                       f"the checkpoint is incomplete for its {CONFIG}: "
+                       + (f"set tie_word_embeddings in {CONFIG} to true if the embedding is the head, or "
+                          if name == hf_name(None, "head") else "") + "download it again")
             part, shape = self._parts.get(name, (None, (1,)))
+            if part is None and self._entries[name][1].shape == ():
+                shape = ()
             if part in MATRICES and self._packed:
                 if shape[0] % 4:
                     refuse(self._entries[name][0], name, f"{shape[0]} rows are no multiple of 4",
@@ -345,7 +383,7 @@ class Folder(ModelFile):
         path, entry, data = self._entries[name]
         rows = data.view(FLOATS[entry.dtype]) if data.ctypes.data % 4 == 0 else np.frombuffer(
             data.tobytes(), FLOATS[entry.dtype])
-        values = widen(rows.reshape(entry.shape)[start:stop], entry.dtype)
+        values = widen(rows.reshape(entry.shape or 1)[start:stop], entry.dtype)
         if not np.isfinite(values).all():
             refuse(path, name, "holds NaN or infinity", "the export is damaged: export or download it again")
         return values

@@ -10,10 +10,10 @@ from functools import cached_property
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from .model_file import CheckpointError, refuse
+from .model_file import NO_TOKEN, CheckpointError, refuse
 
 
-__all__ = ["ByteTokenizer", "JsonTokenizer", "NoTokenizer", "gguf_vocabulary", "tokenizer_of"]
+__all__ = ["LLAMA_3", "SPLITS", "ByteTokenizer", "JsonTokenizer", "NoTokenizer", "gguf_vocabulary", "tokenizer_of"]
 
 
 MOST_BYTES = 1 << 25
@@ -21,14 +21,20 @@ MOST_PIECE = 256  # characters of a token that merges are looked for
 MOST_BYTES_VOCABULARY = 512  # of a model whose tokens may be bytes
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # token types of GGUF
 SPACE = "\u2581"  # of SentencePiece
-OTHER = "use a model whose tokenizer is a tokenizer.json"
+OTHER = "convert the original checkpoint again, or use it with its tokenizer.json"
 ELSEWHERE = "choose --format hf or setun"
 
-LLAMA_3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+ENGLISH = r"'s|'t|'re|'ve|'m|'ll|'d"
+LLAMA_3 = (rf"(?i:{ENGLISH})|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+"
            r"|\s+(?!\S)|\s+")
-# What splits text before the merges, by its name in GGUF; a file that names none is of bitnet.cpp's converter, whose
-# model has Llama 3's tokenizer. None: GPT-2's, which ``tokenizers`` has built in.
-SPLITS = {"llama-bpe": LLAMA_3, "llama3": LLAMA_3, "llama-v3": LLAMA_3, "gpt-2": None}
+QWEN_2 = LLAMA_3.replace(r"\p{N}{1,3}", r"\p{N}")
+DEFAULT = (r"[\p{P}\$\+<=>\^~\|]+", rf"{ENGLISH}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)", r"\p{N}+",
+           "[0-9][0-9][0-9]")
+# How text is split before the merges, by its name in GGUF: regular expressions, each of which splits what the one
+# before has left (GPT-2's split, which ``tokenizers`` has built in, where there is none), and whether a piece that is a
+# token stays one whatever the merges. A file that names none is of bitnet.cpp's converter, whose model has Llama 3's.
+SPLITS = dict.fromkeys(("llama-bpe", "llama3", "llama-v3", "falcon3", "falcon_e", "falcon-h1"), ((LLAMA_3,), True)) | {
+    "gpt-2": ((), False), "smaug-bpe": ((LLAMA_3,), False), "qwen2": ((QWEN_2,), False), "default": (DEFAULT, False)}
 
 
 class ByteTokenizer:
@@ -104,10 +110,10 @@ class JsonTokenizer:
         return self._tokenizer.decode([token for token in ids if self._tokenizer.id_to_token(token) is not None])
 
 
-def _byte_level(split):
-    if split is None:
+def _byte_level(expressions):
+    if not expressions:
         return pre_tokenizers.ByteLevel(add_prefix_space=False)
-    return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(split), "isolated"),
+    return pre_tokenizers.Sequence([*(pre_tokenizers.Split(Regex(text), "isolated") for text in expressions),
                                     pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
@@ -115,10 +121,11 @@ def _gpt2(path, fields, vocabulary):
     name = fields.get("tokenizer.ggml.pre", "llama-bpe")
     if name not in SPLITS:
         refuse(path, "tokenizer.ggml.pre", f"{name!r} is none of {', '.join(SPLITS)}", OTHER)
+    expressions, whole = SPLITS[name]
     merges = [tuple(merge.split(" ", 1)) for merge in fields.get("tokenizer.ggml.merges", ())]
-    tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=SPLITS[name] is not None))
-    tokenizer.pre_tokenizer, tokenizer.decoder = _byte_level(SPLITS[name]), decoders.ByteLevel()
-    return tokenizer, SPLITS[name] is not None
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=whole))
+    tokenizer.pre_tokenizer, tokenizer.decoder = _byte_level(expressions), decoders.ByteLevel()
+    return tokenizer, whole
 
 
 def _llama(path, fields, vocabulary):
@@ -139,6 +146,16 @@ def _llama(path, fields, vocabulary):
 FAMILIES = {"gpt2": _gpt2, "llama": _llama}
 
 
+def _token(path, fields, key, count):
+    """A token that a field names, of so many; None where it names none."""
+    token = fields.get(key)
+    if token in (None, -1, NO_TOKEN):
+        return None
+    if type(token) is not int or not 0 <= token < count:
+        refuse(path, key, f"{token!r} is none of the {count} tokens", OTHER)
+    return token
+
+
 def _from_gguf(path, fields):
     """tokenizer.json of the fields ``tokenizer.ggml...`` of a GGUF."""
     family, tokens = fields["tokenizer.ggml.model"], fields.get("tokenizer.ggml.tokens", [])
@@ -146,14 +163,15 @@ def _from_gguf(path, fields):
         refuse(path, "tokenizer.ggml.model", f"{family!r} is none of {', '.join(FAMILIES)}", OTHER)
     vocabulary = {token: index for index, token in enumerate(tokens)}
     if len(vocabulary) < len(tokens):
-        refuse(path, "tokenizer.ggml.tokens", "two tokens are equal", OTHER)
+        twice = next(token for index, token in enumerate(tokens) if vocabulary[token] != index)
+        refuse(path, "tokenizer.ggml.tokens", f"{twice!r} is there twice, which llama.cpp refuses too", OTHER)
     try:
         tokenizer, starts = FAMILIES[family](path, fields, vocabulary)
         for token, kind in zip(tokens, fields.get("tokenizer.ggml.token_type", ())):
             if kind in (CONTROL, UNKNOWN, USER_DEFINED) and token:
                 add = tokenizer.add_tokens if kind == USER_DEFINED else tokenizer.add_special_tokens
                 add([AddedToken(token, normalized=False)])
-        around = [fields.get(f"tokenizer.ggml.{name}_token_id")
+        around = [_token(path, fields, f"tokenizer.ggml.{name}_token_id", len(tokens))
                   if fields.get(f"tokenizer.ggml.add_{name}_token", default) else None
                   for name, default in (("bos", starts), ("eos", False))]
         if around != [None, None]:
@@ -169,11 +187,12 @@ def _from_gguf(path, fields):
 
 
 def _split_name(path, written):
-    """Name in SPLITS of a pre-tokenizer's JSON."""
-    for name, split in SPLITS.items():
+    """Name in SPLITS of the way in which a tokenizer's JSON splits text."""
+    for name, (expressions, whole) in SPLITS.items():
         known = Tokenizer(models.BPE())
-        known.pre_tokenizer = _byte_level(split)
-        if _essence(json.loads(known.to_str())["pre_tokenizer"]) == _essence(written):
+        known.pre_tokenizer = _byte_level(expressions)
+        if (_essence(json.loads(known.to_str())["pre_tokenizer"]) == _essence(written["pre_tokenizer"])
+                and whole == bool(written["model"].get("ignore_merges"))):
             return name
     refuse(path, "tokenizer", "its way to split text has no name in GGUF", ELSEWHERE)
 
@@ -191,7 +210,7 @@ def _essence(value):
 
 
 def _gpt2_fields(path, written, names):
-    return {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": _split_name(path, written["pre_tokenizer"]),
+    return {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": _split_name(path, written),
             "tokenizer.ggml.merges": _merges(written)}
 
 

@@ -184,14 +184,13 @@ def train(model, steps):
     return model.eval()
 
 
-def assert_agrees(checkpoint, model, ternary, rel=0):
-    """A checkpoint is that of a trained model of torch whose modules are called as in transformers.
+def assert_linear_agrees(checkpoint, model, tokens, ternary, rel=0):
+    """Linear layers of a checkpoint are those of a model of torch whose modules are called as in transformers.
 
     ``ternary(module)`` are the codes and the scale of a linear layer; scales may differ by the part ``rel``. Codes, the
-    int8 activations and the int32 accumulators of each layer's own input are equal, float logits to 1e-5 in the median,
-    integer logits to 5e-4 nats.
+    int8 activations and the int32 accumulators of each layer's own input are equal. Returns the model's logits.
     """
-    tokens, targets, seen = TEXT[:512].reshape(8, 64), TEXT[1:513].reshape(8, 64), {}
+    seen = {}
     hooks = [model.get_submodule(hf_name(layer, name).removesuffix(".weight")).register_forward_hook(
         lambda module, given, result, key=(layer, name): seen.update({key: (module, given[0], result)}))
         for layer in range(len(checkpoint.layers)) for name in MATRICES]
@@ -209,6 +208,16 @@ def assert_agrees(checkpoint, model, ternary, rel=0):
         assert (np.rint(accumulators) == matvec(found.codes, activations.astype(np.int8))).all()
         assert np.abs(accumulators - np.rint(accumulators)).max() < 0.02
         assert np.abs(float_linear(x.numpy(), found) - y.numpy()).max() <= 1e-6 * np.abs(y.numpy()).max()
+    return logits
+
+
+def assert_agrees(checkpoint, model, ternary, rel=0):
+    """A checkpoint is that of a trained model of torch, as ``assert_linear_agrees`` tells.
+
+    Float logits agree to 1e-5 in the median, integer logits to 5e-4 nats.
+    """
+    tokens, targets = TEXT[:512].reshape(8, 64), TEXT[1:513].reshape(8, 64)
+    logits = assert_linear_agrees(checkpoint, model, tokens, ternary, rel)
     ours = {numerics: measure_logits(checkpoint, tokens, numerics) for numerics in ("float", "integer")}
     assert np.median(np.abs(ours["float"] - logits) / np.abs(logits)) < 1e-5
     result = closeness(ours["integer"], logits, targets)

@@ -53,7 +53,7 @@ BITNET = {  # config.json of microsoft/bitnet-b1.58-2B-4T, what decides shapes a
 
 
 def test_hugging_face(tmp_path):
-    """A config.json alone is the model; fields that say nothing of shapes are not looked at."""
+    """vllm-fit#2: a config.json alone is the model; fields that say nothing of shapes are not looked at."""
     path = tmp_path / "bitnet" / "config.json"
     path.parent.mkdir()
     path.write_text(json.dumps(BITNET))

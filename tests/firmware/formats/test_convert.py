@@ -115,6 +115,7 @@ def test_logits_refuses(formats, tmp_path, ids, words):
 
 
 def test_convert_refuses(formats, tmp_path):
+    """What is wrong is told; devices and FIFOs are not replaced (curl#6882)."""
     _, _, paths = formats
     assert_refused(invoke("convert", paths["setun"], tmp_path / "x", "--format", "gguf-tl1"), "gguf-tl1", "gguf-i2s")
     assert_refused(invoke("convert", paths["setun"], tmp_path / "no" / "x", "--format", "setun"), "cannot be written")
@@ -134,7 +135,7 @@ def test_convert_refuses(formats, tmp_path):
 
 @pytest.mark.parametrize("form", ["gguf-i2s", "setun", "hf"])
 def test_convert_overwrites_when_forced(formats, tmp_path, form):
-    """A file, or a folder of a model; behind a symbolic link too, which stays."""
+    """A file, or a folder of a model; behind a symbolic link too, which stays (curl#6882)."""
     _, _, paths = formats
     shutil.copytree(paths["hf"], tmp_path / "old") if form == "hf" else (tmp_path / "old").write_bytes(b"old")
     (tmp_path / "link").symlink_to("old")

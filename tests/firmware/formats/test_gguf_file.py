@@ -29,7 +29,7 @@ def write_tq(path, checkpoint, kind, spoil=lambda name, data: data, fields={}, f
              kv_heads=None):
     """A file of the package's writer and quantisers; ``fields`` are more of its metadata, or other values of it.
 
-    ``tables`` is the type of embedding and head where they are no float32.
+    ``tables`` is the type of embedding and head where they are no float32, or a type and the bytes of its rows.
     """
     writer = gguf.GGUFWriter(path, family)
     writer.add_context_length(checkpoint.context)
@@ -50,7 +50,8 @@ def write_tq(path, checkpoint, kind, spoil=lambda name, data: data, fields={}, f
             data = gguf.quants.quantize(value.codes.astype(np.float32) * np.float32(value.scale), kind)
             writer.add_tensor(full, spoil(name, data), raw_dtype=kind)
         elif name in ("embedding", "head") and tables is not None:
-            writer.add_tensor(full, gguf.quants.quantize(value, tables), raw_dtype=tables)
+            table, data = tables if isinstance(tables, tuple) else (tables, gguf.quants.quantize(value, tables))
+            writer.add_tensor(full, data, raw_dtype=table)
         else:
             writer.add_tensor(full, value)
     writer.write_header_to_file()
@@ -285,7 +286,7 @@ def test_rope_that_would_be_lost(tmp_path):
     ({"bitnet.rope.scaling.type": "longrope"}, "'longrope'"),
 ])
 def test_rope_scaling(tmp_path, checkpoint, fields, found):
-    """Factor 1 of any type is plain; linear is computed under every key that says it; all else is refused."""
+    """Factor 1 of any type is plain (BitNet#102, llama.cpp#8151); linear is computed; all else is refused."""
     path = tmp_path / "model.gguf"
     write_tq(path, checkpoint, KINDS["gguf-tq2"], fields=fields)
     if isinstance(found, str):

@@ -7,12 +7,15 @@ import struct
 
 import pytest
 import torch
+from gguf import GGMLQuantizationType
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig
 from transformers.integrations.bitnet import BitLinear, WeightQuant, unpack_weights
 
 from setun.formats.checkpoint import CheckpointError, load, open_checkpoint
 from setun.formats.convert import convert
+from setun.formats.evidence import doubts
+from tests.firmware.formats.test_gguf_file import write_tq
 from tests.support import bitnet_1bitllm
 from tests.support.checkpoints import (
     OFFLINE,
@@ -96,6 +99,17 @@ def test_inverse(tmp_path, trained, activation):
     assert_agrees(loaded(folder, "hf-inverse"), model, by_inverse)
 
 
+@pytest.mark.parametrize("activation", ["relu2", "silu"])
+@pytest.mark.parametrize("taken", ["relu2", "silu"])
+def test_activation_is_told_by_weights(tmp_path, trained, activation, taken):
+    """A GGUF of architecture bitnet may be of either: a hint where the weights speak against what was taken."""
+    trained[activation].save_pretrained(tmp_path / "model")
+    write_tq(tmp_path / "model.gguf", load(tmp_path / "model"), GGMLQuantizationType.F32)
+    found = doubts(open_checkpoint(tmp_path / "model.gguf", taken))
+    assert bool(found) == (activation != taken)
+    assert not found or f"the weights speak for activation {activation}: " in found[0]
+
+
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 32}
 LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
@@ -108,7 +122,7 @@ LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
     (ONLINE, "hf-online", {"tie_word_embeddings": False, "num_key_value_heads": 4}),
 ])
 def test_llama(tmp_path, quantization, form, changes):
-    """Llama's structure with BitLinear: no sub-norms, heads of any size, scaled rotary embeddings."""
+    """Llama's structure with BitLinear (BitNet#621, mlx-lm#268, vllm#18213): no sub-norms, heads of any size."""
     model = random_model(LlamaConfig, **changes)
     model.config.quantization_config = ONLINE
     model.save_pretrained(tmp_path / "random")

@@ -9,10 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
-from setun.formats import export
 from setun.formats.checkpoint import CheckpointError, load, open_checkpoint
 from setun.formats.convert import convert
-from setun.formats.gguf_file import _read_part  # split() cuts a file where its tensors begin
+from setun.formats.gguf_layout import read_part  # split() cuts a file where its tensors begin
 from setun.formats.tokenizer import tokenizer_of
 from setun.golden.calibration import calibrate
 from setun.golden.rotary import Rope
@@ -86,7 +85,7 @@ def test_buffers(folder):
 
 
 def test_head_beside_a_tied_embedding(folder):
-    """A head equal to the tied embedding loads; one that differs is refused by its name."""
+    """vllm#6758, mlx-lm#1298: a head equal to the tied embedding loads; one that differs is refused by its name."""
     embedding = random_checkpoint(kind="F32").embedding
     put(folder, {"lm_head.weight": embedding})
     assert_same(load(folder), random_checkpoint(kind="F32"))
@@ -111,6 +110,7 @@ def test_zeros(folder, scale, inverse):
 
 @pytest.mark.parametrize("file", [FILE, "config.json"])
 def test_pointer_of_git_lfs(folder, file):
+    """OmniParser#34: what a clone without git-lfs leaves is named."""
     (folder / file).write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 1178623988\n")
     with pytest.raises(CheckpointError, match=f"{file}: file: a pointer of git-lfs, and not the file itself; fetch it"):
         open_checkpoint(folder)
@@ -139,7 +139,7 @@ def parts(folder, checkpoint):
 
 def split(data, index):
     """Part of a GGUF: its tensors with an even place, or those with an odd one."""
-    fields, infos = _read_part("whole", np.frombuffer(data, np.uint8))
+    fields, infos = read_part("whole", np.frombuffer(data, np.uint8))
     kept = {name: info for place, (name, info) in enumerate(infos.items()) if place % 2 == index}
     head = data[24:data.index(struct.pack("<Q", 17) + b"token_embd.weight")]
     count = struct.unpack_from("<Q", data, 16)[0]
@@ -156,7 +156,7 @@ def split(data, index):
 
 
 def test_split(tmp_path, whole):
-    """Any part stands for all of them."""
+    """transformers#32266: any part stands for all of them."""
     for path in parts(tmp_path, whole):
         assert_same(load(path), whole)
 
@@ -180,6 +180,7 @@ def test_split_defects(tmp_path, whole):
 
 
 def test_activation_is_chosen(tmp_path, whole):
+    """BitNet#588: architecture bitnet may be of either activation."""
     path = tmp_path / "model.gguf"
     write_tq(path, whole, KINDS["gguf-tq2"])
     with open_checkpoint(path) as model:
@@ -191,7 +192,7 @@ def test_activation_is_chosen(tmp_path, whole):
 
 
 def test_packing_is_chosen(tmp_path):
-    """On ARM a byte holds weights that are 16 apart, not 32."""
+    """BitNet#585: on ARM a byte holds weights that are 16 apart, not 32."""
     checkpoint, path = random_checkpoint(), tmp_path / "model.gguf"
     convert(InMemory(checkpoint), path, "gguf-i2s")
     codes = checkpoint.layers[0].q.codes
@@ -235,7 +236,7 @@ def test_size_of_a_head(tmp_path, whole, size):
 
 
 def test_groups_are_named(tmp_path, folder):
-    """What is not supported is said of scales of groups, and of norms of queries and keys."""
+    """llama.cpp#22256: what is not supported is said of scales of groups, and of norms of queries and keys."""
     write_tq(tmp_path / "model.gguf", scaled(random_checkpoint(6, **LLAMA)), KINDS["gguf-tq2"], family="qwen3")
     edit(folder, model_type="qwen3")
     for path in (tmp_path / "model.gguf", folder):
@@ -304,7 +305,7 @@ def test_more_ends_than_gguf_has_places_for(tmp_path):
 
 
 def test_vocabulary_without_a_tokenizer(tmp_path):
-    """No bytes are invented for it; all that needs no text goes on."""
+    """llama.cpp#9673: no bytes are invented for it; all that needs no text goes on."""
     convert(InMemory(random_checkpoint(vocab=32000)), tmp_path / "model", "hf")
     result = invoke("run", tmp_path / "model")
     assert result.exit_code == 2
@@ -322,29 +323,3 @@ def test_large_vocabulary(tmp_path):
         "tokenizer.ggml.token_type": [1] * len(tokens), "tokenizer.ggml.merges": tokens + tokens})
     with open_checkpoint(tmp_path / "model.gguf") as model:
         assert model.architecture.vocab == 1 << 18 and len(model.tokenizer["tokenizer.ggml.merges"]) == 1 << 19
-
-
-def packed_on_arm(codes, scale):  # int8 [M, n] -> bytes
-    """I2_S of 64 weights in 16 bytes."""
-    fields = (codes.reshape(-1, 4, 16) + 1).astype(np.uint8)
-    return (fields[:, 0] << 6 | fields[:, 1] << 4 | fields[:, 2] << 2 | fields[:, 3]).tobytes() + struct.pack(
-        "<f28x", scale)
-
-
-def test_weights_tell_their_packing(tmp_path, monkeypatch):
-    """Of a trained model: a hint where they speak against what was taken, and none where they do not."""
-    hint = "the weights speak for I2_S as packed on "
-    with open_checkpoint("demo") as demo:
-        convert(demo, tmp_path / "x86.gguf", "gguf-i2s")
-        monkeypatch.setattr(export, "i2_s", packed_on_arm)
-        convert(demo, tmp_path / "arm.gguf", "gguf-i2s")
-    assert_same(load(tmp_path / "arm.gguf", i2s_packing="arm"), load("demo"))
-    for made in ("x86", "arm"):
-        for taken in ("x86", "arm"):
-            with open_checkpoint(tmp_path / f"{made}.gguf", i2s_packing=taken) as model:
-                assert [line for line in model.taken if line.startswith(hint + made)] or made == taken, model.taken
-                assert made != taken or not [line for line in model.taken if line.startswith(hint)]
-    convert(InMemory(random_checkpoint()), tmp_path / "random.gguf", "gguf-i2s")  # where nothing tells
-    for taken in ("x86", "arm"):
-        with open_checkpoint(tmp_path / "random.gguf", i2s_packing=taken) as model:
-            assert not [line for line in model.taken if line.startswith(hint)]

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import pytest
 import transformers.integrations.gguf.gguf_tokenizer_mapping as mapping
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import Qwen2Tokenizer
 
 from setun.cli.options import DEMO
 from setun.formats.checkpoint import CheckpointError
-from setun.formats.tokenizer import LLAMA_3, ByteTokenizer, JsonTokenizer, gguf_vocabulary, tokenizer_of
+from setun.formats.tokenizer import LLAMA_3, SPLITS, ByteTokenizer, JsonTokenizer, gguf_vocabulary, tokenizer_of
 
 
 TEXTS = ["In the beginning", " And  God said,\n\nLet there be 12345 lights; isn't it?", "naïve 東京 🙂", "",
@@ -95,6 +96,56 @@ def test_through_gguf(lines, split, starts):
         assert again.decode(again.encode(text)) == tokenizer.decode(tokenizer.encode(text))
 
 
+TEXT = "It's 12345$ ok?!  and\n\nWE'RE"
+PIECES = {  # of TEXT, by what splits it; a space is shown as GPT-2 does, and a line feed too
+    "llama-bpe": ["It", "'s", "Ġ", "123", "45", "$", "Ġok", "?!", "Ġ", "Ġand", "ĊĊ", "WE", "'RE"],
+    "falcon3": "llama-bpe", "falcon_e": "llama-bpe", "falcon-h1": "llama-bpe", "llama3": "llama-bpe",
+    "llama-v3": "llama-bpe", "smaug-bpe": "llama-bpe",
+    "qwen2": ["It", "'s", "Ġ", "1", "2", "3", "4", "5", "$", "Ġok", "?!", "Ġ", "Ġand", "ĊĊ", "WE", "'RE"],
+    "gpt-2": ["It", "'s", "Ġ12345", "$", "Ġok", "?!", "Ġ", "Ġand", "Ċ", "Ċ", "WE", "'", "RE"],
+    "default": ["It", "'", "s", "Ġ", "123", "45", "$", "Ġok", "?!", "Ġ", "Ġand", "Ċ", "Ċ", "WE", "'", "RE"],
+}
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_splits(lines, name):
+    """How llama.cpp cuts text before the merges, by the name in the file."""
+    fields = gguf_vocabulary(byte_level(lines, None), SIZE, pathlib.Path("model.gguf")) | {"tokenizer.ggml.pre": name}
+    made = Tokenizer.from_str(tokenizer_of(Found(fields)).json.decode())
+    pieces = PIECES[name] if isinstance(PIECES[name], list) else PIECES[PIECES[name]]
+    assert [piece for piece, _ in made.pre_tokenizer.pre_tokenize_str(TEXT)] == pieces
+
+
+def test_qwen2_is_that_of_transformers(lines):
+    fields = gguf_vocabulary(byte_level(lines, None), SIZE, pathlib.Path("model.gguf")) | {
+        "tokenizer.ggml.pre": "qwen2", "tokenizer.ggml.add_bos_token": False}
+    written = json.loads(byte_level(lines, None).json)["model"]
+    theirs = Qwen2Tokenizer(vocab=written["vocab"], merges=[tuple(merge) for merge in written["merges"]])
+    for text in [TEXT, *lines[:50]]:
+        assert tokenizer_of(Found(fields)).encode(text) == theirs.encode(text)
+
+
+@pytest.mark.parametrize("name", ["llama-bpe", "smaug-bpe", "qwen2", "gpt-2", "default"])
+def test_each_split_through_gguf(lines, name):
+    """Names differ by the split, and by whether a piece that is a token stays one whatever the merges."""
+    expressions, whole = SPLITS[name]
+    written = json.loads(byte_level(lines, None).json)
+    written["model"]["ignore_merges"] = whole
+    if expressions:
+        split = Tokenizer(models.BPE())
+        split.pre_tokenizer = pre_tokenizers.Sequence([
+            *(pre_tokenizers.Split(Regex(expression), "isolated") for expression in expressions),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+        written["pre_tokenizer"] = json.loads(split.to_str())["pre_tokenizer"]
+    tokenizer = JsonTokenizer(json.dumps(written).encode(), pathlib.Path("tokenizer.json"))
+    fields = gguf_vocabulary(tokenizer, SIZE, pathlib.Path("model.gguf"))
+    assert fields["tokenizer.ggml.pre"] == name
+    again = json.loads(tokenizer_of(Found(fields)).json)["model"]
+    assert again["ignore_merges"] == whole
+    for text in [*TEXTS, TEXT]:
+        assert tokenizer_of(Found(fields)).encode(text) == tokenizer.encode(text)
+
+
 def oracle(fields):
     names = mapping.GGUF_TOKENIZER_MAPPING["tokenizer"]
     return mapping.convert_gguf_tokenizer("bitnet", {
@@ -116,20 +167,23 @@ def test_gguf_is_that_of_transformers(lines, family):
 
 
 def test_no_start(lines):
-    fields = sentence_piece(lines) | {"tokenizer.ggml.add_bos_token": False}
-    assert tokenizer_of(Found(fields)).encode("In")[0] != 1
+    """None is put before a text where a field says so, or names none: -1, as an unsigned number too."""
+    for told in ({"add_bos_token": False}, {"bos_token_id": -1}, {"bos_token_id": (1 << 32) - 1}):
+        fields = sentence_piece(lines) | {f"tokenizer.ggml.{key}": value for key, value in told.items()}
+        assert tokenizer_of(Found(fields)).encode("In")[0] != 1
     fields["tokenizer.ggml.add_space_prefix"] = False
     assert tokenizer_of(Found(fields)).decode(tokenizer_of(Found(fields)).encode(" In")) == " In"
 
 
 @pytest.mark.parametrize("change, words", [
     ({"tokenizer.ggml.model": "bert"}, ["tokenizer.ggml.model", "'bert'", "gpt2, llama"]),
-    ({"tokenizer.ggml.pre": "tekken"}, ["tokenizer.ggml.pre", "'tekken'", "llama-bpe"]),
-    ({"tokenizer.ggml.tokens": ["a", "a"]}, ["tokenizer.ggml.tokens", "two tokens"]),
+    ({"tokenizer.ggml.pre": "tekken"}, ["tokenizer.ggml.pre", "'tekken'", "llama-bpe", "falcon_e", "default"]),
+    ({"tokenizer.ggml.tokens": ["a", "a"]}, ["tokenizer.ggml.tokens", "'a' is there twice"]),
     ({"tokenizer.ggml.merges": ["a zz9"]}, ["tokenizer.ggml", "zz9"]),
     ({"tokenizer.ggml.merges": ["a"]}, ["tokenizer.ggml"]),
     ({"tokenizer.ggml.merges": 7}, ["tokenizer.ggml"]),
-    ({"tokenizer.ggml.bos_token_id": 10 ** 6}, ["tokenizer.ggml"]),
+    *(({"tokenizer.ggml.bos_token_id": value}, ["tokenizer.ggml.bos_token_id", f"{value!r} is none of the 600 tokens"])
+      for value in (600, 10 ** 6, -2, "0")),
     ({"tokenizer.ggml.model": "llama"}, ["tokenizer.ggml.scores", "0 scores"]),
 ])
 def test_gguf_defects(lines, change, words):
@@ -187,6 +241,7 @@ def around(before, behind):
 
 @pytest.mark.parametrize("before, behind", [([], []), (["<s>"], []), ([], ["</s>"]), (["<s>"], ["</s>"])])
 def test_what_is_around_a_text(lines, before, behind):
+    """llama.cpp#3966: tokens before a text and behind it are not lost."""
     tokenizer = llama(lines, post_processor=around(before, behind))
     again = tokenizer_of(Found(gguf_vocabulary(tokenizer, SIZE, pathlib.Path("model.gguf"))))
     assert again.around == tokenizer.around == ([1] * len(before), [2] * len(behind))

@@ -23,7 +23,7 @@ def until(true):
 
 
 def test_stop(tmp_path):
-    """From another thread, with the children; and nothing is left to stop."""
+    """From another thread, with the children (cocotb#566); and nothing is left to stop."""
     def fail():
         with pytest.raises(toolchain.ToolError, match=r"sh failed \(-9\)"):
             toolchain.run(["sh", "-c", "sleep 60 & echo started; wait"], folder=tmp_path, timeout=60)
