@@ -14,12 +14,15 @@ import dataclasses
 import enum
 from dataclasses import dataclass
 
+from amaranth import signed
+from amaranth.lib import data
+
 from ..errors import ArgumentError
 
 
 __all__ = ["Address", "Adjust", "Angle", "Count", "Digit", "End", "Fetch", "Geometry", "Instruction", "Limit",
            "Operand", "Pass", "Pick", "Repeat", "Rotate", "Run", "SCALAR_BITS", "Scale", "ScaleOperation", "Sink",
-           "Source", "Store", "StoreKind", "decode", "encode", "word_bits"]
+           "OPCODES", "OPCODE_BITS", "Source", "Store", "StoreKind", "decode", "encode", "layout", "word_bits"]
 
 
 SCALAR_BITS = 16, 12  # mantissa and exponent
@@ -291,6 +294,15 @@ def _fields(kind, geometry):
 def word_bits(geometry):
     """Bits of an instruction of such a processor."""
     return OPCODE_BITS + max(sum(bits + layered for _, _, bits, layered in _fields(kind, geometry)) for kind in OPCODES)
+
+
+def layout(kind, geometry):
+    """The fields of an instruction behind its opcode, as an Amaranth layout; enumerations are their values."""
+    fields = {}
+    for name, _, bits, layered in _fields(kind, geometry):
+        value = signed(bits) if name == "exponent" else bits
+        fields[name] = data.StructLayout({"value": bits, "layered": 1}) if layered else value
+    return data.StructLayout(fields)
 
 
 def encode(instruction, geometry):

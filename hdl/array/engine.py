@@ -1,0 +1,264 @@
+"""The array of the whole-token processor: banks with lists of their own lengths, ternary products or those of int8."""
+
+from amaranth import *
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from ..config import GROUP, TRITS, Config, sum_width
+from ..technology.memory import BLOCK_LATENCY
+from ..technology.product import DOT_LATENCY, PORTABLE
+from .combiner import COMBINER_LATENCY, NARROW_LATENCY, NARROW_SHIFT_BITS, Combiner, Narrow
+from .tile import Operand, TileStack, WeightWrite
+
+
+__all__ = ["Engine", "EngineBank", "EngineBeat", "ListEntry", "array_config", "engine_latency"]
+
+
+SLOTS = 4
+LOW_DIGIT_BITS = 3
+
+
+def array_config(geometry):
+    """The Config of the weights' memories and sums of such a processor; its vectors fill the results' memories."""
+    columns = min(max(geometry.results, geometry.elements) * geometry.tiles, 32768)
+    return Config(banks=geometry.banks, tiles=geometry.tiles, depth=geometry.depth, columns=columns, blocks=1)
+
+
+class EngineBeat(data.StructLayout):
+    """One beat: every bank multiplies entry ``beat`` of its list by its column's word from ``base`` on.
+
+    ``first`` and ``last`` frame a row block. With ``probe``, bank ``bank`` multiplies its word at ``base`` by 1 and the
+    others nothing.
+    """
+
+    def __init__(self, geometry):
+        config = array_config(geometry)
+        super().__init__({
+            "valid": 1, "first": 1, "last": 1, "low": 1, "probe": 1, "bank": range(max(geometry.banks, 2)),
+            "slot": range(SLOTS), "beat": ceil_log2(config.list_depth), "base": config.address_bits})
+
+
+class ListEntry(data.StructLayout):
+    """A write to a bank's list: the two digits of a value, and the word of its column."""
+
+    def __init__(self, geometry):
+        depth = array_config(geometry).list_depth
+        super().__init__({"slot": range(SLOTS), "address": ceil_log2(depth), "index": ceil_log2(depth),
+                          "high": signed(8), "low": LOW_DIGIT_BITS})
+
+
+def _sum_cycles(config):
+    """Cycles from a beat to its sums of the first tile: list, address, weights (3), groups."""
+    return BLOCK_LATENCY + 1 + 3 + DOT_LATENCY + config.groups - 1
+
+
+def engine_latency(geometry):
+    """Cycles from the last beat of a Run until its last result is written."""
+    config = array_config(geometry)
+    return _sum_cycles(config) + geometry.tiles + 1 + TRITS + COMBINER_LATENCY + NARROW_LATENCY + 1
+
+
+class EngineBank(wiring.Component):
+    """Looks up the activation of a beat, and sends it down the tiles.
+
+    Entries beyond a list's length count as zero. A beat enters in cycle 0; the activation is at tile ``t``, with its
+    weights, in cycle 6 + t.
+
+    Members
+    -------
+    i_beat : In(EngineBeat)
+    write : In(1)
+    i_entry : In(ListEntry)
+    i_length : In(list_depth)
+        Of the beat's list, with the beat.
+    i_weights : In(WeightWrite)
+    o_x : Out(signed(8)), one for each tile
+    o_non_zero, o_sign : Out(rows)
+    """
+
+    def __init__(self, geometry, technology, *, position):
+        self.geometry, self.technology, self.position = geometry, technology, position
+        self.config = config = array_config(geometry)
+        super().__init__({
+            "i_beat": In(EngineBeat(geometry)),
+            "write": In(1),
+            "i_entry": In(ListEntry(geometry)),
+            "i_length": In(range(config.list_depth + 1)),
+            "i_weights": In(WeightWrite(config)),
+            "o_x": Out(signed(8)).array(geometry.tiles),
+            "o_non_zero": Out(config.rows),
+            "o_sign": Out(config.rows),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, beat, write = self.config, self.i_beat, self.i_entry
+        stored = data.StructLayout({"index": len(write.index), "high": signed(8), "low": LOW_DIGIT_BITS})
+        entry = Signal(stored)
+        m.submodules.list = entries = self.technology.memory(depth=SLOTS << len(beat.beat), width=stored.size)
+        m.d.comb += [
+            entries.write_enable.eq(self.write),
+            entries.write_address.eq(Cat(write.address, write.slot)),
+            entries.write_data.eq(Cat(write.index, write.high, write.low)),
+            entries.read_enable.eq(beat.valid),
+            entries.read_address.eq(Cat(beat.beat, beat.slot)),
+            entry.eq(entries.read_data),
+        ]
+
+        known = data.StructLayout({"valid": 1, "listed": 1, "low": 1, "probe": 1, "probed": 1, "base": len(beat.base)})
+        stage = Signal(known)
+        m.d.comb += [stage.valid.eq(beat.valid), stage.listed.eq(beat.beat < self.i_length), stage.low.eq(beat.low),
+                     stage.probe.eq(beat.probe), stage.probed.eq(beat.bank == self.position),
+                     stage.base.eq(beat.base)]
+        for number in range(BLOCK_LATENCY):
+            later = Signal(known, name=f"stage_{number}", reset_less=True)
+            m.d.sync += later.eq(stage)
+            stage = later
+        operand, value = Signal(Operand(config), reset_less=True), Signal(signed(8))
+        m.d.comb += value.eq(Mux(stage.low, entry.low, entry.high))
+        m.d.sync += [operand.valid.eq(stage.valid),
+                     operand.address.eq(stage.base + Mux(stage.probe, 0, entry.index)),
+                     operand.x.eq(Mux(stage.probe, stage.probed, Mux(stage.listed, value, 0)))]
+
+        weights = self.i_weights
+        for tile, x in enumerate(self.o_x):
+            rows = slice(tile * TRITS, (tile + 1) * TRITS)
+            write_enable = Signal(name=f"write_{tile}", reset_less=True)
+            m.d.sync += write_enable.eq(weights.bank[self.position] & weights.tile[tile])
+            m.submodules[f"tile_{tile}"] = below = TileStack(config, self.technology)
+            m.d.comb += [
+                below.i_operand.eq(operand),
+                below.write_enable.eq(write_enable),
+                below.write_address.eq(weights.address),
+                below.write_word.eq(weights.word),
+                x.eq(below.o_x),
+                self.o_non_zero[rows].eq(below.o_non_zero),
+                self.o_sign[rows].eq(below.o_sign),
+            ]
+            operand = below.o_operand
+        return m
+
+
+class Engine(wiring.Component):
+    """K banks x N tiles of five rows: products of lists and the weights' memories, as a lane takes them.
+
+    Takes a beat every cycle. Row blocks of ternary products must be five beats long or more, those of int8 one. The
+    last result is at ``o_results`` engine_latency(geometry) cycles after the last beat.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    technology : Technology
+
+    Members
+    -------
+    i_beat : In(EngineBeat)
+    int8 : In(1)
+        Five rows are the digits of one; holds while a Run's beats and results pass, as the next.
+    narrow : In(5)
+    write : In(banks)
+        Lists that are written.
+    i_entries : In(ListEntry), one for each bank
+    i_lengths : In, one for each bank
+        Of the beat's list.
+    i_weights : In(WeightWrite)
+    o_valid : Out(tiles)
+    o_results : Out(signed(18)), one for each tile
+        In the order of their words, the later tiles a cycle later each.
+    """
+
+    LANE_BITS = 18
+
+    def __init__(self, geometry, technology=PORTABLE):
+        self.geometry, self.technology = geometry, technology
+        self.config = config = array_config(geometry)
+        super().__init__({
+            "i_beat": In(EngineBeat(geometry)),
+            "int8": In(1),
+            "narrow": In(NARROW_SHIFT_BITS),
+            "write": In(geometry.banks),
+            "i_entries": In(ListEntry(geometry)).array(geometry.banks),
+            "i_lengths": In(range(config.list_depth + 1)).array(geometry.banks),
+            "i_weights": In(WeightWrite(config)),
+            "o_valid": Out(geometry.tiles),
+            "o_results": Out(signed(self.LANE_BITS)).array(geometry.tiles),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, beat, weights = self.config, self.i_beat, self.i_weights
+        sums, carries = [C(0, signed(1))] * config.rows, C(0, config.rows)
+        for first in range(0, config.banks, GROUP):
+            later_weights = Signal.like(weights, name=f"weights_{first}", reset_less=True)
+            m.d.sync += later_weights.eq(weights)
+            weights = later_weights
+            if first > GROUP:  # the second group adds to sums that the first had ready
+                later_beat = Signal.like(beat, name=f"beat_{first}", reset_less=True)
+                m.d.sync += later_beat.eq(beat)
+                beat = later_beat
+            sums, carries = self._group(m, first, beat, weights, sums, carries)
+
+        settle = Signal(3)  # valid, first, last
+        m.d.comb += settle.eq(Cat(self.i_beat.valid, self.i_beat.first & self.i_beat.valid,
+                                  self.i_beat.last & self.i_beat.valid))
+        for stage in range(_sum_cycles(config)):
+            later = Signal(3, name=f"settle_{stage}")
+            m.d.sync += later.eq(settle)
+            settle = later
+        for tile in range(config.tiles):
+            rows = slice(tile * TRITS, (tile + 1) * TRITS)
+            self._drain(m, tile, settle, sums[rows], carries[rows])
+            later = Signal(3, name=f"settle_tile_{tile}")
+            m.d.sync += later.eq(settle)
+            settle = later
+        return m
+
+    def _group(self, m, first, beat, weights, sums, carries):
+        """Banks from ``first`` on, and the sums of their products and those before."""
+        config, banks = self.config, []
+        for position in range(first, min(first + GROUP, config.banks)):
+            m.submodules[f"bank_{position}"] = bank = EngineBank(self.geometry, self.technology, position=position)
+            m.d.comb += [bank.i_beat.eq(beat), bank.write.eq(self.write[position]),
+                         bank.i_entry.eq(self.i_entries[position]), bank.i_length.eq(self.i_lengths[position]),
+                         bank.i_weights.eq(weights)]
+            banks.append(bank)
+        dots = []
+        for row in range(config.rows):
+            m.submodules[f"dot_{first}_{row}"] = dot = self.technology.dot(position=first, products=len(banks))
+            m.d.comb += [
+                dot.non_zero.eq(Cat(bank.o_non_zero[row] for bank in banks)),
+                dot.sign.eq(Cat(bank.o_sign[row] for bank in banks)),
+                dot.i.eq(sums[row]),
+                dot.i_carry.eq(carries[row]),
+            ]
+            m.d.comb += [x.eq(bank.o_x[row // TRITS]) for x, bank in zip(dot.x, banks, strict=True)]
+            dots.append(dot)
+        return [dot.o for dot in dots], Cat(dot.o_carry for dot in dots)
+
+    def _drain(self, m, tile, settle, sums, carries):
+        """Accumulators of a tile; their totals leave one by one, or as one product of int8."""
+        width = self.config.accumulator_bits
+        valid, first, last = settle
+        totals = []
+        for row in range(TRITS):
+            m.submodules[f"accumulator_{tile}_{row}"] = accumulator = self.technology.accumulator(
+                products=self.config.banks, width=width)
+            m.d.comb += [accumulator.i.eq(sums[row]), accumulator.i_carry.eq(carries[row]),
+                         accumulator.enable.eq(valid), accumulator.first.eq(first)]
+            totals.append(accumulator.o)
+        m.submodules[f"combiner_{tile}"] = combiner = Combiner(width=width)
+        m.d.comb += [port.eq(total) for port, total in zip(combiner.i, totals)]
+        m.submodules[f"holding_{tile}"] = holding = self.technology.holding(width=width)
+        m.d.comb += [port.eq(total) for port, total in zip(holding.i, totals)]
+        ready = Signal(COMBINER_LATENCY + 1, name=f"ready_{tile}")  # the totals, and in cycles behind them
+        leaving = Signal(TRITS, name=f"leaving_{tile}")
+        m.d.sync += [ready.eq(Cat(last, ready)), leaving.eq(Cat(ready[0], leaving))]
+        m.d.comb += holding.select.eq(Cat(ready[0], leaving))
+        m.submodules[f"narrow_{tile}"] = narrow = Narrow(width=len(combiner.o), to=self.LANE_BITS)
+        left = Signal(name=f"left_{tile}")
+        delay = Signal(NARROW_LATENCY, name=f"delay_{tile}")
+        m.d.comb += [left.eq(Mux(self.int8, ready[-1], leaving.any())),
+                     narrow.i.eq(Mux(self.int8, combiner.o, holding.o)), narrow.shift.eq(self.narrow),
+                     self.o_valid[tile].eq(delay[-1]), self.o_results[tile].eq(narrow.o)]
+        m.d.sync += delay.eq(Cat(left, delay))

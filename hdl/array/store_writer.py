@@ -1,0 +1,111 @@
+"""Keys and values on their way from the lanes into the weights' memories."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ...golden.lanes import LANE_BITS
+from ...golden.model import LEVELS
+from ..config import TRITS
+from .codes import Trits, WordEncoder
+from .engine import array_config
+from .tile import WeightWrite
+
+
+__all__ = ["StoreWriter", "level_trits"]
+
+
+def level_trits(value):
+    """Balanced ternary digits of an integer of magnitude up to 121, the lowest first."""
+    return [(value + LEVELS) // 3 ** place % 3 - 1 for place in range(TRITS)]
+
+
+class StoreWriter(wiring.Component):
+    """Writes a word of N elements, limited to +-121, one after the other: their five trits are a word of a tile.
+
+    A key's elements lie in their banks of the tile ``fixed``, K at an address; a value's in their tiles of the bank
+    ``fixed``, N to an address, and addresses ``stride`` apart.
+
+    Parameters
+    ----------
+    geometry : Geometry
+
+    Members
+    -------
+    start : In(1)
+        With the following, which hold: the first element is the next word's.
+    value : In(1)
+        Else a key.
+    fixed : In
+        Tile of a key, bank of a value.
+    address : In
+        Of the first element.
+    stride : In
+    i_valid : In(1)
+        A word; N cycles or more before the next.
+    i : In(signed(18)), one for each lane
+    o_weights : Out(WeightWrite)
+    """
+
+    def __init__(self, geometry):
+        self.geometry, self.config = geometry, array_config(geometry)
+        super().__init__({
+            "start": In(1), "value": In(1), "fixed": In(range(max(geometry.banks, 2))),
+            "address": In(range(geometry.depth)), "stride": In(range(geometry.depth + 1)), "i_valid": In(1),
+            "i": In(signed(LANE_BITS)).array(geometry.tiles), "o_weights": Out(WeightWrite(self.config)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        banks, lanes = self.geometry.banks, self.geometry.tiles
+        waiting = [Signal(signed(LANE_BITS), name=f"waiting_{lane}", reset_less=True) for lane in range(lanes)]
+        left = Signal(range(lanes + 1))
+        bank, tile = Signal(range(max(banks, 2)), reset_less=True), Signal(range(max(lanes, 2)), reset_less=True)
+        address = Signal.like(self.address, reset_less=True)
+        with m.If(self.i_valid):
+            m.d.sync += [*(stored.eq(i) for stored, i in zip(waiting, self.i)), left.eq(lanes)]
+        with m.Elif(left.any()):
+            m.d.sync += [*(stored.eq(after) for stored, after in zip(waiting, waiting[1:])), left.eq(left - 1)]
+            with m.If(self.value):
+                m.d.sync += tile.eq(tile + 1)
+                with m.If(tile == lanes - 1):
+                    m.d.sync += [tile.eq(0), address.eq(address + self.stride)]
+            with m.Else():
+                m.d.sync += bank.eq(bank + 1)
+                with m.If(bank == banks - 1):
+                    m.d.sync += [bank.eq(0), address.eq(address + 1)]
+        with m.If(self.start):
+            m.d.sync += [address.eq(self.address), bank.eq(Mux(self.value, self.fixed, 0)),
+                         tile.eq(Mux(self.value, 0, self.fixed))]
+
+        # limited -> trits -> word, while bank and tile go a cycle ahead of the word and its address.
+        element = waiting[0]
+        limited, valid = Signal(signed(8), reset_less=True), Signal(3)
+        m.d.sync += [
+            limited.eq(Mux(element > LEVELS, LEVELS, Mux(element < -LEVELS, -LEVELS, element))),
+            valid.eq(Cat(left.any() & ~self.i_valid, valid)),
+        ]
+        trits, code = Signal(Trits, reset_less=True), Signal.like(self.o_weights.word, reset_less=True)
+        with m.Switch(limited):
+            for level in range(-LEVELS, LEVELS + 1):
+                digits = level_trits(level)
+                with m.Case(level):
+                    m.d.sync += [trits.non_zero.eq(sum((digit != 0) << place for place, digit in enumerate(digits))),
+                                 trits.sign.eq(sum((digit < 0) << place for place, digit in enumerate(digits)))]
+        m.submodules.encoder = encoder = WordEncoder()
+        m.d.comb += [encoder.trits.eq(trits), self.o_weights.word.eq(code)]
+        m.d.sync += code.eq(encoder.word)
+        place = Cat(bank, tile, address)
+        places = [place]
+        for stage in range(3):
+            later = Signal(len(place), name=f"place_{stage}", reset_less=True)
+            m.d.sync += later.eq(places[-1])
+            places.append(later)
+        sizes = len(bank), len(bank) + len(tile)
+        early, late = places[2], places[3]
+        m.d.comb += [
+            self.o_weights.bank.eq(Mux(valid[1], 1 << early[:sizes[0]], 0)),
+            self.o_weights.tile.eq(1 << early[sizes[0]:sizes[1]]),
+            self.o_weights.address.eq(late[sizes[1]:]),
+        ]
+        return m

@@ -1,0 +1,277 @@
+"""The lanes beside the tiles: their memories, the words that pass them, and where results go."""
+
+from amaranth import *
+from amaranth.lib import data, enum, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from ...golden.lanes import LANE_BITS
+from ..technology.memory import BLOCK_LATENCY
+from ..technology.product import PORTABLE
+from .lane import LANE_LATENCY, SUM_BITS, Lane
+
+
+__all__ = ["DRAIN_CYCLES", "First", "Lanes", "MemoryWrite", "Second", "Step"]
+
+
+REMEMBER_CYCLES = 2  # behind a result: its magnitude, and the comparison
+ANGLES = 3  # words of a pair: cos, -sin, sin
+PRODUCTS = 4  # of a pair of words that are rotated
+
+
+class First(enum.IntEnum, shape=2):
+    """The first factor, or how far the element is below the largest."""
+    RESULT = 0
+    POSITIVE = 1
+    ELEMENT = 2
+    BELOW = 3
+
+
+class Second(enum.IntEnum, shape=2):
+    """The second factor."""
+    SCALAR = 0
+    RESULT = 1
+    ELEMENT = 2
+
+
+class Step(data.StructLayout):
+    """Words that pass the lanes.
+
+    Members
+    -------
+    words : how many, or pairs of words where ``rotate`` is set
+    results, elements : addresses of operands
+    period : pairs of angles, where ``rotate`` is set, that are at ``elements``
+    first, second : First, Second
+    add : the element at ``elements`` is added
+    exp2 : results are weights of the softmax
+    limited : elements beyond ``limit_word``, ``limit_lane`` take no part
+    write : results go to elements from ``destination`` on
+    slow : N + 1 cycles from a word to the next, for a sink that takes elements one by one
+    shift, scalar : of golden.lanes.operand
+    """
+
+    def __init__(self, geometry):
+        words = range(max(geometry.results, geometry.elements) + 1)
+        super().__init__({
+            "words": words, "results": range(geometry.results), "elements": range(geometry.elements),
+            "destination": range(geometry.elements), "period": words, "rotate": 1, "first": First, "second": Second,
+            "add": 1, "exp2": 1, "limited": 1, "limit_word": words, "limit_lane": range(max(geometry.tiles, 2)),
+            "write": 1, "slow": 1, "shift": 5, "scalar": signed(LANE_BITS)})
+
+
+class MemoryWrite(data.StructLayout):
+    """A write to a lane's memory of so many words."""
+
+    def __init__(self, depth):
+        super().__init__({"enable": 1, "address": range(depth), "data": signed(LANE_BITS)})
+
+
+# Cycles from the last operands' addresses until all is remembered.
+DRAIN_CYCLES = BLOCK_LATENCY + 1 + LANE_LATENCY + REMEMBER_CYCLES
+
+
+class Lanes(wiring.Component):
+    """N lanes with their two memories; a word of N elements a cycle.
+
+    A step is taken in the cycle of ``start``, and holds until ``done``, when its results are in memory and ``maximum``,
+    ``largest``, ``best`` and ``sum`` are those of all lanes. DRAIN_CYCLES and the depth of a tree behind the last word.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    technology : Technology
+
+    Members
+    -------
+    start, i_step
+    busy, done : Out(1)
+    write_results, write_elements : In(MemoryWrite), one for each lane
+        From elsewhere, while no step writes there.
+    o_read_results, o_read_elements : Out(signed(18)), one for each lane
+        While no step runs, what is at ``i_step.results`` and ``i_step.elements``, BLOCK_LATENCY cycles later.
+    o_valid, o_takes : Out(1), Out(tiles)
+        A word of results.
+    o : Out(signed(18)), one for each lane
+    maximum, largest, sum, best_word, best_lane : Out
+    """
+
+    def __init__(self, geometry, technology=PORTABLE):
+        self.geometry, self.technology = geometry, technology
+        lanes = geometry.tiles
+        self.word_bits = range(max(geometry.results, geometry.elements) + 1)
+        super().__init__({
+            "start": In(1),
+            "i_step": In(Step(geometry)),
+            "busy": Out(1),
+            "done": Out(1),
+            "write_results": In(MemoryWrite(geometry.results)).array(lanes),
+            "write_elements": In(MemoryWrite(geometry.elements)).array(lanes),
+            "o_read_results": Out(signed(LANE_BITS)).array(lanes),
+            "o_read_elements": Out(signed(LANE_BITS)).array(lanes),
+            "o_valid": Out(1),
+            "o_takes": Out(lanes),
+            "o": Out(signed(LANE_BITS)).array(lanes),
+            "maximum": Out(LANE_BITS),
+            "largest": Out(signed(LANE_BITS)),
+            "best_word": Out(self.word_bits),
+            "best_lane": Out(range(max(lanes, 2))),
+            "sum": Out(SUM_BITS),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        geometry, step, lanes = self.geometry, self.i_step, self.geometry.tiles
+        issue = self._issue(m)
+
+        control = Signal(data.StructLayout({"valid": 1, "chain": 1, "ends": 1, "exp2": 1, "takes": lanes}))
+        m.d.comb += [control.valid.eq(issue.valid), control.chain.eq(issue.chain), control.ends.eq(issue.ends),
+                     control.exp2.eq(step.exp2), control.takes.eq(issue.takes)]
+        for stage in range(BLOCK_LATENCY):
+            later = Signal.like(control, name=f"control_{stage}")
+            m.d.sync += later.eq(control)
+            control = later
+
+        valid = Signal(lanes)
+        written = Signal.like(step.destination)  # where the next result goes
+        with m.If(self.start):
+            m.d.sync += written.eq(step.destination)
+        with m.Elif(valid[0]):
+            m.d.sync += written.eq(written + 1)
+        clear = Signal()
+        m.d.sync += clear.eq(self.start)
+        top = Signal.like(self.largest, reset_less=True)  # of the step before
+        with m.If(self.start):
+            m.d.sync += top.eq(self.largest)
+        found = []
+        for number in range(lanes):
+            m.submodules[f"results_{number}"] = results = self.technology.memory(depth=geometry.results, width=LANE_BITS)
+            m.submodules[f"elements_{number}"] = elements = self.technology.memory(
+                depth=geometry.elements, width=LANE_BITS)
+            m.submodules[f"lane_{number}"] = lane = Lane(count_bits=ceil_log2(geometry.elements + 1))
+            result, element = results.read_data.as_signed(), elements.read_data.as_signed()
+            positive = Mux(result[-1], 0, result)
+            outside, computed = self.write_elements[number], self.write_results[number]
+            m.d.comb += [
+                results.write_enable.eq(computed.enable),
+                results.write_address.eq(computed.address),
+                results.write_data.eq(computed.data),
+                results.read_enable.eq(1),
+                results.read_address.eq(issue.results),
+                elements.read_enable.eq(1),
+                elements.read_address.eq(issue.elements),
+                elements.write_enable.eq(outside.enable | lane.o_valid & step.write),
+                elements.write_address.eq(Mux(outside.enable, outside.address, written)),
+                elements.write_data.eq(Mux(outside.enable, outside.data, lane.o)),
+                self.o_read_results[number].eq(result),
+                self.o_read_elements[number].eq(element),
+                Cat(lane.control.valid, lane.control.chain, lane.control.ends, lane.control.exp2,
+                    lane.control.takes).eq(Cat(control.valid, control.chain, control.ends, control.exp2,
+                                               control.takes[number])),
+                lane.below.eq(top - element),
+                lane.c.eq(Mux(step.add, element, 0)),
+                lane.shift.eq(step.shift),
+                lane.clear.eq(clear),
+                valid[number].eq(lane.o_valid),
+                self.o_takes[number].eq(lane.o_takes),
+                self.o[number].eq(lane.o),
+            ]
+            with m.Switch(step.first):
+                with m.Case(First.RESULT):
+                    m.d.comb += lane.a.eq(result)
+                with m.Case(First.POSITIVE):
+                    m.d.comb += lane.a.eq(positive)
+                with m.Default():
+                    m.d.comb += lane.a.eq(element)
+            with m.Switch(step.second):
+                with m.Case(Second.SCALAR):
+                    m.d.comb += lane.b.eq(step.scalar)
+                with m.Case(Second.RESULT):
+                    m.d.comb += lane.b.eq(Mux(step.first == First.POSITIVE, positive, result))
+                with m.Default():
+                    m.d.comb += lane.b.eq(element)
+            found.append(lane)
+        m.d.comb += self.o_valid.eq(valid[0])
+        self._gather(m, found)
+        return m
+
+    def _issue(self, m):
+        """Addresses and marks of a word a cycle, and when a step is done."""
+        geometry, step, lanes = self.geometry, self.i_step, self.geometry.tiles
+        issue = Signal(data.StructLayout({
+            "valid": 1, "chain": 1, "ends": 1, "takes": lanes, "results": range(geometry.results),
+            "elements": range(geometry.elements)}))
+        running, drain = Signal(), Signal(range(DRAIN_CYCLES + ceil_log2(max(lanes, 2)) + 2))
+        word = Signal(self.word_bits, reset_less=True)
+        product = Signal(range(PRODUCTS), reset_less=True)
+        angle, pair = Signal(self.word_bits, reset_less=True), Signal(range(geometry.elements), reset_less=True)
+        pause = Signal(range(lanes + 1), reset_less=True)
+        last_product, final = Signal(), Signal()
+        second = product[0]  # of two products that are added
+        m.d.comb += [
+            last_product.eq(~step.rotate | (product == PRODUCTS - 1)),
+            final.eq(last_product & (word + 1 == step.words)),
+            issue.valid.eq(running & (pause == 0)),
+            issue.chain.eq(step.rotate & second),
+            issue.ends.eq(~step.rotate | second),
+            self.busy.eq(running | drain.any()),
+        ]
+        for number in range(lanes):
+            beyond = (word > step.limit_word) | (word == step.limit_word) & (number > step.limit_lane)
+            m.d.comb += issue.takes[number].eq(~(step.limited & beyond))
+        with m.If(step.rotate):
+            # low cos, high -sin, high cos, low sin: their words of results and of the pair's angles.
+            m.d.comb += [
+                issue.results.eq(step.results + (word << 1) + (product[0] ^ product[1])),
+                issue.elements.eq(step.elements + pair + Mux(second, 1 + product[1], 0)),
+            ]
+        with m.Else():
+            m.d.comb += [issue.results.eq(step.results + word), issue.elements.eq(step.elements + word)]
+
+        m.d.sync += self.done.eq(0)
+        with m.If(self.start):
+            m.d.sync += [running.eq(1), word.eq(0), product.eq(0), angle.eq(0), pair.eq(0), pause.eq(0)]
+        with m.Elif(running & (pause != 0)):
+            m.d.sync += pause.eq(pause - 1)
+        with m.Elif(running):
+            with m.If(step.slow):
+                m.d.sync += pause.eq(lanes)  # one cycle more than elements are taken in
+            m.d.sync += product.eq(product + 1)
+            with m.If(last_product):
+                m.d.sync += [product.eq(0), word.eq(word + 1), angle.eq(angle + 1), pair.eq(pair + ANGLES)]
+                with m.If(angle + 1 == step.period):
+                    m.d.sync += [angle.eq(0), pair.eq(0)]
+            with m.If(final):
+                m.d.sync += [running.eq(0), word.eq(0), pair.eq(0),
+                             drain.eq(DRAIN_CYCLES + ceil_log2(max(lanes, 2)) + 1)]
+        with m.Elif(drain != 0):
+            m.d.sync += [drain.eq(drain - 1), self.done.eq(drain == 1)]
+        return issue
+
+    def _gather(self, m, lanes):
+        """Maximum, largest, best and sum of all lanes, a level of a tree a cycle."""
+        kept = data.StructLayout({"maximum": LANE_BITS, "largest": signed(LANE_BITS), "word": self.word_bits,
+                                  "lane": range(max(len(lanes), 2)), "sum": SUM_BITS})
+        nodes = []
+        for number, lane in enumerate(lanes):
+            node = Signal(kept, name=f"leaf_{number}")
+            m.d.comb += [node.maximum.eq(lane.maximum), node.largest.eq(lane.largest), node.word.eq(lane.best),
+                         node.lane.eq(number), node.sum.eq(lane.sum)]
+            nodes.append(node)
+        while len(nodes) > 1:
+            level = []
+            for number in range(0, len(nodes), 2):
+                node = Signal(kept, name=f"node_{len(nodes)}_{number}", reset_less=True)
+                m.d.sync += node.eq(nodes[number])
+                if number + 1 < len(nodes):
+                    left, right = nodes[number:number + 2]
+                    earlier = (right.word < left.word) | (right.word == left.word) & (right.lane < left.lane)
+                    m.d.sync += [node.maximum.eq(Mux(right.maximum > left.maximum, right.maximum, left.maximum)),
+                                 node.sum.eq(left.sum + right.sum)]
+                    with m.If((right.largest > left.largest) | (right.largest == left.largest) & earlier):
+                        m.d.sync += [node.largest.eq(right.largest), node.word.eq(right.word),
+                                     node.lane.eq(right.lane)]
+                level.append(node)
+            nodes = level
+        m.d.comb += [self.maximum.eq(nodes[0].maximum), self.largest.eq(nodes[0].largest),
+                     self.best_word.eq(nodes[0].word), self.best_lane.eq(nodes[0].lane), self.sum.eq(nodes[0].sum)]
