@@ -10,10 +10,7 @@ from .rotary import fixed_frequencies
 from .scalars import MANTISSA_BITS, Scalar
 
 
-__all__ = ["MAX_HIDDEN", "to_fixed"]
-
-
-MAX_HIDDEN = 8192
+__all__ = ["to_fixed"]
 
 
 def fixed_scalar(value):  # float > 0 -> Scalar

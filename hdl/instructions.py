@@ -49,6 +49,8 @@ class Geometry:
         Registers of the scalar unit.
     instructions : int
         Words of the program memory.
+    silu : bool
+        Whether lanes have a table of the sigmoid, which models with SiLU need.
 
     Raises ArgumentError where lanes could not reach their banks without a crossbar, or a size is not positive.
     """
@@ -59,10 +61,11 @@ class Geometry:
     elements: int = 512
     scalars: int = 256
     instructions: int = 512
+    silu: bool = False
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 1:
+            if field.type is int and getattr(self, field.name) < 1:
                 raise ArgumentError(f"Geometry: {field.name} must be positive, not {getattr(self, field.name)}")
         if self.banks % self.tiles:
             raise ArgumentError(f"Geometry: tiles must divide the {self.banks} banks, not be {self.tiles}")

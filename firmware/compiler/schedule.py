@@ -457,6 +457,9 @@ def compile_model(model, geometry):
 
     Raises TooLarge, which names the memory and the words that it would need.
     """
+    if model.activation == "silu" and not geometry.silu:
+        raise TooLarge("activation: the model has SiLU and the processor's lanes have no table for it: choose one with "
+                       "silu, or a model with squared ReLU")
     compiler = _Compiler(model, geometry)
     compiler.place()
     compiler.place_scalars()

@@ -7,12 +7,11 @@ import msgspec
 import numpy as np
 
 from ..errors import Error
-from ..golden.fixed import MAX_HIDDEN
 from ..golden.model import Checkpoint, CheckpointLayer, Ternary
 from ..golden.rotary import Rope
 
 
-__all__ = ["LIMIT", "MATRICES", "MOST_INPUTS", "NORMS", "NO_TOKEN", "Architecture", "CheckpointError", "ModelFile",
+__all__ = ["LIMIT", "MATRICES", "MAX_HIDDEN", "MOST_INPUTS", "NORMS", "NO_TOKEN", "Architecture", "CheckpointError", "ModelFile",
            "check_pointer", "mapped", "refuse", "scaled", "within"]
 
 
@@ -40,6 +39,7 @@ NORMS = {  # of a layer: size
 SUB_NORMS = ("attention_sub_norm", "feed_forward_sub_norm")  # that Llama's structure lacks
 LIMIT = 1 << 31  # of any number
 NO_TOKEN = (1 << 32) - 1  # -1 as GGUF writes it
+MAX_HIDDEN = 8192
 MOST_INPUTS = 1 << 17  # of a matrix
 MOST_SAID = 300  # characters
 

@@ -23,13 +23,13 @@ import msgspec
 import numpy as np
 
 from ..golden.codes import plain_decode
-from ..golden.fixed import MAX_HIDDEN
 from ..golden.matvec import absmean_ternary
 from ..golden.model import Ternary
 from .floats import FLOATS, widen
 from .model_file import (
     LIMIT,
     MATRICES,
+    MAX_HIDDEN,
     MOST_INPUTS,
     Architecture,
     CheckpointError,

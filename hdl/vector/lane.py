@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ...golden.attention import EXP2, EXP2_BITS
+from ...golden.feed_forward import SIGMOID, SIGMOID_BITS
 from ...golden.lanes import LANE_BITS
 from ..technology.multiplier import MULTIPLIER_LATENCY, Multiplier
 
@@ -30,10 +31,11 @@ class LaneControl(data.StructLayout):
     chain : the result before is added, unsaturated; the element is a second product
     ends : the result leaves; not set where a second product follows
     exp2 : the result is 1023 * 2**-``below``
+    sigmoid : the second factor is the sigmoid of ``b``
     """
 
     def __init__(self):
-        super().__init__({"valid": 1, "takes": 1, "chain": 1, "ends": 1, "exp2": 1})
+        super().__init__({"valid": 1, "takes": 1, "chain": 1, "ends": 1, "exp2": 1, "sigmoid": 1})
 
 
 class Lane(wiring.Component):
@@ -44,6 +46,13 @@ class Lane(wiring.Component):
         a, b -> multiplier (3) -> coarse -> fine -> total -> o
         c -----------------------------------------^
         below -> power, octaves -> shifted -> rounded -> ... -> o
+
+    Parameters
+    ----------
+    count_bits : int
+        Of the number of results of a step.
+    silu : bool
+        Whether there is a table of the sigmoid.
 
     Members
     -------
@@ -68,7 +77,8 @@ class Lane(wiring.Component):
         Of squares of first factors, or of weights.
     """
 
-    def __init__(self, *, count_bits):
+    def __init__(self, *, count_bits, silu):
+        self.silu = silu
         super().__init__({
             "control": In(LaneControl()),
             "a": In(signed(LANE_BITS)),
@@ -104,7 +114,8 @@ class Lane(wiring.Component):
 
         m.submodules.product = product = Multiplier(width=LANE_BITS)
         m.submodules.square = square = Multiplier(width=LANE_BITS)
-        m.d.comb += [product.a.eq(a), product.b.eq(b), square.a.eq(a), square.b.eq(a)]
+        factor = Mux(controls[1].sigmoid, self._sigmoid(m), b) if self.silu else b
+        m.d.comb += [product.a.eq(a), product.b.eq(factor), square.a.eq(a), square.b.eq(a)]
         total = self._sum(m, product.o, addends[-1], controls[total_stage])
         power = self._power(m, below)
         value = Signal.like(self.o)
@@ -131,6 +142,17 @@ class Lane(wiring.Component):
             total.eq((fine >> 1) + fine[0] + Mux(control.chain, total, addend)),
         ]
         return total
+
+    def _sigmoid(self, m):
+        """golden.feed_forward.sigmoid of ``b``, in the cycle of its register."""
+        magnitude, negative = Signal(LANE_BITS), Signal(reset_less=True)
+        m.d.comb += magnitude.eq(Mux(self.b[-1], -self.b, self.b))
+        step = (magnitude + 1) >> 1
+        m.submodules.sigmoid = table = Memory(shape=SIGMOID_BITS, depth=len(SIGMOID), init=SIGMOID.tolist())
+        port = table.read_port(domain="sync")
+        m.d.comb += port.addr.eq(Mux(step >= len(SIGMOID), len(SIGMOID) - 1, step))
+        m.d.sync += negative.eq(self.b[-1])
+        return Mux(negative, (1 << SIGMOID_BITS) - port.data, port.data)
 
     def _power(self, m, below):
         """1023 * 2**-below of golden.attention.softmax_weights, as late as the saturation."""

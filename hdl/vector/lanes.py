@@ -32,6 +32,7 @@ class Second(enum.IntEnum, shape=2):
     SCALAR = 0
     RESULT = 1
     ELEMENT = 2
+    SIGMOID = 3  # of the element
 
 
 class Step(data.StructLayout):
@@ -148,7 +149,8 @@ class Lanes(wiring.Component):
             m.submodules[f"results_{number}"] = results = self.technology.memory(depth=geometry.results, width=LANE_BITS)
             m.submodules[f"elements_{number}"] = elements = self.technology.memory(
                 depth=geometry.elements, width=LANE_BITS)
-            m.submodules[f"lane_{number}"] = lane = Lane(count_bits=ceil_log2(geometry.elements + 1))
+            m.submodules[f"lane_{number}"] = lane = Lane(
+                count_bits=ceil_log2(geometry.elements + 1), silu=geometry.silu)
             result, element = results.read_data.as_signed(), elements.read_data.as_signed()
             positive = Mux(result[-1], 0, result)
             outside, computed = self.write_elements[number], self.write_results[number]
@@ -165,9 +167,9 @@ class Lanes(wiring.Component):
                 elements.write_data.eq(Mux(outside.enable, outside.data, lane.o)),
                 self.o_read_results[number].eq(result),
                 self.o_read_elements[number].eq(element),
-                Cat(lane.control.valid, lane.control.chain, lane.control.ends, lane.control.exp2,
-                    lane.control.takes).eq(Cat(control.valid, control.chain, control.ends, control.exp2,
-                                               control.takes[number])),
+                *(lane.control[name].eq(control[name]) for name in ("valid", "chain", "ends", "exp2")),
+                lane.control.takes.eq(control.takes[number]),
+                lane.control.sigmoid.eq(step.second == Second.SIGMOID),
                 lane.below.eq(top - element),
                 lane.c.eq(Mux(step.add, element, 0)),
                 lane.shift.eq(step.shift),

@@ -76,7 +76,7 @@ def cases(draw):
         "activation": draw(st.sampled_from(["relu2", "silu"])), "tied": draw(st.booleans()),
         "rope": draw(st.sampled_from([Rope(1e4), Rope(1e4, 8.0, (1.0, 4.0, 16))]))}
     return structure, Geometry(banks=tiles * draw(st.integers(1, 4)), tiles=tiles, depth=1 << 15, results=2048,
-                               elements=2048, scalars=512, instructions=1024)
+                               elements=2048, scalars=512, instructions=1024, silu=structure["activation"] == "silu")
 
 
 @given(cases())
@@ -112,6 +112,11 @@ def test_too_large(field, memory):
         compile_model(to_fixed(random_checkpoint()), geometry)
 
 
+def test_no_table():
+    with pytest.raises(TooLarge, match="^activation: the model has SiLU and the processor's lanes have no table"):
+        compile_model(to_fixed(random_checkpoint(activation="silu")), FLAGSHIP)
+
+
 def test_fits_what_it_says():
     """A processor of just the sizes that were used holds the model."""
     model, geometry = to_fixed(random_checkpoint()), Geometry(banks=8, tiles=4, depth=4096, instructions=1024)
@@ -128,7 +133,7 @@ def test_fits_what_it_says():
 def test_program_is_encoded():
     """Each instruction of a program comes back from its bits."""
     image = compile_model(to_fixed(random_checkpoint(activation="silu")),
-                          Geometry(banks=8, tiles=4, depth=4096, instructions=1024))
+                          Geometry(banks=8, tiles=4, depth=4096, instructions=1024, silu=True))
     for instruction in image.program:
         word = encode(instruction, image.geometry)
         assert word < 1 << word_bits(image.geometry) and decode(word, image.geometry) == instruction

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from setun.golden.attention import MOST_WEIGHT, rotate, softmax_weights
+from setun.golden.feed_forward import sigmoid
 from setun.golden.lanes import lane
 from setun.golden.rotary import waves
 from setun.hdl.instructions import Geometry
@@ -111,6 +112,22 @@ def test_products(geometry, shift):
                                        second=Second.SCALAR, scalar=777, shift=shift, add=1)
         assert (found == lane(results, 777, shift, elements)).all()
         assert (await lanes.read("elements", 20, words) == found).all()
+
+    bench(geometry, drive)
+
+
+def test_sigmoid():
+    """The second factor from the table, over its whole range and beyond."""
+    geometry, rng = Geometry(banks=2, tiles=2, depth=16, results=64, elements=64, silu=True), np.random.default_rng(5)
+    elements, results = random_words(rng, 60, 2), random_words(rng, 60, 2)
+    elements[:30] = rng.integers(-1100, 1100, (30, 2))
+    elements[1], elements[2] = [0, -1], [1023, -1024]
+
+    async def drive(lanes):
+        await lanes.write("elements", 0, elements)
+        await lanes.write("results", 0, results)
+        found, _, _ = await lanes.step(words=60, first=First.RESULT, second=Second.SIGMOID, shift=16)
+        assert (found == lane(results, sigmoid(elements), 16)).all()
 
     bench(geometry, drive)
 

@@ -1,0 +1,560 @@
+"""The whole-token processor: a program in memory, the array, the lanes, the scalar unit, and what steps them."""
+
+from amaranth import *
+from amaranth.lib import data, enum, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..golden.attention import LOW_BITS, WEIGHT_BITS
+from ..golden.lanes import LANE_BITS, MAX_SHIFT
+from .array.engine import Engine, EngineBeat, array_config, engine_latency
+from .array.list_writer import ListWriter
+from .array.store_writer import StoreWriter
+from .config import TRITS
+from .instructions import (
+    OPCODE_BITS,
+    OPCODES,
+    SCALAR_BITS,
+    Adjust,
+    Angle,
+    Count,
+    Digit,
+    End,
+    Fetch,
+    Limit,
+    Operand,
+    Pass,
+    Pick,
+    Repeat,
+    Rotate,
+    Run,
+    Scale,
+    ScaleOperation,
+    Sink,
+    Source,
+    Store,
+    StoreKind,
+    layout,
+    word_bits,
+)
+from .technology.memory import BLOCK_LATENCY
+from .technology.product import PORTABLE
+from .vector.angles import ANGLE_LATENCY, Angles
+from .vector.lanes import First, Lanes, Second, Step
+from .vector.scalars import ScalarUnit
+
+
+__all__ = ["HOST_LATENCY", "HostWrite", "Processor", "Space"]
+
+
+HOST_LATENCY = 1 + BLOCK_LATENCY + 1
+STORE_CYCLES = 8  # behind the last word: limit, trits, word, and the way to its tile
+
+
+class Space(enum.IntEnum, shape=3):
+    """Memories that the host writes."""
+    WEIGHTS = 0  # address: word, of bank ``bank`` and tile ``lane``; data: 9 bits of golden.codes.word_encode
+    RESULTS = 1
+    ELEMENTS = 2
+    SCALARS = 3  # data: mantissa, and exponent above it
+    PROGRAM = 4
+
+
+class HostWrite(data.StructLayout):
+    """A word for one of the memories, while the processor does not run."""
+
+    def __init__(self, geometry):
+        super().__init__({
+            "valid": 1, "space": Space, "bank": range(max(geometry.banks, 2)), "lane": range(max(geometry.tiles, 2)),
+            "address": 20, "data": max(word_bits(geometry), sum(SCALAR_BITS))})
+
+
+def _bit_length(m, value, name):
+    """Bits of a number: where its highest one stands."""
+    bits = Signal(range(len(value) + 1), name=name)
+    for place in range(len(value)):
+        with m.If(value[place]):
+            m.d.comb += bits.eq(place + 1)
+    return bits
+
+
+class Processor(wiring.Component):
+    """Executes hdl.instructions, one after the other: sim.model.processor.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    vocabulary, context : int
+        Most tokens and positions of a model.
+    technology : Technology
+
+    Members
+    -------
+    i_host : In(HostWrite)
+    o_host : Out(28)
+        While not busy, what is at the address and lane of ``i_host``, HOST_LATENCY cycles later, in the space RESULTS,
+        ELEMENTS or SCALARS.
+    start : In(1)
+        Run the program for ``i_token`` at ``i_position``, while not busy.
+    busy : Out(1)
+    done : Out(1)
+        Pulse; ``o_token`` is the next token.
+    last_token : In(range(vocabulary))
+        The model's largest token.
+    """
+
+    def __init__(self, geometry, *, vocabulary, context, technology=PORTABLE):
+        self.geometry, self.technology = geometry, technology
+        super().__init__({
+            "i_host": In(HostWrite(geometry)),
+            "o_host": Out(sum(SCALAR_BITS)),
+            "last_token": In(range(max(vocabulary, 2))),
+            "start": In(1),
+            "i_token": In(range(max(vocabulary, 2))),
+            "i_position": In(range(max(context, 2))),
+            "busy": Out(1),
+            "done": Out(1),
+            "o_token": Out(range(max(vocabulary, 2))),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        geometry = self.geometry
+        m.submodules.engine = self.engine = Engine(geometry, self.technology)
+        m.submodules.lanes = self.lanes = Lanes(geometry, self.technology)
+        m.submodules.lists = self.lists = ListWriter(geometry)
+        m.submodules.stores = self.stores = StoreWriter(geometry)
+        m.submodules.scalars = self.scalars = ScalarUnit(registers=geometry.scalars, technology=self.technology)
+        m.submodules.angles = self.angles = Angles(position_bits=len(self.i_position))
+        m.submodules.program = program = self.technology.memory(depth=geometry.instructions, width=word_bits(geometry))
+
+        counter, word = Signal(range(geometry.instructions)), Signal(word_bits(geometry), reset_less=True)
+        self.layer = Signal(range(256))
+        self.bases = {name: Signal(range(size), name=f"base_{name}") for name, size in (
+            ("weights", geometry.depth), ("results", geometry.results), ("scalars", geometry.scalars))}
+        self.fields = {kind: data.View(layout(kind, geometry), word[OPCODE_BITS:][:layout(kind, geometry).size])
+                       for kind in OPCODES}
+        self.token, self.position = Signal.like(self.o_token), Signal.like(self.i_position)
+        self.shift, self.picked = Signal(7), Signal(LANE_BITS)
+        m.d.comb += [program.read_enable.eq(1), program.read_address.eq(counter), self.o_token.eq(self.token)]
+        self._registers()
+        self._places(m)
+        self._measures(m)
+        self._connect(m)
+        self._scale_wires(m)
+        m.d.comb += [self.angles.frequency.eq(self.fields[Angle].frequency), self.angles.position.eq(self.position)]
+
+        with m.FSM() as fsm:
+            with m.State("IDLE"):
+                m.d.sync += [self.step.results.eq(self.i_host.address), self.step.elements.eq(self.i_host.address),
+                             self.step.rotate.eq(0), self.address.eq(self.i_host.address)]
+                with m.If(self.start):
+                    m.d.sync += [self.token.eq(self.i_token), self.position.eq(self.i_position), counter.eq(0),
+                                 self.layer.eq(0), *(base.eq(0) for base in self.bases.values())]
+                    m.next = "SPLIT"
+            with m.State("SPLIT"):
+                self._split(m)
+            self._wait(m, "READ", BLOCK_LATENCY, "DECODE")
+            with m.State("DECODE"):
+                m.d.sync += word.eq(program.read_data)
+                m.next = "EXECUTE"
+            with m.State("EXECUTE"):
+                m.d.sync += counter.eq(counter + 1)
+                with m.Switch(word[:OPCODE_BITS]):
+                    for opcode, kind in enumerate(OPCODES):
+                        with m.Case(opcode):
+                            getattr(self, f"_start_{kind.__name__.lower()}")(m, self.fields[kind], counter)
+            self._run_states(m)
+            self._pass_states(m)
+            self._scale_states(m)
+            self._pick_states(m)
+            self._angle_states(m)
+        m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
+        self._host(m, program)
+        return m
+
+    def _wait(self, m, name, cycles, after):
+        """A state of so many cycles."""
+        count = Signal(range(cycles + 1), name=f"wait_{name}")
+        with m.State(name):
+            m.d.sync += count.eq(count + 1)
+            with m.If(count == cycles - 1):
+                m.d.sync += count.eq(0)
+                m.next = after
+
+    def _address(self, field, space):
+        return (field.value + Mux(field.layered, self.bases[space], 0))[:len(field.value)]
+
+    def _next(self, m):
+        m.next = "READ"
+
+    def _registers(self):
+        """Registers of what is executed, beside those of the units."""
+        geometry = self.geometry
+        config = array_config(geometry)
+        self.block, self.blocks = (Signal(range(geometry.depth + 1), name=name) for name in ("block", "blocks"))
+        self.beats = Signal(range(max(config.list_depth, TRITS) + 1))
+        self.stride = Signal(range(geometry.depth + 1))
+        self.address = Signal(range(geometry.scalars), reset_less=True)
+        self.exponent = Signal(signed(SCALAR_BITS[1]), reset_less=True)
+        self.angle_writes = Signal()
+        self.angle_address, self.angle_value = Signal(range(geometry.elements)), Signal(signed(LANE_BITS))
+
+    # Token and position as words and lanes
+
+    def _places(self, m):
+        geometry = self.geometry
+        self.places = {}
+        for name, whole, divisor in (("token", self.token, geometry.tiles), ("position", self.position, geometry.tiles),
+                                     ("column", self.position, geometry.banks),
+                                     ("last", self.last_token, geometry.tiles)):
+            self.places[name] = (Signal(len(whole), name=f"{name}_quotient"),
+                                 Signal(max(len(whole), len(C(divisor))), name=f"{name}_rest"), divisor)
+
+    def _split(self, m):
+        """Divide by lanes and banks, by subtraction; each token once."""
+        fresh = Signal(init=1)
+        busy = []
+        sources = {"token": self.token, "position": self.position, "column": self.position, "last": self.last_token}
+        for name, (quotient, rest, divisor) in self.places.items():
+            with m.If(fresh):
+                m.d.sync += [quotient.eq(0), rest.eq(sources[name])]
+            with m.Elif(rest >= divisor):
+                m.d.sync += [quotient.eq(quotient + 1), rest.eq(rest - divisor)]
+            busy.append(rest >= divisor)
+        m.d.sync += fresh.eq(0)
+        with m.If(~fresh & ~Cat(busy).any()):
+            m.d.sync += fresh.eq(1)
+            m.next = "READ"
+
+    def _measures(self, m):
+        """What shifts follow: bits of the last step's maximum, and of its sum."""
+        self.maximum_bits = _bit_length(m, self.lanes.maximum, "maximum_bits")
+        sum_bits = _bit_length(m, self.lanes.sum[:32], "sum_bits")
+        self.narrow = Signal(5)
+        spare = WEIGHT_BITS + LOW_BITS
+        m.d.comb += self.narrow.eq(Mux(sum_bits > spare, sum_bits - spare, 0))
+
+    def _connect(self, m):
+        """Wires between the units that hold whatever is executed."""
+        engine, lanes, lists, stores, geometry = self.engine, self.lanes, self.lists, self.stores, self.geometry
+        self.step, self.beat = Signal(Step(geometry), reset_less=True), Signal(EngineBeat(geometry))
+        self.int8, self.narrow_now = Signal(), Signal(5)
+        self.result_start, self.result_address = Signal(), Signal(range(geometry.results))
+        self.fetching = Signal()
+        self.listing = Signal()
+        self.storing = Signal()
+        m.d.comb += [
+            lanes.i_step.eq(self.step),
+            engine.i_beat.eq(self.beat), engine.int8.eq(self.int8), engine.narrow.eq(self.narrow_now),
+            engine.write.eq(lists.write), lists.query.eq(self.beat.slot),
+            lists.i_valid.eq(lanes.o_valid & self.listing), lists.i_takes.eq(lanes.o_takes),
+            stores.i_valid.eq(lanes.o_valid & self.storing),
+        ]
+        m.d.comb += [port.eq(o) for port, o in zip(lists.i, lanes.o)]
+        m.d.comb += [port.eq(o) for port, o in zip(stores.i, lanes.o)]
+        m.d.comb += [port.eq(o) for port, o in zip(engine.i_entries, lists.o_entries)]
+        m.d.comb += [port.eq(o) for port, o in zip(engine.i_lengths, lists.o_lengths)]
+        # Results of a Run: word after word in each lane. Of a Fetch: the token's tile fills lane after lane.
+        target = Signal(range(max(geometry.tiles, 2)))
+        fetched_word = Signal(range(geometry.results))
+        chosen = Signal(signed(LANE_BITS))
+        fetched = Signal()
+        token_lane = self.places["token"][1]
+        for tile in range(geometry.tiles):
+            with m.If(token_lane == tile):
+                m.d.comb += [chosen.eq(engine.o_results[tile]), fetched.eq(engine.o_valid[tile])]
+        with m.If(self.result_start):
+            m.d.sync += [target.eq(0), fetched_word.eq(self.result_address)]
+        with m.Elif(fetched):
+            m.d.sync += target.eq(target + 1)
+            with m.If(target == geometry.tiles - 1):
+                m.d.sync += [target.eq(0), fetched_word.eq(fetched_word + 1)]
+        for tile in range(geometry.tiles):
+            address = Signal(range(geometry.results), name=f"result_{tile}")
+            with m.If(self.result_start):
+                m.d.sync += address.eq(self.result_address)
+            with m.Elif(engine.o_valid[tile]):
+                m.d.sync += address.eq(address + 1)
+            write, host = lanes.write_results[tile], self.i_host
+            from_host = host.valid & (host.space == Space.RESULTS) & (host.lane == tile)
+            with m.If(self.busy):
+                m.d.comb += [
+                    write.enable.eq(Mux(self.fetching, fetched & (target == tile), engine.o_valid[tile])),
+                    write.address.eq(Mux(self.fetching, fetched_word, address)),
+                    write.data.eq(Mux(self.fetching, chosen, engine.o_results[tile])),
+                ]
+            with m.Else():
+                m.d.comb += [write.enable.eq(from_host), write.address.eq(host.address), write.data.eq(host.data)]
+
+    def _host(self, m, program):
+        host, geometry = self.i_host, self.geometry
+        weights = self.engine.i_weights
+        late_word, late_address = (Signal.like(weights[name], name=f"late_{name}", reset_less=True)
+                                   for name in ("word", "address"))
+        m.d.sync += [late_word.eq(host.data), late_address.eq(host.address)]
+        with m.If(self.busy):
+            m.d.comb += weights.eq(self.stores.o_weights)
+        with m.Else():
+            m.d.comb += [
+                weights.bank.eq(Mux(host.valid & (host.space == Space.WEIGHTS), 1 << host.bank, 0)),
+                weights.tile.eq(1 << host.lane), weights.address.eq(late_address), weights.word.eq(late_word),
+            ]
+        with m.Switch(host.space):
+            with m.Case(Space.RESULTS):
+                m.d.sync += self.o_host.eq(Array(self.lanes.o_read_results)[host.lane])
+            with m.Case(Space.ELEMENTS):
+                m.d.sync += self.o_host.eq(Array(self.lanes.o_read_elements)[host.lane])
+            with m.Default():
+                m.d.sync += self.o_host.eq(Cat(self.scalars.read_mantissa, self.scalars.read_exponent))
+        for lane in range(geometry.tiles):
+            write = self.lanes.write_elements[lane]
+            with m.If(self.busy):
+                m.d.comb += [write.enable.eq(self.angle_writes & (self.fields[Angle].lane == lane)),
+                             write.address.eq(self.angle_address), write.data.eq(self.angle_value)]
+            with m.Else():
+                m.d.comb += [write.enable.eq(host.valid & (host.space == Space.ELEMENTS) & (host.lane == lane)),
+                             write.address.eq(host.address), write.data.eq(host.data)]
+        m.d.comb += [
+            self.scalars.write_enable.eq(host.valid & (host.space == Space.SCALARS)),
+            self.scalars.write_address.eq(host.address),
+            self.scalars.write_mantissa.eq(host.data[:SCALAR_BITS[0]]),
+            self.scalars.write_exponent.eq(host.data[SCALAR_BITS[0]:]),
+            program.write_enable.eq(host.valid & (host.space == Space.PROGRAM)),
+            program.write_address.eq(host.address),
+            program.write_data.eq(host.data),
+        ]
+
+    # Run and Fetch: beats of row blocks
+
+    def _start_run(self, m, fields, counter):
+        count = self.places["position"][0] + 1
+        narrow = fields.narrow + Mux(fields.narrow_by_sum, self.narrow, 0)
+        m.d.sync += [
+            self.block.eq(0), self.beats.eq(Mux(fields.int8, 1, TRITS)),
+            self.blocks.eq(Mux(fields.count == Count.POSITIONS.value, count, fields.blocks)),
+            self.int8.eq(fields.int8), self.narrow_now.eq(narrow), self.fetching.eq(0),
+            self.beat.slot.eq(fields.slot), self.beat.low.eq(fields.digit == Digit.LOW.value), self.beat.probe.eq(0),
+            self.beat.beat.eq(0), self.beat.base.eq(self._address(fields.weights, "weights")),
+            self.stride.eq(fields.stride), self.result_start.eq(1), self.result_address.eq(fields.results),
+        ]
+        m.next = "RUN_LENGTH"
+
+    def _start_fetch(self, m, fields, counter):
+        """The token's row block, an element a block."""
+        m.d.sync += [
+            self.int8.eq(1), self.narrow_now.eq(0), self.fetching.eq(1), self.beat.probe.eq(1), self.beat.bank.eq(0),
+            self.beat.base.eq(self._address(fields.weights, "weights")), self.beat.beat.eq(0),
+            self.block.eq(0), self.blocks.eq(self.places["token"][0]), self.stride.eq(fields.stride),
+            self.result_start.eq(1), self.result_address.eq(fields.results),
+        ]
+        m.next = "FETCH_ROW"
+
+    def _run_states(self, m):
+        geometry, beat, lists = self.geometry, self.beat, self.lists
+        left = Signal(range(geometry.elements * geometry.tiles + 1))
+        last_beat = beat.beat + 1 == self.beats
+        with m.State("RUN_LENGTH"):
+            m.d.sync += self.result_start.eq(0)
+            with m.If(lists.o_beats > self.beats):
+                m.d.sync += self.beats.eq(lists.o_beats)
+            m.next = "RUN"
+        with m.State("RUN"):
+            m.d.comb += [beat.valid.eq(1), beat.first.eq(beat.beat == 0), beat.last.eq(last_beat)]
+            m.d.sync += beat.beat.eq(beat.beat + 1)
+            with m.If(last_beat):
+                m.d.sync += [beat.beat.eq(0), beat.base.eq(beat.base + self.stride), self.block.eq(self.block + 1)]
+                with m.If(self.block + 1 == self.blocks):
+                    m.next = "FLUSH"
+        with m.State("FETCH_ROW"):
+            m.d.sync += [self.result_start.eq(0), left.eq(self.fields[Fetch].words * geometry.tiles)]
+            with m.If(self.block == self.blocks):
+                m.next = "FETCH"
+            with m.Else():
+                m.d.sync += [self.block.eq(self.block + 1), beat.base.eq(beat.base + self.stride)]
+        with m.State("FETCH"):
+            m.d.comb += [beat.valid.eq(1), beat.first.eq(1), beat.last.eq(1)]
+            m.d.sync += [left.eq(left - 1), beat.bank.eq(beat.bank + 1)]
+            with m.If(beat.bank == geometry.banks - 1):
+                m.d.sync += [beat.bank.eq(0), beat.base.eq(beat.base + 1)]
+            with m.If(left == 1):
+                m.next = "FLUSH"
+        self._wait(m, "FLUSH", engine_latency(geometry), "READ")
+
+    # Pass, Rotate and Store: words through the lanes
+
+    def _start_pass(self, m, fields, counter):
+        step, lists = self.step, self.lists
+        words = Mux(fields.count == Count.POSITIONS.value, self.places["position"][0] + 1, fields.words)
+        limit_word, limit_lane = self.places["position"][0], self.places["position"][1]
+        m.d.sync += [
+            step.words.eq(words), step.results.eq(self._address(fields.results, "results")),
+            step.elements.eq(Mux(fields.add, fields.destination, fields.elements)),
+            step.destination.eq(fields.destination), step.rotate.eq(0), step.slow.eq(0), step.add.eq(fields.add),
+            step.exp2.eq(fields.second == Operand.EXP2.value), step.limited.eq(fields.limit != Limit.NONE.value),
+            step.limit_word.eq(Mux(fields.limit == Limit.POSITION.value, limit_word, self.places["last"][0])),
+            step.limit_lane.eq(Mux(fields.limit == Limit.POSITION.value, limit_lane, self.places["last"][1])),
+            step.write.eq((fields.sink == Sink.ELEMENT.value) | (fields.sink == Sink.TOKEN.value)),
+            self.listing.eq(fields.sink == Sink.LIST.value), self.storing.eq(0),
+            self.address.eq(self._address(fields.scalar, "scalars")),
+            lists.slot.eq(fields.destination), lists.digits.eq(fields.second == Operand.EXP2.value),
+        ]
+        firsts = {Source.RESULT: First.RESULT, Source.POSITIVE: First.POSITIVE, Source.ELEMENT: First.ELEMENT,
+                  Source.BELOW: First.BELOW}
+        with m.Switch(fields.first):
+            for source, first in firsts.items():
+                with m.Case(source.value):
+                    m.d.sync += step.first.eq(first)
+        seconds = {Operand.SCALAR: Second.SCALAR, Operand.RESULT: Second.RESULT, Operand.ELEMENT: Second.ELEMENT,
+                   Operand.SIGMOID: Second.SIGMOID}
+        with m.Switch(fields.second):
+            for operand, second in seconds.items():
+                with m.Case(operand.value):
+                    m.d.sync += step.second.eq(second)
+        m.next = "SCALAR"
+
+    def _start_rotate(self, m, fields, counter):
+        step = self.step
+        m.d.sync += [
+            step.words.eq(fields.words), step.results.eq(fields.results), step.elements.eq(fields.angles),
+            step.period.eq(fields.period), step.destination.eq(fields.destination), step.rotate.eq(1), step.slow.eq(0),
+            step.first.eq(First.RESULT), step.second.eq(Second.ELEMENT), step.add.eq(0), step.exp2.eq(0),
+            step.limited.eq(0), step.write.eq(1), step.shift.eq(15), self.listing.eq(0), self.storing.eq(0),
+        ]
+        m.next = "LANES_START"
+
+    def _start_store(self, m, fields, counter):
+        step, stores = self.step, self.stores
+        is_value = fields.kind == StoreKind.VALUE.value
+        key_word, key_tile, _ = self.places["position"]
+        value_word, value_bank, _ = self.places["column"]
+        from_results = fields.first == Source.RESULT.value
+        m.d.sync += [
+            step.words.eq(fields.words), step.results.eq(fields.source), step.elements.eq(fields.source),
+            step.rotate.eq(0), step.slow.eq(1), step.first.eq(Mux(from_results, First.RESULT, First.ELEMENT)),
+            step.second.eq(Second.SCALAR), step.add.eq(0), step.exp2.eq(0), step.limited.eq(0), step.write.eq(0),
+            self.listing.eq(0), self.storing.eq(1), self.address.eq(self._address(fields.scalar, "scalars")),
+            stores.value.eq(is_value), stores.fixed.eq(Mux(is_value, value_bank, key_tile)), stores.stride.eq(fields.stride),
+            stores.address.eq(self._address(fields.weights, "weights")
+                              + Mux(is_value, value_word, key_word * fields.stride)),
+        ]
+        m.next = "SCALAR"
+
+    def _pass_states(self, m):
+        step, scalars, lanes = self.step, self.scalars, self.lanes
+        fields = self.fields[Pass]
+        mantissa, exponent = scalars.read_mantissa, scalars.read_exponent
+        shift = Signal(signed(SCALAR_BITS[1] + 2), reset_less=True)
+        factor = Signal(LANE_BITS - 1, reset_less=True)
+        largest = (1 << LANE_BITS - 1) - 1
+        takes_scalar = self.storing | (fields.second == Operand.SCALAR.value)
+        self._wait(m, "SCALAR", BLOCK_LATENCY + 1, "OPERAND")
+        with m.State("OPERAND"):
+            # golden.lanes.operand: a negative shift doubles the factor as far as it goes.
+            m.d.sync += [factor.eq(mantissa), shift.eq(-exponent)]
+            m.next = "ALIGN"
+        with m.State("ALIGN"):
+            with m.If(takes_scalar & (shift < 0) & (factor != 0)):
+                m.d.sync += shift.eq(0)
+                with m.If(shift == -1):
+                    m.d.sync += factor.eq(factor << 1)
+                with m.Else():
+                    m.d.sync += factor.eq(largest)
+            with m.Elif(takes_scalar & (shift > MAX_SHIFT) & (factor != 0)):
+                m.d.sync += [shift.eq(shift - 1), factor.eq(factor >> 1)]
+            with m.Else():
+                m.next = "SHIFT"
+        by_scalar, by_maximum = self.storing | fields.shift_by_scalar, ~self.storing & fields.shift_by_maximum
+        given = Mux(self.storing, 0, fields.shift)
+        with m.State("SHIFT"):
+            m.d.sync += shift.eq(given + Mux(by_scalar, shift, 0) + Mux(by_maximum, self.maximum_bits, 0)
+                                 - Mux(by_maximum, LANE_BITS - 1, 0))
+            m.d.sync += step.scalar.eq(factor)
+            m.next = "LIMIT"
+        with m.State("LIMIT"):
+            bounded = Signal.like(shift)
+            m.d.comb += bounded.eq(Mux(shift < 0, 0, shift))
+            m.d.sync += step.shift.eq(Mux(bounded > MAX_SHIFT, MAX_SHIFT, bounded))
+            with m.If(by_maximum):
+                m.d.sync += self.shift.eq(bounded)
+            m.next = "LANES_START"
+        with m.State("LANES_START"):
+            m.d.comb += [lanes.start.eq(1), self.lists.start.eq(self.listing), self.stores.start.eq(self.storing)]
+            m.next = "LANES"
+        token = self.lanes.best_word * self.geometry.tiles + self.lanes.best_lane
+        with m.State("LANES"):
+            with m.If(lanes.done):
+                with m.If(~self.storing & ~step.rotate & (fields.sink == Sink.TOKEN.value)):
+                    m.d.sync += self.token.eq(token)
+                m.next = "LANES_END"
+        self._wait(m, "LANES_END", self.geometry.tiles + STORE_CYCLES, "READ")
+
+    # Scale
+
+    def _start_scale(self, m, fields, counter):
+        adjust = Mux(fields.adjust == Adjust.SHIFT.value, self.shift,
+                     Mux(fields.adjust == Adjust.NARROW.value, self.narrow, 0))
+        m.d.sync += self.exponent.eq(fields.exponent + adjust)
+        m.next = "SCALE"
+
+    def _scale_wires(self, m):
+        fields, scalars, lanes = self.fields[Scale], self.scalars, self.lanes
+        m.d.comb += scalars.read_address.eq(self.address)
+        m.d.comb += [
+            scalars.operation.eq(fields.operation), scalars.destination.eq(fields.destination),
+            scalars.a.eq(self._address(fields.a, "scalars")), scalars.b.eq(self._address(fields.b, "scalars")),
+            scalars.exponent.eq(self.exponent),
+        ]
+        with m.Switch(fields.operation):
+            with m.Case(ScaleOperation.LOAD_MAXIMUM.value):
+                m.d.comb += scalars.value.eq(lanes.maximum)
+            with m.Case(ScaleOperation.LOAD_SUM.value):
+                m.d.comb += scalars.value.eq(lanes.sum)
+            with m.Default():
+                m.d.comb += scalars.value.eq(self.picked)
+
+    def _scale_states(self, m):
+        with m.State("SCALE"):
+            m.d.comb += self.scalars.start.eq(1)
+            m.next = "SCALING"
+        with m.State("SCALING"):
+            with m.If(self.scalars.done):
+                m.next = "READ"
+
+    # Pick, Angle, Repeat, End
+
+    def _start_pick(self, m, fields, counter):
+        m.d.sync += [self.step.elements.eq(fields.elements + self.places["token"][0]), self.step.rotate.eq(0)]
+        m.next = "PICK"
+
+    def _pick_states(self, m):
+        self._wait(m, "PICK", BLOCK_LATENCY + 1, "PICKED")
+        with m.State("PICKED"):
+            for lane, element in enumerate(self.lanes.o_read_elements):
+                with m.If(self.places["token"][1] == lane):
+                    m.d.sync += self.picked.eq(element)
+            m.next = "READ"
+
+    def _start_angle(self, m, fields, counter):
+        m.next = "ANGLE"
+
+    def _angle_states(self, m):
+        fields = self.fields[Angle]
+        self._wait(m, "ANGLE", ANGLE_LATENCY, "ANGLE_0")
+        cos, sin = self.angles.cos, self.angles.sin
+        for place, value in enumerate((cos, -sin, sin)):
+            with m.State(f"ANGLE_{place}"):
+                m.d.comb += [self.angle_writes.eq(1), self.angle_address.eq(fields.destination + place),
+                             self.angle_value.eq(value)]
+                m.next = f"ANGLE_{place + 1}" if place < 2 else "READ"
+
+    def _start_repeat(self, m, fields, counter):
+        with m.If(self.layer + 1 == fields.layers):
+            m.d.sync += [self.layer.eq(0), *(base.eq(0) for base in self.bases.values())]
+        with m.Else():
+            m.d.sync += [self.layer.eq(self.layer + 1), counter.eq(fields.target),
+                         *(base.eq(base + getattr(fields, name)) for name, base in self.bases.items())]
+        m.next = "READ"
+
+    def _start_end(self, m, fields, counter):
+        m.d.comb += self.done.eq(1)
+        m.next = "IDLE"
