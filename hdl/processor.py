@@ -128,6 +128,9 @@ class Processor(wiring.Component):
         m.submodules.program = program = self.technology.memory(depth=geometry.instructions, width=word_bits(geometry))
 
         counter, word = Signal(range(geometry.instructions)), Signal(word_bits(geometry), reset_less=True)
+        unread = Signal(range(BLOCK_LATENCY + 1))  # cycles until the memory shows the instruction at ``counter``
+        with m.If(unread != 0):
+            m.d.sync += unread.eq(unread - 1)
         self.layer = Signal(range(256))
         self.bases = {name: Signal(range(size), name=f"base_{name}") for name, size in (
             ("weights", geometry.depth), ("results", geometry.results), ("scalars", geometry.scalars))}
@@ -149,16 +152,17 @@ class Processor(wiring.Component):
                              self.step.rotate.eq(0), self.address.eq(self.i_host.address)]
                 with m.If(self.start):
                     m.d.sync += [self.token.eq(self.i_token), self.position.eq(self.i_position), counter.eq(0),
+                                 unread.eq(BLOCK_LATENCY),
                                  self.layer.eq(0), *(base.eq(0) for base in self.bases.values())]
                     m.next = "SPLIT"
             with m.State("SPLIT"):
                 self._split(m)
-            self._wait(m, "READ", BLOCK_LATENCY, "DECODE")
-            with m.State("DECODE"):
+            with m.State("READ"):
                 m.d.sync += word.eq(program.read_data)
-                m.next = "EXECUTE"
+                with m.If(unread == 0):
+                    m.next = "EXECUTE"
             with m.State("EXECUTE"):
-                m.d.sync += counter.eq(counter + 1)
+                m.d.sync += [counter.eq(counter + 1), unread.eq(BLOCK_LATENCY)]
                 with m.Switch(word[:OPCODE_BITS]):
                     for opcode, kind in enumerate(OPCODES):
                         with m.Case(opcode):
@@ -433,7 +437,8 @@ class Processor(wiring.Component):
             step.rotate.eq(0), step.slow.eq(1), step.first.eq(Mux(from_results, First.RESULT, First.ELEMENT)),
             step.second.eq(Second.SCALAR), step.add.eq(0), step.exp2.eq(0), step.limited.eq(0), step.write.eq(0),
             self.listing.eq(0), self.storing.eq(1), self.address.eq(self._address(fields.scalar, "scalars")),
-            stores.value.eq(is_value), stores.fixed.eq(Mux(is_value, value_bank, key_tile)), stores.stride.eq(fields.stride),
+            stores.value.eq(is_value), stores.fixed.eq(Mux(is_value, value_bank, key_tile)),
+            stores.stride.eq(fields.stride),
             stores.address.eq(self._address(fields.weights, "weights")
                               + Mux(is_value, value_word, key_word * fields.stride)),
         ]
@@ -447,7 +452,7 @@ class Processor(wiring.Component):
         factor = Signal(LANE_BITS - 1, reset_less=True)
         largest = (1 << LANE_BITS - 1) - 1
         takes_scalar = self.storing | (fields.second == Operand.SCALAR.value)
-        self._wait(m, "SCALAR", BLOCK_LATENCY + 1, "OPERAND")
+        self._wait(m, "SCALAR", BLOCK_LATENCY, "OPERAND")
         with m.State("OPERAND"):
             # golden.lanes.operand: a negative shift doubles the factor as far as it goes.
             m.d.sync += [factor.eq(mantissa), shift.eq(-exponent)]
@@ -485,8 +490,11 @@ class Processor(wiring.Component):
             with m.If(lanes.done):
                 with m.If(~self.storing & ~step.rotate & (fields.sink == Sink.TOKEN.value)):
                     m.d.sync += self.token.eq(token)
-                m.next = "LANES_END"
-        self._wait(m, "LANES_END", self.geometry.tiles + STORE_CYCLES, "READ")
+                with m.If(self.storing):
+                    m.next = "STORED"
+                with m.Else():
+                    m.next = "READ"
+        self._wait(m, "STORED", self.geometry.tiles + STORE_CYCLES, "READ")
 
     # Scale
 

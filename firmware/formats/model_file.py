@@ -11,8 +11,8 @@ from ..golden.model import Checkpoint, CheckpointLayer, Ternary
 from ..golden.rotary import Rope
 
 
-__all__ = ["LIMIT", "MATRICES", "MAX_HIDDEN", "MOST_INPUTS", "NORMS", "NO_TOKEN", "Architecture", "CheckpointError", "ModelFile",
-           "check_pointer", "mapped", "refuse", "scaled", "within"]
+__all__ = ["LIMIT", "MATRICES", "MAX_HIDDEN", "MOST_INPUTS", "NORMS", "NO_TOKEN", "Architecture", "CheckpointError",
+           "ModelFile", "check_pointer", "mapped", "refuse", "scaled", "within"]
 
 
 class CheckpointError(Error, ValueError):

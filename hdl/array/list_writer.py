@@ -54,12 +54,14 @@ class ListWriter(wiring.Component):
         m = Module()
         banks, lanes = self.geometry.banks, self.geometry.tiles
         turns = banks // lanes
-        turn, index = Signal(range(max(turns, 2)), reset_less=True), Signal.like(self.o_entries[0].index, reset_less=True)
+        turn = Signal(range(max(turns, 2)), reset_less=True)
+        index = Signal.like(self.o_entries[0].index, reset_less=True)
         with m.If(self.i_valid):
             m.d.sync += turn.eq(turn + 1)
             with m.If(turn == turns - 1):
                 m.d.sync += [turn.eq(0), index.eq(index + 1)]
-        lengths = [[Signal(self.length, name=f"length_{slot}_{bank}") for bank in range(banks)] for slot in range(SLOTS)]
+        lengths = [[Signal(self.length, name=f"length_{slot}_{bank}") for bank in range(banks)]
+                   for slot in range(SLOTS)]
         beats = Array(Signal(self.length, name=f"beats_{slot}") for slot in range(SLOTS))
         longer = Signal(banks)
         for bank, entry in enumerate(self.o_entries):

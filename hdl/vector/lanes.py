@@ -146,7 +146,8 @@ class Lanes(wiring.Component):
             m.d.sync += top.eq(self.largest)
         found = []
         for number in range(lanes):
-            m.submodules[f"results_{number}"] = results = self.technology.memory(depth=geometry.results, width=LANE_BITS)
+            m.submodules[f"results_{number}"] = results = self.technology.memory(
+                depth=geometry.results, width=LANE_BITS)
             m.submodules[f"elements_{number}"] = elements = self.technology.memory(
                 depth=geometry.elements, width=LANE_BITS)
             m.submodules[f"lane_{number}"] = lane = Lane(

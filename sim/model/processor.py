@@ -78,8 +78,10 @@ class Processor:
         self.layer = 0
         self._strides = None
 
-    def step(self, token, position):
+    def step(self, token, position, observe=lambda processor, instruction: None):
         """Run the program for a token at a position; return the next token, the one of the largest logit.
+
+        ``observe`` is called with this processor and each instruction before it is executed.
 
         Raises ProgramError where the token or the position is beyond the model's, or the program does not end.
         """
@@ -91,6 +93,7 @@ class Processor:
         counter = 0
         for _ in range(MOST_STEPS):
             instruction = self.image.program[counter]
+            observe(self, instruction)
             if isinstance(instruction, End):
                 return self.token
             target = self._execute(instruction)
@@ -135,10 +138,11 @@ class Processor:
     def _address(self, address, stride):
         return address.value + (self.layer * getattr(self._strides, stride) if address.layered else 0)
 
-    def _scalar(self, address):
+    def scalar(self, address):
+        """The scalar at an Address."""
         return self.scalars[self._address(address, "scalars")]
 
-    def _positions(self):
+    def positions(self):
         """Words of the positions so far."""
         return self.position // self.geometry.tiles + 1
 
@@ -147,7 +151,7 @@ class Processor:
         return max(int(bit_length(self.sum)) - WEIGHT_BITS - LOW_BITS, 0)
 
     def _run(self, run):
-        blocks = self._positions() if run.count is Count.POSITIONS else run.blocks
+        blocks = self.positions() if run.count is Count.POSITIONS else run.blocks
         high, low = self.lists[run.slot]
         values = high if run.digit is Digit.WHOLE else low
         banks = self.geometry.banks
@@ -174,7 +178,7 @@ class Processor:
         return numbers <= most
 
     def _pass(self, step):
-        words = self._positions() if step.count is Count.POSITIONS else step.words
+        words = self.positions() if step.count is Count.POSITIONS else step.words
         base = self._address(step.results, "results")
         results, elements = self.results[base:base + words], self.elements[step.elements:step.elements + words]
         first = {Source.RESULT: results, Source.POSITIVE: np.maximum(results, 0), Source.ELEMENT: elements,
@@ -187,12 +191,12 @@ class Processor:
         else:
             shift = step.shift
             if step.second is Operand.SCALAR:
-                second, scalar_shift = operand(self._scalar(step.scalar))
+                second, scalar_shift = operand(self.scalar(step.scalar))
                 shift += int(scalar_shift) if step.shift_by_scalar else 0
             else:
                 second = {Operand.RESULT: results if step.first is not Source.POSITIVE else first,
                           Operand.ELEMENT: elements, Operand.SIGMOID: sigmoid(elements)}[step.second]
-                shift -= int(self._scalar(step.scalar).exponent) if step.shift_by_scalar else 0
+                shift -= int(self.scalar(step.scalar).exponent) if step.shift_by_scalar else 0
             if step.shift_by_maximum:
                 shift = self.shift = max(shift + int(bit_length(self.maximum)) - (LANE_BITS - 1), 0)
             addend = self.elements[step.destination:step.destination + words] if step.add else 0
@@ -222,7 +226,7 @@ class Processor:
 
     def _store(self, step):
         memory = self.results if step.first is Source.RESULT else self.elements
-        factor, shift = operand(self._scalar(step.scalar))
+        factor, shift = operand(self.scalar(step.scalar))
         values = limit(half_up_shift(memory[step.source:step.source + step.words] * factor, shift), LEVELS).reshape(-1)
         trits = ((values[:, None] + LEVELS) // PLACES % 3 - 1).astype(np.int8)
         base, banks, tiles = self._address(step.weights, "weights"), self.geometry.banks, self.geometry.tiles
@@ -234,8 +238,14 @@ class Processor:
             word, bank = divmod(self.position, banks)
             self.weights[base + number // tiles * step.stride + word, bank, number % tiles] = trits
 
+    def scale_operands(self, step):
+        """Both operands of a Scale, and the integer that it would load."""
+        value = {ScaleOperation.LOAD_MAXIMUM: self.maximum, ScaleOperation.LOAD_SUM: self.sum,
+                 ScaleOperation.LOAD_PICKED: self.picked}.get(step.operation, 0)
+        return self.scalar(step.a), self.scalar(step.b), value
+
     def _scale(self, step):
-        a, b = self._scalar(step.a), self._scalar(step.b)
+        a, b, loaded = self.scale_operands(step)
         match step.operation:
             case ScaleOperation.MULTIPLY:
                 value = multiply(a, b)
@@ -245,12 +255,8 @@ class Processor:
                 value = add(a, b)
             case ScaleOperation.ROOT:
                 value = square_root(a)
-            case ScaleOperation.LOAD_MAXIMUM:
-                value = normalise(self.maximum, 0)
-            case ScaleOperation.LOAD_SUM:
-                value = normalise(self.sum, 0)
-            case ScaleOperation.LOAD_PICKED:
-                value = normalise(self.picked, 0)
+            case _:
+                value = normalise(loaded, 0)
         adjust = {Adjust.NONE: 0, Adjust.SHIFT: self.shift, Adjust.NARROW: self._narrow()}[step.adjust]
         self.scalars[step.destination] = scale_by_power(value, step.exponent + adjust)
 

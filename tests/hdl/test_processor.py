@@ -1,4 +1,4 @@
-"""Compiled models on the processor's RTL: every token and all its logits are those of the reference machine."""
+"""Compiled models on the processor's RTL: every token, all its logits and its cycles are those of the models."""
 
 import contextlib
 
@@ -9,6 +9,7 @@ from setun.compiler.schedule import compile_model
 from setun.golden.fixed import to_fixed
 from setun.hdl.instructions import Geometry
 from setun.sim.model.processor import Processor as Reference
+from setun.sim.model.processor_cycles import token_cycles
 from tests.support.checkpoints import random_checkpoint
 from tests.support.processor_bench import ProcessorBench
 
@@ -43,6 +44,7 @@ def test_tokens(bench, model):
     tokens = np.random.default_rng(0).integers(0, VOCABULARY, CONTEXT).tolist()
     tokens[1:3] = 0, VOCABULARY - 1
     for position, token in [*enumerate(tokens), (CONTEXT - 1, tokens[-1])]:
-        found, _ = bench.step(token, position)
-        assert found == reference.step(token, position)
+        found, cycles = bench.step(token, position)
+        expected, predicted = token_cycles(reference, token, position)
+        assert (found, cycles) == (expected, predicted.total())
         assert (bench.elements(address, words).reshape(-1)[:VOCABULARY] == reference.logits).all()

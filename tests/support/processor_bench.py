@@ -77,7 +77,7 @@ class ProcessorPort(wiring.Component):
                         m.d.sync += [wait.eq(1), cycles.eq(cycles + 1)]
                         with m.If(processor.done):
                             m.d.sync += [reply.eq(Cat(processor.o_token, C(0, 32))), sending.eq(REPLY_BYTES)]
-                            m.d.sync += reply[32:].eq(cycles)
+                            m.d.sync += reply[32:].eq(cycles + 1)
                             m.next = "SEND"
             with m.State("SEND"):
                 with m.If(self.o.ready):
