@@ -47,6 +47,7 @@ __all__ = ["HOST_LATENCY", "HostWrite", "Processor", "Space"]
 
 
 HOST_LATENCY = 1 + BLOCK_LATENCY + 1
+ARRAY_KINDS = (Run, Fetch, Pass, Rotate, Store, End)  # that wait while a Run or a Fetch is on its way
 STORE_CYCLES = 8  # behind the last word: limit, trits, word, and the way to its tile
 
 
@@ -127,7 +128,8 @@ class Processor(wiring.Component):
         m.submodules.angles = self.angles = Angles(position_bits=len(self.i_position))
         m.submodules.program = program = self.technology.memory(depth=geometry.instructions, width=word_bits(geometry))
 
-        counter, word = Signal(range(geometry.instructions)), Signal(word_bits(geometry), reset_less=True)
+        counter = Signal(range(geometry.instructions))
+        self.word = word = Signal(word_bits(geometry), reset_less=True)
         unread = Signal(range(BLOCK_LATENCY + 1))  # cycles until the memory shows the instruction at ``counter``
         with m.If(unread != 0):
             m.d.sync += unread.eq(unread - 1)
@@ -146,10 +148,14 @@ class Processor(wiring.Component):
         self._scale_wires(m)
         m.d.comb += [self.angles.frequency.eq(self.fields[Angle].frequency), self.angles.position.eq(self.position)]
 
+        # Scalars, angles and the program go on while the array multiplies; all else waits for its results.
+        needs_array = Signal()
+        m.d.comb += needs_array.eq(Cat(word[:OPCODE_BITS] == OPCODES.index(kind) for kind in ARRAY_KINDS).any())
+        self._sequencer(m)
         with m.FSM() as fsm:
             with m.State("IDLE"):
                 m.d.sync += [self.step.results.eq(self.i_host.address), self.step.elements.eq(self.i_host.address),
-                             self.step.rotate.eq(0), self.address.eq(self.i_host.address)]
+                             self.step.rotate.eq(0)]
                 with m.If(self.start):
                     m.d.sync += [self.token.eq(self.i_token), self.position.eq(self.i_position), counter.eq(0),
                                  unread.eq(BLOCK_LATENCY),
@@ -162,12 +168,12 @@ class Processor(wiring.Component):
                 with m.If(unread == 0):
                     m.next = "EXECUTE"
             with m.State("EXECUTE"):
-                m.d.sync += [counter.eq(counter + 1), unread.eq(BLOCK_LATENCY)]
-                with m.Switch(word[:OPCODE_BITS]):
-                    for opcode, kind in enumerate(OPCODES):
-                        with m.Case(opcode):
-                            getattr(self, f"_start_{kind.__name__.lower()}")(m, self.fields[kind], counter)
-            self._run_states(m)
+                with m.If(~(self.array_busy & needs_array)):
+                    m.d.sync += [counter.eq(counter + 1), unread.eq(BLOCK_LATENCY)]
+                    with m.Switch(word[:OPCODE_BITS]):
+                        for opcode, kind in enumerate(OPCODES):
+                            with m.Case(opcode):
+                                getattr(self, f"_start_{kind.__name__.lower()}")(m, self.fields[kind], counter)
             self._pass_states(m)
             self._scale_states(m)
             self._pick_states(m)
@@ -198,7 +204,8 @@ class Processor(wiring.Component):
         self.block, self.blocks = (Signal(range(geometry.depth + 1), name=name) for name in ("block", "blocks"))
         self.beats = Signal(range(max(config.list_depth, TRITS) + 1))
         self.stride = Signal(range(geometry.depth + 1))
-        self.address = Signal(range(geometry.scalars), reset_less=True)
+        self.left = Signal(range(geometry.results * geometry.tiles + 1))
+        self.run_start, self.fetch_start, self.array_busy = Signal(), Signal(), Signal()
         self.exponent = Signal(signed(SCALAR_BITS[1]), reset_less=True)
         self.angle_writes = Signal()
         self.angle_address, self.angle_value = Signal(range(geometry.elements)), Signal(signed(LANE_BITS))
@@ -339,9 +346,10 @@ class Processor(wiring.Component):
             self.int8.eq(fields.int8), self.narrow_now.eq(narrow), self.fetching.eq(0),
             self.beat.slot.eq(fields.slot), self.beat.low.eq(fields.digit == Digit.LOW.value), self.beat.probe.eq(0),
             self.beat.beat.eq(0), self.beat.base.eq(self._address(fields.weights, "weights")),
-            self.stride.eq(fields.stride), self.result_start.eq(1), self.result_address.eq(fields.results),
+            self.stride.eq(fields.stride), self.result_address.eq(fields.results),
         ]
-        m.next = "RUN_LENGTH"
+        m.d.comb += self.run_start.eq(1)
+        m.next = "READ"
 
     def _start_fetch(self, m, fields, counter):
         """The token's row block, an element a block."""
@@ -349,40 +357,55 @@ class Processor(wiring.Component):
             self.int8.eq(1), self.narrow_now.eq(0), self.fetching.eq(1), self.beat.probe.eq(1), self.beat.bank.eq(0),
             self.beat.base.eq(self._address(fields.weights, "weights")), self.beat.beat.eq(0),
             self.block.eq(0), self.blocks.eq(self.places["token"][0]), self.stride.eq(fields.stride),
-            self.result_start.eq(1), self.result_address.eq(fields.results),
+            self.left.eq(fields.words * self.geometry.tiles), self.result_address.eq(fields.results),
         ]
-        m.next = "FETCH_ROW"
+        m.d.comb += self.fetch_start.eq(1)
+        m.next = "READ"
 
-    def _run_states(self, m):
+    def _sequencer(self, m):
+        """Beats of a Run or a Fetch, and the time until its results are in the lanes' memories."""
         geometry, beat, lists = self.geometry, self.beat, self.lists
-        left = Signal(range(geometry.elements * geometry.tiles + 1))
         last_beat = beat.beat + 1 == self.beats
-        with m.State("RUN_LENGTH"):
-            m.d.sync += self.result_start.eq(0)
-            with m.If(lists.o_beats > self.beats):
-                m.d.sync += self.beats.eq(lists.o_beats)
-            m.next = "RUN"
-        with m.State("RUN"):
-            m.d.comb += [beat.valid.eq(1), beat.first.eq(beat.beat == 0), beat.last.eq(last_beat)]
-            m.d.sync += beat.beat.eq(beat.beat + 1)
-            with m.If(last_beat):
-                m.d.sync += [beat.beat.eq(0), beat.base.eq(beat.base + self.stride), self.block.eq(self.block + 1)]
-                with m.If(self.block + 1 == self.blocks):
+        flush = Signal(range(engine_latency(geometry, False) + 1))
+        latencies = [engine_latency(geometry, int8) for int8 in (False, True)]
+        m.d.sync += flush.eq(Mux(self.int8, latencies[True], latencies[False]) - 1)
+        m.d.comb += self.result_start.eq(0)
+        with m.FSM(name="sequencer") as fsm:
+            with m.State("IDLE"):
+                with m.If(self.run_start):
+                    m.next = "LENGTH"
+                with m.If(self.fetch_start):
+                    m.next = "ROW"
+            with m.State("LENGTH"):
+                m.d.comb += self.result_start.eq(1)
+                with m.If(lists.o_beats > self.beats):
+                    m.d.sync += self.beats.eq(lists.o_beats)
+                m.next = "RUN"
+            with m.State("RUN"):
+                m.d.comb += [beat.valid.eq(1), beat.first.eq(beat.beat == 0), beat.last.eq(last_beat)]
+                m.d.sync += beat.beat.eq(beat.beat + 1)
+                with m.If(last_beat):
+                    m.d.sync += [beat.beat.eq(0), beat.base.eq(beat.base + self.stride), self.block.eq(self.block + 1)]
+                    with m.If(self.block + 1 == self.blocks):
+                        m.next = "FLUSH"
+            with m.State("ROW"):
+                m.d.comb += self.result_start.eq(1)
+                with m.If(self.block == self.blocks):
+                    m.next = "FETCH"
+                with m.Else():
+                    m.d.sync += [self.block.eq(self.block + 1), beat.base.eq(beat.base + self.stride)]
+            with m.State("FETCH"):
+                m.d.comb += [beat.valid.eq(1), beat.first.eq(1), beat.last.eq(1)]
+                m.d.sync += [self.left.eq(self.left - 1), beat.bank.eq(beat.bank + 1)]
+                with m.If(beat.bank == geometry.banks - 1):
+                    m.d.sync += [beat.bank.eq(0), beat.base.eq(beat.base + 1)]
+                with m.If(self.left == 1):
                     m.next = "FLUSH"
-        with m.State("FETCH_ROW"):
-            m.d.sync += [self.result_start.eq(0), left.eq(self.fields[Fetch].words * geometry.tiles)]
-            with m.If(self.block == self.blocks):
-                m.next = "FETCH"
-            with m.Else():
-                m.d.sync += [self.block.eq(self.block + 1), beat.base.eq(beat.base + self.stride)]
-        with m.State("FETCH"):
-            m.d.comb += [beat.valid.eq(1), beat.first.eq(1), beat.last.eq(1)]
-            m.d.sync += [left.eq(left - 1), beat.bank.eq(beat.bank + 1)]
-            with m.If(beat.bank == geometry.banks - 1):
-                m.d.sync += [beat.bank.eq(0), beat.base.eq(beat.base + 1)]
-            with m.If(left == 1):
-                m.next = "FLUSH"
-        self._wait(m, "FLUSH", engine_latency(geometry), "READ")
+            with m.State("FLUSH"):
+                m.d.sync += flush.eq(flush - 1)
+                with m.If(flush == 0):
+                    m.next = "IDLE"
+        m.d.comb += self.array_busy.eq(~fsm.ongoing("IDLE"))
 
     # Pass, Rotate and Store: words through the lanes
 
@@ -398,8 +421,8 @@ class Processor(wiring.Component):
             step.limit_word.eq(Mux(fields.limit == Limit.POSITION.value, limit_word, self.places["last"][0])),
             step.limit_lane.eq(Mux(fields.limit == Limit.POSITION.value, limit_lane, self.places["last"][1])),
             step.write.eq((fields.sink == Sink.ELEMENT.value) | (fields.sink == Sink.TOKEN.value)),
+            step.brief.eq((fields.sink == Sink.LIST.value) & (fields.second != Operand.EXP2.value)),
             self.listing.eq(fields.sink == Sink.LIST.value), self.storing.eq(0),
-            self.address.eq(self._address(fields.scalar, "scalars")),
             lists.slot.eq(fields.destination), lists.digits.eq(fields.second == Operand.EXP2.value),
         ]
         firsts = {Source.RESULT: First.RESULT, Source.POSITIVE: First.POSITIVE, Source.ELEMENT: First.ELEMENT,
@@ -422,7 +445,8 @@ class Processor(wiring.Component):
             step.words.eq(fields.words), step.results.eq(fields.results), step.elements.eq(fields.angles),
             step.period.eq(fields.period), step.destination.eq(fields.destination), step.rotate.eq(1), step.slow.eq(0),
             step.first.eq(First.RESULT), step.second.eq(Second.ELEMENT), step.add.eq(0), step.exp2.eq(0),
-            step.limited.eq(0), step.write.eq(1), step.shift.eq(15), self.listing.eq(0), self.storing.eq(0),
+            step.limited.eq(0), step.brief.eq(0), step.write.eq(1), step.shift.eq(15),
+            self.listing.eq(0), self.storing.eq(0),
         ]
         m.next = "LANES_START"
 
@@ -435,8 +459,9 @@ class Processor(wiring.Component):
         m.d.sync += [
             step.words.eq(fields.words), step.results.eq(fields.source), step.elements.eq(fields.source),
             step.rotate.eq(0), step.slow.eq(1), step.first.eq(Mux(from_results, First.RESULT, First.ELEMENT)),
-            step.second.eq(Second.SCALAR), step.add.eq(0), step.exp2.eq(0), step.limited.eq(0), step.write.eq(0),
-            self.listing.eq(0), self.storing.eq(1), self.address.eq(self._address(fields.scalar, "scalars")),
+            step.second.eq(Second.SCALAR), step.add.eq(0), step.exp2.eq(0), step.limited.eq(0), step.brief.eq(1),
+            step.write.eq(0),
+            self.listing.eq(0), self.storing.eq(1),
             stores.value.eq(is_value), stores.fixed.eq(Mux(is_value, value_bank, key_tile)),
             stores.stride.eq(fields.stride),
             stores.address.eq(self._address(fields.weights, "weights")
@@ -452,12 +477,14 @@ class Processor(wiring.Component):
         factor = Signal(LANE_BITS - 1, reset_less=True)
         largest = (1 << LANE_BITS - 1) - 1
         takes_scalar = self.storing | (fields.second == Operand.SCALAR.value)
-        self._wait(m, "SCALAR", BLOCK_LATENCY, "OPERAND")
+        self._wait(m, "SCALAR", BLOCK_LATENCY - 1, "OPERAND")
         with m.State("OPERAND"):
-            # golden.lanes.operand: a negative shift doubles the factor as far as it goes.
             m.d.sync += [factor.eq(mantissa), shift.eq(-exponent)]
-            m.next = "ALIGN"
+            m.next = "SHIFT"
+            with m.If(takes_scalar & (mantissa != 0) & ((exponent > 0) | (exponent < -MAX_SHIFT))):
+                m.next = "ALIGN"
         with m.State("ALIGN"):
+            # golden.lanes.operand: a negative shift doubles the factor as far as it goes.
             with m.If(takes_scalar & (shift < 0) & (factor != 0)):
                 m.d.sync += shift.eq(0)
                 with m.If(shift == -1):
@@ -506,7 +533,14 @@ class Processor(wiring.Component):
 
     def _scale_wires(self, m):
         fields, scalars, lanes = self.fields[Scale], self.scalars, self.lanes
-        m.d.comb += scalars.read_address.eq(self.address)
+        # Asked for while the instruction is seen first, so that it is there two cycles later.
+        with m.Switch(self.word[:OPCODE_BITS]):
+            with m.Case(OPCODES.index(Store)):
+                m.d.comb += scalars.read_address.eq(self._address(self.fields[Store].scalar, "scalars"))
+            with m.Case(OPCODES.index(Pass)):
+                m.d.comb += scalars.read_address.eq(self._address(self.fields[Pass].scalar, "scalars"))
+        with m.If(~self.busy):
+            m.d.comb += scalars.read_address.eq(self.i_host.address)
         m.d.comb += [
             scalars.operation.eq(fields.operation), scalars.destination.eq(fields.destination),
             scalars.a.eq(self._address(fields.a, "scalars")), scalars.b.eq(self._address(fields.b, "scalars")),

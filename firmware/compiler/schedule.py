@@ -133,22 +133,33 @@ class _Compiler:
 
     # Steps that several halves of a layer share
 
-    def rms_norm(self, source, words, gamma, root, eps, destination):
-        """y of golden's rms_norm in elements, and the register of its scale. The last Pass's maximum is the source's;
-        ``eps`` is the address of eps / unit**2."""
+    def rms_norm(self, source, words, gamma, destination):
+        """y of golden's rms_norm in elements, and the register of the sum of squares. The last Pass's maximum is the
+        source's."""
         self.emit(Pass(words=words, first=Source.ELEMENT, elements=source, second=Operand.RESULT, results=gamma,
                        shift=GAMMA_BITS - 1, shift_by_maximum=True, sink=Sink.ELEMENT, destination=destination))
-        squares = self.scale(ScaleOperation.LOAD_SUM, "squares")
+        return self.scale(ScaleOperation.LOAD_SUM, "squares")
+
+    def inverse_rms(self, squares, root, eps):
+        """The register of the norm's scale; ``eps`` is the address of eps / unit**2."""
         mean = self.scale(ScaleOperation.ADD, "mean", squares, eps)
         square_root = self.scale(ScaleOperation.ROOT, "root", mean)
         return self.divide("norm", root, square_root, adjust=Adjust.SHIFT)
 
-    def quantise(self, words, source, slot, scale, columns, levels=1):
-        """A list of the vector whose maximum is the last Pass's, and the register of the scale of its products."""
+    def quantise(self, words, source, slot):
+        """A list of the vector whose maximum is the last Pass's, and the register of that."""
         largest = self.scale(ScaleOperation.LOAD_MAXIMUM, "largest")
-        reciprocal = self.divide("reciprocal", self.absmax, largest)
-        self.to_list(words, source, slot, reciprocal)
-        return self.multiply("scale", scale, largest, narrow_shift(ABSMAX * levels * columns))
+        self.to_list(words, source, slot, self.divide("reciprocal", self.absmax, largest))
+        return largest
+
+    def bit_linear(self, name, words, source, columns, scale):
+        """Products of the vector with the layer's matrix of that name, and the register of their scale.
+
+        ``scale()`` emits the vector's own and returns its register: scalars follow while the array multiplies.
+        """
+        largest = self.quantise(words, source, VECTOR_LIST)
+        self.run_ternary(name, columns)
+        return self.multiply("scale", scale(), largest, narrow_shift(ABSMAX * columns))
 
     def to_list(self, words, source, slot, factor):
         self.emit(Pass(words=words, first=Source.ELEMENT, elements=source, second=Operand.SCALAR, scalar=factor,
@@ -187,11 +198,9 @@ class _Compiler:
     def attention(self):
         model, words = self.model, self.words
         columns = model.hidden
-        scale = self.rms_norm(self.x, words(self.hidden), self.gamma("attention_norm"),
-                              self.layer_constant("attention_norm.root"), self.layer_constant("attention_norm.eps"),
-                              self.y)
-        scale = self.quantise(words(self.hidden), self.y, VECTOR_LIST, scale, columns)
-        self.run_ternary("qkv", columns)
+        squares = self.rms_norm(self.x, words(self.hidden), self.gamma("attention_norm"), self.y)
+        scale = self.bit_linear("qkv", words(self.hidden), self.y, columns, lambda: self.inverse_rms(
+            squares, self.layer_constant("attention_norm.root"), self.layer_constant("attention_norm.eps")))
         q_scale, k_scale, v_scale = (self.multiply(f"{part}_scale", scale, self.layer_constant(f"qkv.{index}"))
                                      for index, part in enumerate("qkv"))
         head, key_words = words(self.head), words(self.keys)
@@ -211,15 +220,16 @@ class _Compiler:
                 self.attend(kv, kv * (model.heads // model.kv_heads) + index, reciprocal, factor, shift)
         self.emit(Pass(words=words(self.queries), first=Source.ELEMENT, elements=self.o, second=Operand.SCALAR,
                        scalar=self.one, shift_by_scalar=True, sink=Sink.NOWHERE))
-        source, scale = self.o, self.layer_constant("attention.unit")
+        source, scale = self.o, lambda: self.layer_constant("attention.unit")
         if model.layers[0].attention_sub_norm is not None:
-            source = self.y
-            scale = self.rms_norm(self.o, words(self.queries), self.gamma("attention_sub_norm"),
-                                  self.layer_constant("attention_sub_norm.root"),
-                                  self.layer_constant("attention_sub_norm.eps"), self.y)
-        columns = model.heads * model.head_dim
-        scale = self.quantise(words(self.queries), source, VECTOR_LIST, scale, columns)
-        self.run_ternary("o", columns)
+            source, squares = self.y, self.rms_norm(self.o, words(self.queries), self.gamma("attention_sub_norm"),
+                                                    self.y)
+
+            def scale():
+                return self.inverse_rms(squares, self.layer_constant("attention_sub_norm.root"),
+                                        self.layer_constant("attention_sub_norm.eps"))
+
+        scale = self.bit_linear("o", words(self.queries), source, model.heads * model.head_dim, scale)
         self.residual_add(scale, self.layer_constant("o.0"))
 
     def store(self, kv, k_scale, v_scale):
@@ -247,12 +257,14 @@ class _Compiler:
                        limit=Limit.POSITION),
                   Pass(count=Count.POSITIONS, first=Source.BELOW, elements=self.scores, second=Operand.EXP2,
                        sink=Sink.LIST, destination=HEAD_LIST, limit=Limit.POSITION))
+        base, _, stride = self.matrices[f"values.{kv}"]
+        upper, lower = (Run(slot=HEAD_LIST, digit=digit, int8=True, weights=Address(base, True), stride=stride,
+                            blocks=words, results=self.sums + digit.value * words, narrow=narrow, narrow_by_sum=True)
+                        for digit, narrow in ((Digit.WHOLE, 0), (Digit.LOW, LOW_BITS)))
+        self.emit(upper)
         weight = self.scale(ScaleOperation.LOAD_SUM, "weight")
         mix = self.divide("mix", self.layer_constant(f"mix.{kv}"), weight, LOW_BITS + OUTPUT_FRACTION, Adjust.NARROW)
-        base, _, stride = self.matrices[f"values.{kv}"]
-        for digit, narrow in ((Digit.WHOLE, 0), (Digit.LOW, LOW_BITS)):
-            self.emit(Run(slot=HEAD_LIST, digit=digit, int8=True, weights=Address(base, True), stride=stride,
-                          blocks=words, results=self.sums + digit.value * words, narrow=narrow, narrow_by_sum=True))
+        self.emit(lower)
         for digit in Digit:
             self.emit(Pass(words=words, first=Source.RESULT, results=Address(self.sums + digit.value * words),
                            second=Operand.SCALAR, scalar=mix, shift_by_scalar=True, add=digit is Digit.LOW,
@@ -260,11 +272,9 @@ class _Compiler:
 
     def feed_forward(self):
         model, words = self.model, self.words
-        scale = self.rms_norm(self.x, words(self.hidden), self.gamma("feed_forward_norm"),
-                              self.layer_constant("feed_forward_norm.root"),
-                              self.layer_constant("feed_forward_norm.eps"), self.y)
-        scale = self.quantise(words(self.hidden), self.y, VECTOR_LIST, scale, model.hidden)
-        self.run_ternary("gate_up", model.hidden)
+        squares = self.rms_norm(self.x, words(self.hidden), self.gamma("feed_forward_norm"), self.y)
+        scale = self.bit_linear("gate_up", words(self.hidden), self.y, model.hidden, lambda: self.inverse_rms(
+            squares, self.layer_constant("feed_forward_norm.root"), self.layer_constant("feed_forward_norm.eps")))
         gate_scale, up_scale = (self.multiply(f"{part}_scale", scale, self.layer_constant(f"gate_up.{index}"))
                                 for index, part in enumerate(("gate", "up")))
         inner, gate = words(self.inner), Address(self.sums)
@@ -276,40 +286,44 @@ class _Compiler:
                            shift=SIGMOID_BITS, sink=Sink.ELEMENT, destination=self.z))
             unit = gate_scale
         else:
+            square = self.multiply("gate_scale^2", gate_scale, gate_scale)
+            unit = self.multiply("activated", square, self.layer_constant("square"))
             self.emit(Pass(words=inner, first=Source.POSITIVE, results=gate, second=Operand.RESULT,
                            scalar=self.layer_constant("square_shift"), shift_by_scalar=True, sink=Sink.ELEMENT,
                            destination=self.z))
-            square = self.multiply("gate_scale^2", gate_scale, gate_scale)
-            unit = self.multiply("activated", square, self.layer_constant("square"))
         self.emit(Pass(words=inner, first=Source.ELEMENT, elements=self.z, second=Operand.RESULT,
                        results=Address(self.sums + inner), scalar=self.layer_constant("up_bits"), shift_by_scalar=True,
                        shift_by_maximum=True, sink=Sink.ELEMENT, destination=self.z))
-        scale = self.multiply("unit", unit, up_scale, adjust=Adjust.SHIFT)
-        source = self.z
+        scale_of_product = self.multiply("unit", unit, up_scale, adjust=Adjust.SHIFT)
+        source, scale = self.z, lambda: scale_of_product
         if model.layers[0].feed_forward_sub_norm is not None:
-            source = self.y
-            square = self.multiply("unit^2", scale, scale)
-            eps = self.divide("eps", self.layer_constant("feed_forward_sub_norm.eps"), square)
-            scale = self.rms_norm(self.z, inner, self.gamma("feed_forward_sub_norm"),
-                                  self.layer_constant("feed_forward_sub_norm.root"), eps, self.y)
-        scale = self.quantise(inner, source, VECTOR_LIST, scale, model.inner)
-        self.run_ternary("down", model.inner)
+            source, squares = self.y, self.rms_norm(self.z, inner, self.gamma("feed_forward_sub_norm"), self.y)
+
+            def scale():
+                square = self.multiply("unit^2", scale_of_product, scale_of_product)
+                eps = self.divide("eps", self.layer_constant("feed_forward_sub_norm.eps"), square)
+                return self.inverse_rms(squares, self.layer_constant("feed_forward_sub_norm.root"), eps)
+
+        scale = self.bit_linear("down", inner, source, model.inner, scale)
         self.residual_add(scale, self.layer_constant("down.0"))
 
     def logits(self):
         model, words = self.model, self.words(self.hidden)
         norm = model.norm
-        self.rms_norm(self.x, words, Address(self.last_gamma),
-                      self.constant("norm.root", scale_by_power(norm.root, norm.exponent)),
-                      self.constant("norm.eps", divide(norm.eps, self.unit_squared)), self.y)
-        largest = self.scale(ScaleOperation.LOAD_MAXIMUM, "largest")
-        self.to_list(words, self.y, VECTOR_LIST, self.divide("reciprocal", self.absmax, largest))
+        squares = self.rms_norm(self.x, words, Address(self.last_gamma), self.y)
+        largest = self.quantise(words, self.y, VECTOR_LIST)
         base, blocks, stride = self.head_words
+        shift = narrow_shift(ABSMAX * LEVELS * model.hidden)
         self.emit(Run(slot=VECTOR_LIST, int8=True, weights=Address(base), stride=stride, blocks=blocks,
-                      results=self.sums, narrow=narrow_shift(ABSMAX * LEVELS * model.hidden)),
+                      results=self.sums, narrow=shift),
                   Pass(words=blocks, first=Source.RESULT, results=Address(self.sums), second=Operand.ELEMENT,
                        elements=self.head_scales, shift=ROW_BITS, sink=Sink.TOKEN, destination=self.logit_words,
                        limit=Limit.VOCABULARY))
+        # Whoever samples needs the scale of the logits.
+        scale = self.inverse_rms(squares, self.constant("norm.root", scale_by_power(norm.root, norm.exponent)),
+                                 self.constant("norm.eps", divide(norm.eps, self.unit_squared)))
+        scale = self.multiply("scale", scale, largest, shift)
+        self.multiply("logits", scale, self.constant("head", model.head_scale))
 
     # Memories
 

@@ -53,10 +53,10 @@ def _sum_cycles(config):
     return BLOCK_LATENCY + 1 + 3 + DOT_LATENCY + config.groups - 1
 
 
-def engine_latency(geometry):
+def engine_latency(geometry, int8):
     """Cycles from the last beat of a Run until its last result is written."""
-    config = array_config(geometry)
-    return _sum_cycles(config) + geometry.tiles + 1 + TRITS + COMBINER_LATENCY + NARROW_LATENCY + 1
+    leaving = COMBINER_LATENCY - 1 if int8 else TRITS  # behind the first of five, or of one
+    return _sum_cycles(array_config(geometry)) + geometry.tiles + 1 + leaving + NARROW_LATENCY + 1
 
 
 class EngineBank(wiring.Component):
@@ -144,7 +144,7 @@ class Engine(wiring.Component):
     """K banks x N tiles of five rows: products of lists and the weights' memories, as a lane takes them.
 
     Takes a beat every cycle. Row blocks of ternary products must be five beats long or more, those of int8 one. The
-    last result is at ``o_results`` engine_latency(geometry) cycles after the last beat.
+    last result has left ``o_results`` engine_latency(geometry, int8) cycles after the last beat.
 
     Parameters
     ----------

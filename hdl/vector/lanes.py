@@ -11,7 +11,7 @@ from ..technology.product import PORTABLE
 from .lane import LANE_LATENCY, SUM_BITS, Lane
 
 
-__all__ = ["DRAIN_CYCLES", "First", "Lanes", "MemoryWrite", "Second", "Step"]
+__all__ = ["First", "Lanes", "MemoryWrite", "Second", "Step", "drain_cycles"]
 
 
 REMEMBER_CYCLES = 2  # behind a result: its magnitude, and the comparison
@@ -48,6 +48,7 @@ class Step(data.StructLayout):
     exp2 : results are weights of the softmax
     limited : elements beyond ``limit_word``, ``limit_lane`` take no part
     write : results go to elements from ``destination`` on
+    brief : nobody asks for what is remembered, and the step is done when its results are where they go
     slow : N + 1 cycles from a word to the next, for a sink that takes elements one by one
     shift, scalar : of golden.lanes.operand
     """
@@ -58,7 +59,7 @@ class Step(data.StructLayout):
             "words": words, "results": range(geometry.results), "elements": range(geometry.elements),
             "destination": range(geometry.elements), "period": words, "rotate": 1, "first": First, "second": Second,
             "add": 1, "exp2": 1, "limited": 1, "limit_word": words, "limit_lane": range(max(geometry.tiles, 2)),
-            "write": 1, "slow": 1, "shift": 5, "scalar": signed(LANE_BITS)})
+            "write": 1, "brief": 1, "slow": 1, "shift": 5, "scalar": signed(LANE_BITS)})
 
 
 class MemoryWrite(data.StructLayout):
@@ -68,15 +69,19 @@ class MemoryWrite(data.StructLayout):
         super().__init__({"enable": 1, "address": range(depth), "data": signed(LANE_BITS)})
 
 
-# Cycles from the last operands' addresses until all is remembered.
-DRAIN_CYCLES = BLOCK_LATENCY + 1 + LANE_LATENCY + REMEMBER_CYCLES
+RESULT_CYCLES = BLOCK_LATENCY + LANE_LATENCY + 1  # from the last operands' addresses until its results have left
+
+
+def drain_cycles(lanes, brief):
+    """Cycles of a step behind the one of its last operands' addresses, ``done`` included."""
+    return 1 + RESULT_CYCLES + (0 if brief else REMEMBER_CYCLES + ceil_log2(lanes))
 
 
 class Lanes(wiring.Component):
     """N lanes with their two memories; a word of N elements a cycle.
 
     A step is taken in the cycle of ``start``, and holds until ``done``, when its results are in memory and ``maximum``,
-    ``largest``, ``best`` and ``sum`` are those of all lanes. DRAIN_CYCLES and the depth of a tree behind the last word.
+    ``largest``, ``best`` and ``sum`` are those of all lanes: drain_cycles behind the last word.
 
     Parameters
     ----------
@@ -204,7 +209,7 @@ class Lanes(wiring.Component):
         issue = Signal(data.StructLayout({
             "valid": 1, "chain": 1, "ends": 1, "takes": lanes, "results": range(geometry.results),
             "elements": range(geometry.elements)}))
-        running, drain = Signal(), Signal(range(DRAIN_CYCLES + ceil_log2(max(lanes, 2)) + 2))
+        running, drain = Signal(), Signal(range(drain_cycles(lanes, False)))
         word = Signal(self.word_bits, reset_less=True)
         product = Signal(range(PRODUCTS), reset_less=True)
         angle, pair = Signal(self.word_bits, reset_less=True), Signal(range(geometry.elements), reset_less=True)
@@ -246,7 +251,7 @@ class Lanes(wiring.Component):
                     m.d.sync += [angle.eq(0), pair.eq(0)]
             with m.If(final):
                 m.d.sync += [running.eq(0), word.eq(0), pair.eq(0),
-                             drain.eq(DRAIN_CYCLES + ceil_log2(max(lanes, 2)) + 1)]
+                             drain.eq(Mux(step.brief, drain_cycles(lanes, True), drain_cycles(lanes, False)) - 1)]
         with m.Elif(drain != 0):
             m.d.sync += [drain.eq(drain - 1), self.done.eq(drain == 1)]
         return issue

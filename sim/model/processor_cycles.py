@@ -2,87 +2,100 @@
 
 from collections import Counter
 
-from amaranth.utils import ceil_log2
-
 from ...golden.lanes import MAX_SHIFT
 from ...golden.scalars import MANTISSA_BITS
 from ...hdl.array.engine import engine_latency
 from ...hdl.config import TRITS
-from ...hdl.instructions import Angle, Count, End, Fetch, Operand, Pass, Pick, Repeat, Rotate, Run, Scale, Store
-from ...hdl.processor import STORE_CYCLES
+from ...hdl.instructions import Angle, Count, End, Fetch, Operand, Pass, Pick, Repeat, Rotate, Run, Scale, Sink, Store
+from ...hdl.processor import ARRAY_KINDS, STORE_CYCLES
 from ...hdl.technology.memory import BLOCK_LATENCY
 from ...hdl.vector.angles import ANGLE_LATENCY
-from ...hdl.vector.lanes import ANGLES, DRAIN_CYCLES, PRODUCTS
+from ...hdl.vector.lanes import ANGLES, PRODUCTS, drain_cycles
 from ...hdl.vector.scalars import scale_cycles
 
 
-__all__ = ["CAUSES", "instruction_cycles", "start_cycles", "token_cycles"]
+__all__ = ["CAUSES", "token_cycles"]
 
 
 CAUSES = ("control", "array", "lanes", "latency", "scalars")
-OPERAND_STATES = 5  # of a Pass or a Store between the scalar's arrival and the first word
+OPERAND_STATES = 4  # of a Pass or a Store between the scalar's arrival and the first word
 
 
-def start_cycles(image, token, position):
-    """From the start until the first instruction is executed: token and position are divided by subtraction."""
+def token_cycles(processor, token, position):
+    """The next token, and a Counter of the cycles by (instruction, cause), from the start to the last one.
+
+    ``processor`` is a sim.model.processor.Processor. "array" is what an instruction waits for the one before on the
+    array, "lanes" are words, "latency" what is waited for behind the last of them, "scalars" the scalar unit, and
+    "control" all else: reading and starting instructions.
+    """
+    cycles = Counter({("Start", "control"): _start_cycles(processor.image, token, position)})
+    now = cycles.total()  # the cycle in which the next instruction may be executed
+    free = 0  # the first cycle in which the array is
+
+    def observe(processor, instruction):
+        nonlocal now, free
+        name = type(instruction).__name__
+        causes = {}
+        if isinstance(instruction, ARRAY_KINDS):
+            causes["array"] = max(free - now, 0)
+        states = _states(processor, instruction)
+        control = 1
+        if not isinstance(instruction, End):
+            # The next instruction is read while this one is executed, and waited for where that is too short.
+            control += 1 + max(BLOCK_LATENCY - sum(states.values()), 0)
+        causes |= states | {"control": states.get("control", 0) + control}
+        if isinstance(instruction, (Run, Fetch)):
+            free = now + causes["array"] + 1 + _array_cycles(processor, instruction)
+        now += sum(causes.values())
+        for cause, count in causes.items():
+            cycles[name, cause] += count
+
+    return processor.step(token, position, observe), cycles
+
+
+def _start_cycles(image, token, position):
+    """Until the first instruction is executed: token and position are divided by subtraction."""
     geometry = image.geometry
     quotients = (token // geometry.tiles, position // geometry.tiles, position // geometry.banks,
                  (image.vocabulary - 1) // geometry.tiles)
     return 1 + 2 + max(quotients) + 1
 
 
-def instruction_cycles(processor, instruction):
-    """{cause: cycles} of an instruction before it is executed, from the cycle in which it is until the next one is.
-
-    ``processor`` is a sim.model.processor.Processor. "array" are beats, "lanes" words, "latency" what is waited for
-    behind the last of them, "scalars" the scalar unit, and "control" all else.
-    """
-    if isinstance(instruction, End):
-        return {"control": 1}
-    causes = _causes(processor, instruction)
-    states = sum(causes.values())
-    # The next instruction is read while this one is executed, and waited for where that is too short.
-    return causes | {"control": causes.get("control", 0) + 2 + max(BLOCK_LATENCY - states, 0)}
-
-
-def token_cycles(processor, token, position):
-    """The next token, and a Counter of the cycles by (instruction, cause)."""
-    cycles = Counter({("Start", "control"): start_cycles(processor.image, token, position)})
-
-    def observe(processor, instruction):
-        for cause, count in instruction_cycles(processor, instruction).items():
-            cycles[type(instruction).__name__, cause] += count
-
-    return processor.step(token, position, observe), cycles
-
-
-def _causes(processor, instruction):
+def _array_cycles(processor, instruction):
+    """Of a Run or a Fetch, from the cycle behind its execution until the array is free."""
     geometry = processor.geometry
-    drain = DRAIN_CYCLES + ceil_log2(max(geometry.tiles, 2)) + 2
+    if isinstance(instruction, Fetch):
+        return (processor.token // geometry.tiles + 1 + instruction.words * geometry.tiles
+                + engine_latency(geometry, True))
+    blocks = processor.positions() if instruction.count is Count.POSITIONS else instruction.blocks
+    return 1 + blocks * _beats(processor, instruction) + engine_latency(geometry, instruction.int8)
+
+
+def _states(processor, instruction):
+    """{cause: cycles} between an instruction's execution and the next one's reading."""
+    geometry = processor.geometry
     match instruction:
-        case Run():
-            blocks = processor.positions() if instruction.count is Count.POSITIONS else instruction.blocks
-            return {"control": 1, "array": blocks * _beats(processor, instruction), "latency": engine_latency(geometry)}
-        case Fetch():
-            return {"control": processor.token // geometry.tiles + 1, "array": instruction.words * geometry.tiles,
-                    "latency": engine_latency(geometry)}
         case Pass():
             words = processor.positions() if instruction.count is Count.POSITIONS else instruction.words
             scalar = processor.scalar(instruction.scalar) if instruction.second is Operand.SCALAR else None
-            return {"control": BLOCK_LATENCY + OPERAND_STATES + _align(scalar), "lanes": words, "latency": drain}
+            brief = instruction.sink is Sink.LIST and instruction.second is not Operand.EXP2
+            return {"control": BLOCK_LATENCY - 1 + OPERAND_STATES + _align(scalar), "lanes": words,
+                    "latency": drain_cycles(geometry.tiles, brief)}
         case Rotate():
-            return {"control": 1, "lanes": PRODUCTS * instruction.words, "latency": drain}
+            return {"control": 1, "lanes": PRODUCTS * instruction.words,
+                    "latency": drain_cycles(geometry.tiles, False)}
         case Store():
             pause = geometry.tiles * (instruction.words - 1)
-            return {"control": BLOCK_LATENCY + OPERAND_STATES + _align(processor.scalar(instruction.scalar)),
-                    "lanes": instruction.words + pause, "latency": drain + geometry.tiles + STORE_CYCLES}
+            return {"control": BLOCK_LATENCY - 1 + OPERAND_STATES + _align(processor.scalar(instruction.scalar)),
+                    "lanes": instruction.words + pause,
+                    "latency": drain_cycles(geometry.tiles, True) + geometry.tiles + STORE_CYCLES}
         case Scale():
             return {"scalars": scale_cycles(instruction.operation, *processor.scale_operands(instruction))}
         case Pick():
             return {"control": BLOCK_LATENCY + 2}
         case Angle():
             return {"control": ANGLE_LATENCY + ANGLES}
-        case Repeat():
+        case Run() | Fetch() | Repeat() | End():
             return {}
 
 
@@ -100,5 +113,6 @@ def _align(scalar):
     if scalar is None or not scalar.mantissa:
         return 0
     if scalar.exponent > 0:
-        return 1
-    return min(max(int(-scalar.exponent) - MAX_SHIFT, 0), MANTISSA_BITS)
+        return 2
+    beyond = max(int(-scalar.exponent) - MAX_SHIFT, 0)
+    return 1 + min(beyond, MANTISSA_BITS) if beyond else 0
