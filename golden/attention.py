@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .bit_linear import bit_linear
-from .lanes import lane, narrow_shift, narrow_sums, operand, scaled
+from .lanes import MAX_SHIFT, lane, narrow_shift, narrow_sums, operand, scaled
 from .matvec import integer_product
 from .model import LEVELS
 from .norm import rms_norm, sub_norm
@@ -80,15 +80,16 @@ def softmax_weights(scores):  # int64 [..., T] of 18 bits -> int64 [..., T] in [
 def mix_values(p, v, mix):  # int64 [..., r, T], int8 [..., T, D], Scalar [...] -> int64 [..., r, D]
     """mix sum_t p_t v_t / sum_t p_t, mix <= 1, in units of 2**-10.
 
-    Each digit of p has a sum of its own, which is narrowed by what the sum of p allows: nothing saturates.
+    Each digit of p has a sum of its own, which is narrowed by what the sum of p asks for: nothing saturates.
     """
     weight = p.sum(-1)
     shift = np.maximum(bit_length(weight) - WEIGHT_BITS - LOW_BITS, 0)
     high = narrow_sums(integer_product(p >> LOW_BITS, v), shift[..., None])
-    low = narrow_sums(integer_product(p & (1 << LOW_BITS) - 1, v), shift[..., None] + LOW_BITS)
+    low = narrow_sums(integer_product(p & (1 << LOW_BITS) - 1, v), shift[..., None])
     reciprocal = divide(map_parts(lambda part: np.asarray(part)[..., None], mix), normalise(weight, 0))
-    factor = scale_by_power(reciprocal, shift + LOW_BITS + OUTPUT_FRACTION)
-    return scaled(low, factor, scaled(high, factor))
+    factor, places = operand(scale_by_power(reciprocal, shift + LOW_BITS + OUTPUT_FRACTION))
+    factor, places = factor[..., None], places[..., None]
+    return lane(low, factor, np.minimum(places + LOW_BITS, MAX_SHIFT), lane(high, factor, places))
 
 
 def attend(q, score, cache, mix):  # int8 [..., h, D], Scalar [..., kv_heads], Scalar [kv_heads] -> int64 [..., h * D]

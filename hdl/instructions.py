@@ -20,9 +20,9 @@ from amaranth.lib import data
 from ..errors import ArgumentError
 
 
-__all__ = ["Address", "Adjust", "Angle", "Count", "Digit", "End", "Fetch", "Geometry", "Instruction", "Limit",
+__all__ = ["Address", "Adjust", "Angle", "Count", "End", "Fetch", "Geometry", "Instruction", "Limit",
            "Operand", "Pass", "Pick", "Repeat", "Rotate", "Run", "SCALAR_BITS", "Scale", "ScaleOperation", "Sink",
-           "OPCODES", "OPCODE_BITS", "Source", "Store", "StoreKind", "decode", "encode", "layout", "word_bits"]
+           "OPCODES", "OPCODE_BITS", "Source", "Store", "StoreKind", "decode", "encode", "layout", "waits_for_array", "word_bits"]
 
 
 SCALAR_BITS = 16, 12  # mantissa and exponent
@@ -109,12 +109,6 @@ class Limit(enum.Enum):
     VOCABULARY = 2
 
 
-class Digit(enum.Enum):
-    """What of a list's values the array multiplies by."""
-    WHOLE = 0  # the upper digit, or an int8
-    LOW = 1
-
-
 class Adjust(enum.Enum):
     """What is added to the exponent of a scalar, beside a constant."""
     NONE = 0
@@ -154,10 +148,11 @@ class Run:
     """Multiply row blocks by a list; block b lies at ``weights`` + b ``stride`` and its results go to the lanes.
 
     Ternary products leave five words of results a block, those of int8, whose five trits are the rows of a tile, one.
-    Sums are shifted right by ``narrow``, and with ``narrow_by_sum`` by what the last Pass's sum needs as well.
+    Sums are shifted right by ``narrow``. With ``softmax`` the list holds weights of two digits: all blocks are run with
+    the upper and then with the lower ones, and sums are shifted by what the last Pass's sum needs as well.
     """
     slot: int
-    digit: Digit = Digit.WHOLE
+    softmax: bool = False
     int8: bool
     weights: Address
     stride: int
@@ -165,7 +160,6 @@ class Run:
     count: Count = Count.GIVEN
     results: int
     narrow: int = 0
-    narrow_by_sum: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +167,9 @@ class Pass:
     """Stream words through the lanes: first times second, shifted, plus an addend, as golden.lanes.lane.
 
     The shift is ``shift``; with ``shift_by_scalar`` less the scalar's exponent; with ``shift_by_maximum`` plus the bits
-    of the last Pass's maximum less 17, and at least 0. Maximum, largest element and sum are cleared before.
+    of the last Pass's maximum less 17, and at least 0. Maximum, largest element and sum are cleared before; they may
+    only be asked for with ``remember``, without which a Pass is done earlier. One that lists elements multiplied by a
+    scalar does not wait for the array.
     """
     words: int = 0
     count: Count = Count.GIVEN
@@ -189,6 +185,7 @@ class Pass:
     sink: Sink
     destination: int = 0  # of elements, or a list's slot
     limit: Limit = Limit.NONE
+    remember: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,6 +257,14 @@ class Repeat:
 @dataclass(frozen=True, kw_only=True)
 class End:
     """The token is done."""
+
+
+def waits_for_array(instruction):
+    """Whether an instruction is not executed while a Run or a Fetch is on its way."""
+    if isinstance(instruction, Pass):
+        return not (instruction.first is Source.ELEMENT and instruction.second is Operand.SCALAR
+                    and instruction.sink is Sink.LIST)
+    return isinstance(instruction, (Run, Fetch, Rotate, Store, End))
 
 
 OPCODES = (End, Run, Pass, Rotate, Store, Scale, Fetch, Pick, Angle, Repeat)

@@ -17,7 +17,6 @@ from .instructions import (
     Adjust,
     Angle,
     Count,
-    Digit,
     End,
     Fetch,
     Limit,
@@ -150,7 +149,11 @@ class Processor(wiring.Component):
 
         # Scalars, angles and the program go on while the array multiplies; all else waits for its results.
         needs_array = Signal()
-        m.d.comb += needs_array.eq(Cat(word[:OPCODE_BITS] == OPCODES.index(kind) for kind in ARRAY_KINDS).any())
+        passes = self.fields[Pass]
+        lists_elements = ((word[:OPCODE_BITS] == OPCODES.index(Pass)) & (passes.first == Source.ELEMENT.value)
+                          & (passes.second == Operand.SCALAR.value) & (passes.sink == Sink.LIST.value))
+        m.d.comb += needs_array.eq(Cat(word[:OPCODE_BITS] == OPCODES.index(kind) for kind in ARRAY_KINDS).any()
+                                   & ~lists_elements)
         self._sequencer(m)
         with m.FSM() as fsm:
             with m.State("IDLE"):
@@ -203,7 +206,8 @@ class Processor(wiring.Component):
         config = array_config(geometry)
         self.block, self.blocks = (Signal(range(geometry.depth + 1), name=name) for name in ("block", "blocks"))
         self.beats = Signal(range(max(config.list_depth, TRITS) + 1))
-        self.stride = Signal(range(geometry.depth + 1))
+        self.stride, self.base = Signal(range(geometry.depth + 1)), Signal(range(geometry.depth))
+        self.digits = Signal()
         self.left = Signal(range(geometry.results * geometry.tiles + 1))
         self.run_start, self.fetch_start, self.array_busy = Signal(), Signal(), Signal()
         self.exponent = Signal(signed(SCALAR_BITS[1]), reset_less=True)
@@ -339,13 +343,14 @@ class Processor(wiring.Component):
 
     def _start_run(self, m, fields, counter):
         count = self.places["position"][0] + 1
-        narrow = fields.narrow + Mux(fields.narrow_by_sum, self.narrow, 0)
+        narrow = fields.narrow + Mux(fields.softmax, self.narrow, 0)
         m.d.sync += [
             self.block.eq(0), self.beats.eq(Mux(fields.int8, 1, TRITS)),
             self.blocks.eq(Mux(fields.count == Count.POSITIONS.value, count, fields.blocks)),
             self.int8.eq(fields.int8), self.narrow_now.eq(narrow), self.fetching.eq(0),
-            self.beat.slot.eq(fields.slot), self.beat.low.eq(fields.digit == Digit.LOW.value), self.beat.probe.eq(0),
-            self.beat.beat.eq(0), self.beat.base.eq(self._address(fields.weights, "weights")),
+            self.beat.slot.eq(fields.slot), self.beat.low.eq(0), self.beat.probe.eq(0), self.beat.beat.eq(0),
+            self.digits.eq(fields.softmax), self.base.eq(self._address(fields.weights, "weights")),
+            self.beat.base.eq(self._address(fields.weights, "weights")),
             self.stride.eq(fields.stride), self.result_address.eq(fields.results),
         ]
         m.d.comb += self.run_start.eq(1)
@@ -388,6 +393,9 @@ class Processor(wiring.Component):
                     m.d.sync += [beat.beat.eq(0), beat.base.eq(beat.base + self.stride), self.block.eq(self.block + 1)]
                     with m.If(self.block + 1 == self.blocks):
                         m.next = "FLUSH"
+                        with m.If(self.digits & ~beat.low):
+                            m.d.sync += [beat.low.eq(1), beat.base.eq(self.base), self.block.eq(0)]
+                            m.next = "RUN"
             with m.State("ROW"):
                 m.d.comb += self.result_start.eq(1)
                 with m.If(self.block == self.blocks):
@@ -421,7 +429,7 @@ class Processor(wiring.Component):
             step.limit_word.eq(Mux(fields.limit == Limit.POSITION.value, limit_word, self.places["last"][0])),
             step.limit_lane.eq(Mux(fields.limit == Limit.POSITION.value, limit_lane, self.places["last"][1])),
             step.write.eq((fields.sink == Sink.ELEMENT.value) | (fields.sink == Sink.TOKEN.value)),
-            step.brief.eq((fields.sink == Sink.LIST.value) & (fields.second != Operand.EXP2.value)),
+            step.brief.eq(~fields.remember),
             self.listing.eq(fields.sink == Sink.LIST.value), self.storing.eq(0),
             lists.slot.eq(fields.destination), lists.digits.eq(fields.second == Operand.EXP2.value),
         ]

@@ -23,7 +23,6 @@ from ..hdl.instructions import (
     Adjust,
     Angle,
     Count,
-    Digit,
     End,
     Fetch,
     Limit,
@@ -56,7 +55,7 @@ from .image import Image, Map
 __all__ = ["TooLarge", "compile_model"]
 
 
-VECTOR_LIST, HEAD_LIST = 0, 1  # slots
+VECTOR_LIST, HEAD_LISTS = 0, (1, 2)  # slots; heads take turns, so that one is listed while another is multiplied
 
 
 class TooLarge(Error, ValueError):
@@ -163,7 +162,7 @@ class _Compiler:
 
     def to_list(self, words, source, slot, factor):
         self.emit(Pass(words=words, first=Source.ELEMENT, elements=source, second=Operand.SCALAR, scalar=factor,
-                       shift_by_scalar=True, sink=Sink.LIST, destination=slot))
+                       shift_by_scalar=True, sink=Sink.LIST, destination=slot, remember=False))
 
     def run_ternary(self, name, columns):
         """Products of the vector's list with the matrix of that name of the layer."""
@@ -218,6 +217,7 @@ class _Compiler:
             factor = self.multiply("score of head", score, self.layer_constant(f"score.{kv}"), shift + EXP2_BITS)
             for index in range(model.heads // model.kv_heads):
                 self.attend(kv, kv * (model.heads // model.kv_heads) + index, reciprocal, factor, shift)
+        self.mix()
         self.emit(Pass(words=words(self.queries), first=Source.ELEMENT, elements=self.o, second=Operand.SCALAR,
                        scalar=self.one, shift_by_scalar=True, sink=Sink.NOWHERE))
         source, scale = self.o, lambda: self.layer_constant("attention.unit")
@@ -247,28 +247,36 @@ class _Compiler:
 
     def attend(self, kv, head, reciprocal, factor, shift):
         """One head: scores, the softmax's weights, and the values that they mix."""
-        words = self.words(self.head)
-        self.to_list(words, self.rotated + head * words, HEAD_LIST, reciprocal)
+        words, slot = self.words(self.head), HEAD_LISTS[head % 2]
+        self.to_list(words, self.rotated + head * words, slot, reciprocal)
+        if head:
+            self.mix()
         base, _, stride = self.matrices[f"keys.{kv}"]
-        self.emit(Run(slot=HEAD_LIST, int8=True, weights=Address(base, True), stride=stride, count=Count.POSITIONS,
+        self.emit(Run(slot=slot, int8=True, weights=Address(base, True), stride=stride, count=Count.POSITIONS,
                       results=self.sums, narrow=shift),
                   Pass(count=Count.POSITIONS, first=Source.RESULT, results=Address(self.sums), second=Operand.SCALAR,
                        scalar=factor, shift_by_scalar=True, sink=Sink.ELEMENT, destination=self.scores,
                        limit=Limit.POSITION),
                   Pass(count=Count.POSITIONS, first=Source.BELOW, elements=self.scores, second=Operand.EXP2,
-                       sink=Sink.LIST, destination=HEAD_LIST, limit=Limit.POSITION))
+                       sink=Sink.LIST, destination=slot, limit=Limit.POSITION))
         base, _, stride = self.matrices[f"values.{kv}"]
-        upper, lower = (Run(slot=HEAD_LIST, digit=digit, int8=True, weights=Address(base, True), stride=stride,
-                            blocks=words, results=self.sums + digit.value * words, narrow=narrow, narrow_by_sum=True)
-                        for digit, narrow in ((Digit.WHOLE, 0), (Digit.LOW, LOW_BITS)))
-        self.emit(upper)
+        self.emit(Run(slot=slot, softmax=True, int8=True, weights=Address(base, True), stride=stride, blocks=words,
+                      results=self.sums))
         weight = self.scale(ScaleOperation.LOAD_SUM, "weight")
         mix = self.divide("mix", self.layer_constant(f"mix.{kv}"), weight, LOW_BITS + OUTPUT_FRACTION, Adjust.NARROW)
-        self.emit(lower)
-        for digit in Digit:
-            self.emit(Pass(words=words, first=Source.RESULT, results=Address(self.sums + digit.value * words),
-                           second=Operand.SCALAR, scalar=mix, shift_by_scalar=True, add=digit is Digit.LOW,
-                           sink=Sink.ELEMENT, destination=self.o + head * words))
+        self.mixing = head, mix
+
+    def mix(self):
+        """The output of the head that was attended last: its sums by both digits, times the reciprocal of the weights.
+
+        The next head is listed before, while the array is busy.
+        """
+        head, factor = self.mixing
+        words = self.words(self.head)
+        for low in (False, True):
+            self.emit(Pass(words=words, first=Source.RESULT, results=Address(self.sums + low * words),
+                           second=Operand.SCALAR, scalar=factor, shift=low * LOW_BITS, shift_by_scalar=True, add=low,
+                           sink=Sink.ELEMENT, destination=self.o + head * words, remember=False))
 
     def feed_forward(self):
         model, words = self.model, self.words

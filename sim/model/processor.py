@@ -18,7 +18,6 @@ from ...hdl.instructions import (
     Adjust,
     Angle,
     Count,
-    Digit,
     End,
     Fetch,
     Limit,
@@ -152,8 +151,12 @@ class Processor:
 
     def _run(self, run):
         blocks = self.positions() if run.count is Count.POSITIONS else run.blocks
-        high, low = self.lists[run.slot]
-        values = high if run.digit is Digit.WHOLE else low
+        written = run.results
+        for values in self.lists[run.slot][:1 + run.softmax]:
+            written += self._multiply(run, blocks, values, written)
+
+    def _multiply(self, run, blocks, values, address):
+        """Results of row blocks by one digit of a list, from an address on; their words."""
         banks = self.geometry.banks
         words = -(-len(values) // banks)
         lists = np.zeros(words * banks, np.int64)
@@ -164,12 +167,13 @@ class Processor:
             raise ProgramError(f"{run}: word {addresses.max()} of {self.geometry.depth}")
         sums = np.einsum("bwktr,wk->btr", self.weights[addresses].astype(np.float64),
                          lists.reshape(words, banks)).astype(np.int64)  # exact: below 2**53
-        shift = run.narrow + (self._narrow() if run.narrow_by_sum else 0)
+        shift = run.narrow + (self._narrow() if run.softmax else 0)
         if run.int8:
             written = narrow_sums(sums @ PLACES, shift)
         else:
             written = narrow_sums(sums, shift).transpose(0, 2, 1).reshape(-1, self.geometry.tiles)
-        self.results[run.results:run.results + len(written)] = written
+        self.results[address:address + len(written)] = written
+        return len(written)
 
     def _taking_part(self, words, which):
         numbers = np.arange(words * self.geometry.tiles).reshape(words, -1)

@@ -6,8 +6,22 @@ from ...golden.lanes import MAX_SHIFT
 from ...golden.scalars import MANTISSA_BITS
 from ...hdl.array.engine import engine_latency
 from ...hdl.config import TRITS
-from ...hdl.instructions import Angle, Count, End, Fetch, Operand, Pass, Pick, Repeat, Rotate, Run, Scale, Sink, Store
-from ...hdl.processor import ARRAY_KINDS, STORE_CYCLES
+from ...hdl.instructions import (
+    Angle,
+    Count,
+    End,
+    Fetch,
+    Operand,
+    Pass,
+    Pick,
+    Repeat,
+    Rotate,
+    Run,
+    Scale,
+    Store,
+    waits_for_array,
+)
+from ...hdl.processor import STORE_CYCLES
 from ...hdl.technology.memory import BLOCK_LATENCY
 from ...hdl.vector.angles import ANGLE_LATENCY
 from ...hdl.vector.lanes import ANGLES, PRODUCTS, drain_cycles
@@ -36,7 +50,7 @@ def token_cycles(processor, token, position):
         nonlocal now, free
         name = type(instruction).__name__
         causes = {}
-        if isinstance(instruction, ARRAY_KINDS):
+        if waits_for_array(instruction):
             causes["array"] = max(free - now, 0)
         states = _states(processor, instruction)
         control = 1
@@ -68,7 +82,8 @@ def _array_cycles(processor, instruction):
         return (processor.token // geometry.tiles + 1 + instruction.words * geometry.tiles
                 + engine_latency(geometry, True))
     blocks = processor.positions() if instruction.count is Count.POSITIONS else instruction.blocks
-    return 1 + blocks * _beats(processor, instruction) + engine_latency(geometry, instruction.int8)
+    beats = blocks * _beats(processor, instruction) * (1 + instruction.softmax)
+    return 1 + beats + engine_latency(geometry, instruction.int8)
 
 
 def _states(processor, instruction):
@@ -78,9 +93,8 @@ def _states(processor, instruction):
         case Pass():
             words = processor.positions() if instruction.count is Count.POSITIONS else instruction.words
             scalar = processor.scalar(instruction.scalar) if instruction.second is Operand.SCALAR else None
-            brief = instruction.sink is Sink.LIST and instruction.second is not Operand.EXP2
             return {"control": BLOCK_LATENCY - 1 + OPERAND_STATES + _align(scalar), "lanes": words,
-                    "latency": drain_cycles(geometry.tiles, brief)}
+                    "latency": drain_cycles(geometry.tiles, not instruction.remember)}
         case Rotate():
             return {"control": 1, "lanes": PRODUCTS * instruction.words,
                     "latency": drain_cycles(geometry.tiles, False)}

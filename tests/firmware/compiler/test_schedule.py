@@ -47,9 +47,10 @@ def assert_equal(checkpoint, geometry, tokens):
     model = to_fixed(checkpoint)
     processor, cache = Processor(compile_model(model, geometry)), empty_cache(model)
     for position, token in enumerate(tokens):
-        logits, _, cache = step(model, np.int64(token), position, cache, reciprocal_matvec)
+        logits, scale, cache = step(model, np.int64(token), position, cache, reciprocal_matvec)
         assert processor.step(int(token), position) == logits.argmax()
         assert (processor.logits == logits).all()
+        assert processor.scalars[processor.image.map.scalars["logits"][0]] == scale
     order = head_order(model.head_dim, geometry.tiles)
     for layer, entry in enumerate(cache):
         for kv in range(model.kv_heads):

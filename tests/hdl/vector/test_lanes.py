@@ -37,8 +37,9 @@ class Bench:
     async def step(self, **fields):
         """The words of results, [words, N], which of them take part, and the cycles of the step."""
         ctx, lanes = self.ctx, self.lanes
-        for name, value in ({"rotate": 0, "add": 0, "exp2": 0, "limited": 0, "write": 1, "brief": 0, "slow": 0, "shift": 0,
-                             "scalar": 0, "results": 0, "elements": 0, "destination": 0} | fields).items():
+        names = ("rotate", "add", "exp2", "limited", "brief", "slow", "shift", "scalar", "results", "elements",
+                 "destination")
+        for name, value in (dict.fromkeys(names, 0) | {"write": 1} | fields).items():
             ctx.set(lanes.i_step[name], value)
         ctx.set(lanes.start, 1)
         await ctx.tick()
