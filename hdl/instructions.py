@@ -20,9 +20,10 @@ from amaranth.lib import data
 from ..errors import ArgumentError
 
 
-__all__ = ["Address", "Adjust", "Angle", "Count", "End", "Fetch", "Geometry", "Instruction", "Limit",
-           "Operand", "Pass", "Pick", "Repeat", "Rotate", "Run", "SCALAR_BITS", "Scale", "ScaleOperation", "Sink",
-           "OPCODES", "OPCODE_BITS", "Source", "Store", "StoreKind", "decode", "encode", "layout", "waits_for_array", "word_bits"]
+__all__ = ["Address", "Adjust", "Angle", "Count", "End", "Fetch", "Geometry", "Instruction", "Limit", "Operand",
+           "Pass", "Pick", "Repeat", "Rotate", "Run", "SCALAR_BITS", "Scale", "ScaleOperation", "Sink", "OPCODES",
+           "OPCODE_BITS", "Source", "Store", "StoreKind", "decode", "encode", "layout", "waits_for_array",
+           "word_bits"]
 
 
 SCALAR_BITS = 16, 12  # mantissa and exponent

@@ -47,7 +47,6 @@ __all__ = ["HOST_LATENCY", "HostWrite", "Processor", "Space"]
 
 HOST_LATENCY = 1 + BLOCK_LATENCY + 1
 ARRAY_KINDS = (Run, Fetch, Pass, Rotate, Store, End)  # that wait while a Run or a Fetch is on its way
-STORE_CYCLES = 8  # behind the last word: limit, trits, word, and the way to its tile
 
 
 class Space(enum.IntEnum, shape=3):
@@ -456,7 +455,7 @@ class Processor(wiring.Component):
             step.limited.eq(0), step.brief.eq(0), step.write.eq(1), step.shift.eq(15),
             self.listing.eq(0), self.storing.eq(0),
         ]
-        m.next = "LANES_START"
+        m.next = "ROTATE"
 
     def _start_store(self, m, fields, counter):
         step, stores = self.step, self.stores
@@ -477,6 +476,9 @@ class Processor(wiring.Component):
         ]
         m.next = "SCALAR"
 
+    def _start_lanes(self, m):
+        m.d.comb += [self.lanes.start.eq(1), self.lists.start.eq(self.listing), self.stores.start.eq(self.storing)]
+
     def _pass_states(self, m):
         step, scalars, lanes = self.step, self.scalars, self.lanes
         fields = self.fields[Pass]
@@ -488,9 +490,11 @@ class Processor(wiring.Component):
         self._wait(m, "SCALAR", BLOCK_LATENCY - 1, "OPERAND")
         with m.State("OPERAND"):
             m.d.sync += [factor.eq(mantissa), shift.eq(-exponent)]
-            m.next = "SHIFT"
             with m.If(takes_scalar & (mantissa != 0) & ((exponent > 0) | (exponent < -MAX_SHIFT))):
                 m.next = "ALIGN"
+            with m.Else():
+                self._start_lanes(m)
+                m.next = "SHIFT"
         with m.State("ALIGN"):
             # golden.lanes.operand: a negative shift doubles the factor as far as it goes.
             with m.If(takes_scalar & (shift < 0) & (factor != 0)):
@@ -502,7 +506,9 @@ class Processor(wiring.Component):
             with m.Elif(takes_scalar & (shift > MAX_SHIFT) & (factor != 0)):
                 m.d.sync += [shift.eq(shift - 1), factor.eq(factor >> 1)]
             with m.Else():
+                self._start_lanes(m)
                 m.next = "SHIFT"
+        # Words are on their way already: the factor is asked for three cycles after their start, the shift seven.
         by_scalar, by_maximum = self.storing | fields.shift_by_scalar, ~self.storing & fields.shift_by_maximum
         given = Mux(self.storing, 0, fields.shift)
         with m.State("SHIFT"):
@@ -516,9 +522,9 @@ class Processor(wiring.Component):
             m.d.sync += step.shift.eq(Mux(bounded > MAX_SHIFT, MAX_SHIFT, bounded))
             with m.If(by_maximum):
                 m.d.sync += self.shift.eq(bounded)
-            m.next = "LANES_START"
-        with m.State("LANES_START"):
-            m.d.comb += [lanes.start.eq(1), self.lists.start.eq(self.listing), self.stores.start.eq(self.storing)]
+            m.next = "LANES"
+        with m.State("ROTATE"):
+            self._start_lanes(m)
             m.next = "LANES"
         token = self.lanes.best_word * self.geometry.tiles + self.lanes.best_lane
         with m.State("LANES"):
@@ -529,7 +535,7 @@ class Processor(wiring.Component):
                     m.next = "STORED"
                 with m.Else():
                     m.next = "READ"
-        self._wait(m, "STORED", self.geometry.tiles + STORE_CYCLES, "READ")
+        self._wait(m, "STORED", self.geometry.tiles, "READ")  # until the last word's elements were taken
 
     # Scale
 

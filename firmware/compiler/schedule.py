@@ -185,6 +185,7 @@ class _Compiler:
         base, _, stride = self.embedding_words
         self.emit(Fetch(weights=Address(base), stride=stride, words=words, results=self.sums),
                   Pick(elements=self.row_scales))
+        self.angles_of_position()  # while the row is fetched
         scale = self.scale(ScaleOperation.LOAD_PICKED, "row", exponent=embedding.exponent + self.model.fraction)
         self.emit(Pass(words=words, first=Source.RESULT, results=Address(self.sums), second=Operand.SCALAR,
                        scalar=scale, shift_by_scalar=True, sink=Sink.ELEMENT, destination=self.x))
@@ -486,7 +487,6 @@ def compile_model(model, geometry):
     compiler.place()
     compiler.place_scalars()
     compiler.embed()
-    compiler.angles_of_position()
     target = len(compiler.program)
     compiler.attention()
     compiler.feed_forward()

@@ -48,7 +48,7 @@ class Step(data.StructLayout):
     exp2 : results are weights of the softmax
     limited : elements beyond ``limit_word``, ``limit_lane`` take no part
     write : results go to elements from ``destination`` on
-    brief : nobody asks for what is remembered, and the step is done when its results are where they go
+    brief : nobody asks for what is remembered, and the step is done two cycles before its last results leave
     slow : N + 1 cycles from a word to the next, for a sink that takes elements one by one
     shift, scalar : of golden.lanes.operand
     """
@@ -69,12 +69,13 @@ class MemoryWrite(data.StructLayout):
         super().__init__({"enable": 1, "address": range(depth), "data": signed(LANE_BITS)})
 
 
-RESULT_CYCLES = BLOCK_LATENCY + LANE_LATENCY + 1  # from the last operands' addresses until its results have left
+RESULT_CYCLES = BLOCK_LATENCY + LANE_LATENCY  # from the last operands' addresses to its results
+READING_CYCLES = 2  # that pass at least between a step's end and whatever follows it
 
 
 def drain_cycles(lanes, brief):
     """Cycles of a step behind the one of its last operands' addresses, ``done`` included."""
-    return 1 + RESULT_CYCLES + (0 if brief else REMEMBER_CYCLES + ceil_log2(lanes))
+    return RESULT_CYCLES + (-READING_CYCLES if brief else REMEMBER_CYCLES + ceil_log2(lanes))
 
 
 class Lanes(wiring.Component):

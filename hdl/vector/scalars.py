@@ -19,7 +19,8 @@ VALUE_BITS = 48  # of an integer that is loaded
 WIDE_EXPONENT = EXPONENT_BITS + 2  # of sums of exponents on the way
 STEPS = (16, 4, 1)  # places by which a loaded integer moves up in a cycle
 OPERATION_BITS = 3
-QUOTIENT_BITS = MANTISSA_BITS + 1
+QUOTIENT_BITS = MANTISSA_BITS + 2  # the first is always 0, so that they are even in number
+DIGITS = 2  # of a quotient in a cycle
 LOADS = (ScaleOperation.LOAD_MAXIMUM, ScaleOperation.LOAD_SUM, ScaleOperation.LOAD_PICKED)
 
 
@@ -27,7 +28,7 @@ def scale_cycles(operation, a, b, value):
     """Cycles of an operation on golden's Scalars ``a`` and ``b``, or on the integer ``value``, its start included."""
     if operation in LOADS:
         return 3 + (_climb(value) if value else 0)
-    calculation = {ScaleOperation.MULTIPLY: 1, ScaleOperation.DIVIDE: QUOTIENT_BITS if b.mantissa else 0,
+    calculation = {ScaleOperation.MULTIPLY: 1, ScaleOperation.DIVIDE: QUOTIENT_BITS // DIGITS if b.mantissa else 0,
                    ScaleOperation.ADD: 2, ScaleOperation.ROOT: MANTISSA_BITS}[operation]
     return BLOCK_LATENCY + 2 + calculation
 
@@ -48,7 +49,8 @@ class ScalarUnit(wiring.Component):
     scale_cycles says, from ``start`` to ``done``::
 
         multiply, add    read, begin, one or two, write
-        divide, root     read, begin, a digit a cycle (17, 16), write
+        divide           read, begin, two digits a cycle (9), write
+        root             read, begin, a digit a cycle (16), write
         loads            up to the top by 16, 4 or 1 places a cycle, write
 
     Parameters
@@ -128,7 +130,7 @@ class ScalarUnit(wiring.Component):
                         m.d.sync += [wide.eq(a * b), exponent.eq(a_exponent + b_exponent + MANTISSA_BITS - 1)]
                         m.next = "PRODUCT"
                     with m.Case(ScaleOperation.DIVIDE.value):
-                        m.d.sync += [rest.eq(a), divisor.eq(b), wide.eq(0), digits.eq(QUOTIENT_BITS),
+                        m.d.sync += [rest.eq(a), divisor.eq(b), wide.eq(0), digits.eq(QUOTIENT_BITS // DIGITS),
                                      exponent.eq(a_exponent - b_exponent - MANTISSA_BITS)]
                         m.next = "DIVIDE"
                         with m.If(b == 0):
@@ -148,9 +150,12 @@ class ScalarUnit(wiring.Component):
                 m.d.sync += exponent.eq(exponent + wide[2 * MANTISSA_BITS - 1])
                 m.next = "WRITE"
             with m.State("DIVIDE"):
-                fits = rest >= divisor
-                m.d.sync += [wide.eq(Cat(fits, wide)), rest.eq(Mux(fits, rest - divisor, rest) << 1),
-                             digits.eq(digits - 1)]
+                quotient, left, double = wide, rest, divisor << 1
+                for digit in range(DIGITS):
+                    fits, lower = Signal(name=f"fits_{digit}"), Signal.like(rest, name=f"left_{digit}")
+                    m.d.comb += [fits.eq(left >= double), lower.eq(Mux(fits, left - double, left) << 1)]
+                    quotient, left = Cat(fits, quotient), lower
+                m.d.sync += [wide.eq(quotient), rest.eq(left), digits.eq(digits - 1)]
                 with m.If(digits == 1):
                     m.next = "WRITE"
             with m.State("ROOT"):

@@ -21,7 +21,6 @@ from ...hdl.instructions import (
     Store,
     waits_for_array,
 )
-from ...hdl.processor import STORE_CYCLES
 from ...hdl.technology.memory import BLOCK_LATENCY
 from ...hdl.vector.angles import ANGLE_LATENCY
 from ...hdl.vector.lanes import ANGLES, PRODUCTS, drain_cycles
@@ -32,7 +31,7 @@ __all__ = ["CAUSES", "token_cycles"]
 
 
 CAUSES = ("control", "array", "lanes", "latency", "scalars")
-OPERAND_STATES = 4  # of a Pass or a Store between the scalar's arrival and the first word
+OPERAND_STATES = 1  # of a Pass or a Store between the scalar's arrival and the first word
 
 
 def token_cycles(processor, token, position):
@@ -102,7 +101,7 @@ def _states(processor, instruction):
             pause = geometry.tiles * (instruction.words - 1)
             return {"control": BLOCK_LATENCY - 1 + OPERAND_STATES + _align(processor.scalar(instruction.scalar)),
                     "lanes": instruction.words + pause,
-                    "latency": drain_cycles(geometry.tiles, True) + geometry.tiles + STORE_CYCLES}
+                    "latency": drain_cycles(geometry.tiles, True) + geometry.tiles}
         case Scale():
             return {"scalars": scale_cycles(instruction.operation, *processor.scale_operands(instruction))}
         case Pick():
