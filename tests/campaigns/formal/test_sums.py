@@ -57,7 +57,7 @@ class Link(wiring.Component):
 
 @pytest.mark.parametrize("position, products", LINKS.values())
 def test_link(position, products):
-    prove(Link(position, products), f"link_{position}_{products}", depth=DOT_LATENCY + 2)
+    prove(Link(position, products), f"link_{position}_{products}", depth=DOT_LATENCY + 1)
 
 
 class Total(wiring.Component):
