@@ -472,7 +472,8 @@ class _Compiler:
             geometry=geometry, vocabulary=model.vocab, context=model.context, program=tuple(self.program),
             weights=weights, results=results, elements=elements, scalars=scalars,
             map=Map(weights=self.weights.places, results=self.results.places, elements=self.elements.places,
-                    scalars=self.scalars.places, layer_words=self.layer_words))
+                    scalars=self.scalars.places | {name: (address, 1) for name, address in self.layer_places.items()},
+                    layer_words=self.layer_words))
 
 
 def compile_model(model, geometry):
