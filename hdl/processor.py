@@ -22,8 +22,6 @@ from .instructions import (
     Limit,
     Operand,
     Pass,
-    Pick,
-    Repeat,
     Rotate,
     Run,
     Scale,
@@ -195,9 +193,6 @@ class Processor(wiring.Component):
 
     def _address(self, field, space):
         return (field.value + Mux(field.layered, self.bases[space], 0))[:len(field.value)]
-
-    def _next(self, m):
-        m.next = "READ"
 
     def _registers(self):
         """Registers of what is executed, beside those of the units."""

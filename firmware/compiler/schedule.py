@@ -7,7 +7,7 @@ theirs; scalars carry the names of golden's variables.
 import numpy as np
 
 from ..errors import Error
-from ..golden.attention import EXP2_BITS, LOW_BITS, OUTPUT_FRACTION, WEIGHT_BITS
+from ..golden.attention import EXP2_BITS, LOW_BITS, OUTPUT_FRACTION
 from ..golden.feed_forward import LOG2_E, SIGMOID_BITS
 from ..golden.head import ROW_BITS
 from ..golden.lanes import narrow_shift
@@ -15,7 +15,6 @@ from ..golden.model import LEVELS
 from ..golden.norm import GAMMA_BITS
 from ..golden.quantiser import ABSMAX
 from ..golden.residual import residual_unit
-from ..golden.rotary import ROPE_BITS
 from ..golden.scalars import ONE, divide, multiply, normalise, scale_by_power
 from ..hdl.config import TRITS
 from ..hdl.instructions import (

@@ -13,7 +13,17 @@ import msgspec
 import numpy as np
 
 from .floats import FLOATS, widen
-from .gguf_blocks import BLOCKS, FLOATS_BY_NUMBER, FORMATS, I2_S, MATRIX_TYPES, TABLE_TYPES, X86, decoded
+from .gguf_blocks import (
+    BLOCKS,
+    FLOAT_TYPES,
+    FLOATS_BY_NUMBER,
+    FORMATS,
+    I2_S,
+    MATRIX_TYPES,
+    TABLE_TYPES,
+    X86,
+    decoded,
+)
 from .gguf_layout import DAMAGED, read_part
 from .gguf_rope import FREQUENCIES, read_gguf_rope
 from .model_file import MATRICES, MAX_HIDDEN, Architecture, ModelFile, mapped, refuse, scaled, within

@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from ..config import GROUP, TRITS, Config, sum_width
+from ..config import GROUP, TRITS, Config
 from ..technology.memory import BLOCK_LATENCY
 from ..technology.product import DOT_LATENCY, PORTABLE
 from .combiner import COMBINER_LATENCY, NARROW_LATENCY, NARROW_SHIFT_BITS, Combiner, Narrow

@@ -1,7 +1,6 @@
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 
 from setun.golden.fixed import fixed_embedding, fixed_norm, fixed_scalar
 from setun.golden.head import logits

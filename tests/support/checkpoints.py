@@ -7,7 +7,7 @@ import torch
 import torch._dynamo
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, BitNetConfig, BitNetForCausalLM
+from transformers import AutoModelForCausalLM, BitNetConfig
 from transformers.integrations.bitnet import BitLinear, pack_weights
 
 from setun.analysis.measure import measure_logits

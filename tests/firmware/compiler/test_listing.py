@@ -26,7 +26,7 @@ def test_lines(image):
     assert texts[-1] == "End" and texts[-2].startswith("Scale   operation=multiply destination=logits a=scale b=head")
     for text in ("Run     slot=0 int8=false weights=gate_up+layer stride=8 blocks=10 results=sums",
                  "Scale   operation=multiply destination=q_scale a=scale b=qkv.0+layer",
-                 "Store   kind=value words=4 first=result source=sums+32 scalar=value_step weights=values.1+layer "
+                 "Store   kind=value words=4 first=result source=sums+28 scalar=value_step weights=values.1+layer "
                  "stride=4"):
         assert text in texts, text
 

@@ -245,6 +245,7 @@ HOSTILE = [  # file, edit, words of the message
     (LLAMA[0], config(model_type="bitnet"), "attn_sub_norm.weight: missing"),
     (LLAMA[0], config(rope_scaling={"rope_type": "llama3", "factor": 1e400}), "rope_scaling.factor"),
     (LLAMA[1], info("rope_freqs.weight", 4, LONG), "rope_freqs.weight"),
+    (LLAMA[1], info("rope_freqs.weight", 12, bytes([8])), "rope_freqs.weight: type 8 instead of F32 or F16 or BF16"),
     (LLAMA[1], stored("rope_freqs.weight", 0, NAN), "rope_freqs.weight: holds NaN"),
     (LLAMA[1], stored("rope_freqs.weight", 0, struct.pack("<f", 3)), "not those of Llama 3's scaling"),
     (LLAMA[2], stored("token_embd.weight", 0, b"\0\x7e"), "token_embd.weight: holds NaN"),
