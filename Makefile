@@ -5,7 +5,7 @@ SETUN := .venv/bin/setun
 LOCK := tests/requirements.lock
 INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(LOCK)
 
-.PHONY: setup demo test lint wheel docs figures bitstream results closeness formal coverage mutants soak fuzz large lock clean
+.PHONY: setup demo test lint wheel docs figures bitstream results closeness formal coverage mutants soak shapes fuzz large lock clean
 
 BOARD ?= icepi-zero
 
@@ -69,6 +69,9 @@ mutants: .venv/test
 
 soak: .venv/test
 	.venv/bin/python -m tests.campaigns.soak
+
+shapes: .venv/test
+	.venv/bin/python -m tests.campaigns.shapes
 
 fuzz: .venv/test
 	.venv/bin/python -m pytest $(addprefix tests/firmware/formats/test_,hostile.py random_structures.py) \
