@@ -1,4 +1,9 @@
 import contextlib
+import os
+
+
+# Before NumPy is loaded: workers share the cores, and the threads of a BLAS would wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import HealthCheck, settings

@@ -8,7 +8,7 @@ from setun.sim.verify.cocotb_runner import run_cocotb
 
 # An odd count of banks, two tiles, and a serial vector unit. 2x5 is run through the same tests by
 # tests/campaigns/test_mutants.py, whose mutant 0 changes nothing; 1x5 by the driver's tests in the compiled simulator.
-CONFIG = Config(name="3x10", banks=3, tiles=2, depth=120, columns=60, blocks=24, serial=True)
+CONFIG = Config(name="3x10", banks=3, tiles=2, depth=200, columns=100, blocks=40, serial=True)
 
 
 def test_top():
