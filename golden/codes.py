@@ -34,7 +34,8 @@ import itertools
 import numpy as np
 
 
-__all__ = ["BYTE_INVALID", "byte_decode", "byte_encode", "plain_decode", "plain_encode", "word_decode", "word_encode"]
+__all__ = ["BYTE_INVALID", "byte_decode", "byte_encode", "level_trits", "plain_decode", "plain_encode", "word_decode",
+           "word_encode"]
 
 
 def plain_encode(trits):  # int8 [4, ...] -> uint8 [...], first trit in the low bits
@@ -99,6 +100,12 @@ _BYTE_RANKS[_BYTES] = np.arange(243)
 def _rank(trits):  # int8 [..., 5] -> uint8 [...] in [0, 243)
     digits = np.moveaxis((np.asarray(trits, np.int8) + 1).view(np.uint8), -1, 0)
     return functools.reduce(lambda rank, digit: 3 * rank + digit, digits)
+
+
+def level_trits(levels):  # integers [...] of magnitudes up to 121 -> int8 [..., 5]
+    """Balanced ternary digits of integers, the lowest first: an int8 weight as the five rows of a tile."""
+    places = 3 ** np.arange(5)
+    return ((np.asarray(levels, np.int64)[..., None] + 121) // places % 3 - 1).astype(np.int8)
 
 
 def byte_encode(trits):  # int8 [..., 5] -> uint8 [...]

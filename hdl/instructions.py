@@ -20,9 +20,9 @@ from amaranth.lib import data
 from ..errors import ArgumentError
 
 
-__all__ = ["Address", "Adjust", "Angle", "Count", "End", "Fetch", "Geometry", "Instruction", "Limit", "Operand",
-           "Pass", "Pick", "Repeat", "Rotate", "Run", "SCALAR_BITS", "Scale", "ScaleOperation", "Sink", "OPCODES",
-           "OPCODE_BITS", "Source", "Store", "StoreKind", "decode", "encode", "layout", "waits_for_array",
+__all__ = ["ARRAY_KINDS", "Address", "Adjust", "Angle", "Count", "End", "Fetch", "Geometry", "Instruction", "Limit",
+           "Operand", "Pass", "Pick", "Repeat", "Rotate", "Run", "SCALAR_BITS", "Scale", "ScaleOperation", "Sink",
+           "OPCODES", "OPCODE_BITS", "Source", "Store", "StoreKind", "decode", "encode", "layout", "waits_for_array",
            "word_bits"]
 
 
@@ -265,9 +265,10 @@ def waits_for_array(instruction):
     if isinstance(instruction, Pass):
         return not (instruction.first is Source.ELEMENT and instruction.second is Operand.SCALAR
                     and instruction.sink is Sink.LIST)
-    return isinstance(instruction, (Run, Fetch, Rotate, Store, End))
+    return isinstance(instruction, ARRAY_KINDS)
 
 
+ARRAY_KINDS = (Run, Fetch, Pass, Rotate, Store, End)  # that wait while a Run or a Fetch is on its way
 OPCODES = (End, Run, Pass, Rotate, Store, Scale, Fetch, Pick, Angle, Repeat)
 Instruction = Run | Pass | Rotate | Store | Scale | Fetch | Pick | Angle | Repeat | End
 

@@ -6,24 +6,22 @@ from amaranth.lib.wiring import In, Out
 
 from ..golden.attention import LOW_BITS, WEIGHT_BITS
 from ..golden.lanes import LANE_BITS, MAX_SHIFT
+from ..golden.rotary import ROPE_BITS
 from .array.engine import Engine, EngineBeat, array_config, engine_latency
 from .array.list_writer import ListWriter
 from .array.store_writer import StoreWriter
 from .config import TRITS
 from .instructions import (
+    ARRAY_KINDS,
     OPCODE_BITS,
     OPCODES,
     SCALAR_BITS,
     Adjust,
     Angle,
     Count,
-    End,
-    Fetch,
     Limit,
     Operand,
     Pass,
-    Rotate,
-    Run,
     Scale,
     ScaleOperation,
     Sink,
@@ -44,7 +42,6 @@ __all__ = ["HOST_LATENCY", "HostWrite", "Processor", "Space"]
 
 
 HOST_LATENCY = 1 + BLOCK_LATENCY + 1
-ARRAY_KINDS = (Run, Fetch, Pass, Rotate, Store, End)  # that wait while a Run or a Fetch is on its way
 
 
 class Space(enum.IntEnum, shape=3):
@@ -447,7 +444,7 @@ class Processor(wiring.Component):
             step.words.eq(fields.words), step.results.eq(fields.results), step.elements.eq(fields.angles),
             step.period.eq(fields.period), step.destination.eq(fields.destination), step.rotate.eq(1), step.slow.eq(0),
             step.first.eq(First.RESULT), step.second.eq(Second.ELEMENT), step.add.eq(0), step.exp2.eq(0),
-            step.limited.eq(0), step.brief.eq(0), step.write.eq(1), step.shift.eq(15),
+            step.limited.eq(0), step.brief.eq(0), step.write.eq(1), step.shift.eq(ROPE_BITS),
             self.listing.eq(0), self.storing.eq(0),
         ]
         m.next = "ROTATE"

@@ -7,10 +7,11 @@ word 2 w + 1 the second.
 
 import numpy as np
 
+from ..golden.codes import level_trits
 from ..hdl.config import TRITS
 
 
-__all__ = ["ABSENT", "digits", "head_order", "heads_order", "in_order", "int8_words", "matrix_words", "plain_order",
+__all__ = ["ABSENT", "head_order", "heads_order", "in_order", "int8_words", "matrix_words", "plain_order",
            "ternary_words"]
 
 
@@ -42,12 +43,6 @@ def in_order(array, order, axis):
     return np.where((order == ABSENT).reshape(shape), 0, taken)
 
 
-def digits(values):
-    """int [...] of magnitudes up to 121 -> int8 [..., 5], balanced ternary digits, the lowest first."""
-    return np.stack([(np.asarray(values, np.int64) + 121) // 3 ** place % 3 - 1 for place in range(TRITS)],
-                    -1).astype(np.int8)
-
-
 def matrix_words(rows, columns, banks, lanes, int8):
     """Row blocks of a matrix, and words of a block."""
     height = lanes if int8 else TRITS * lanes
@@ -70,4 +65,5 @@ def int8_words(w, banks, lanes):
     blocks, words = matrix_words(*w.shape, banks, lanes, True)
     padded = np.zeros((blocks * lanes, words * banks), np.int64)
     padded[:w.shape[0], :w.shape[1]] = w
-    return digits(padded.reshape(blocks, lanes, words, banks).transpose(0, 2, 3, 1)).reshape(-1, banks, lanes, TRITS)
+    words_first = padded.reshape(blocks, lanes, words, banks).transpose(0, 2, 3, 1)
+    return level_trits(words_first).reshape(-1, banks, lanes, TRITS)

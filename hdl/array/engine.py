@@ -5,6 +5,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from ...golden.attention import LOW_BITS
+from ...golden.lanes import LANE_BITS
 from ..config import GROUP, TRITS, Config
 from ..technology.memory import BLOCK_LATENCY
 from ..technology.product import DOT_LATENCY, PORTABLE
@@ -16,7 +18,6 @@ __all__ = ["Engine", "EngineBank", "EngineBeat", "ListEntry", "array_config", "e
 
 
 SLOTS = 4
-LOW_DIGIT_BITS = 3
 
 
 def array_config(geometry):
@@ -45,7 +46,7 @@ class ListEntry(data.StructLayout):
     def __init__(self, geometry):
         depth = array_config(geometry).list_depth
         super().__init__({"slot": range(SLOTS), "address": ceil_log2(depth), "index": ceil_log2(depth),
-                          "high": signed(8), "low": LOW_DIGIT_BITS})
+                          "high": signed(8), "low": LOW_BITS})
 
 
 def _sum_cycles(config):
@@ -94,7 +95,7 @@ class EngineBank(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, beat, write = self.config, self.i_beat, self.i_entry
-        stored = data.StructLayout({"index": len(write.index), "high": signed(8), "low": LOW_DIGIT_BITS})
+        stored = data.StructLayout({"index": len(write.index), "high": signed(8), "low": LOW_BITS})
         entry = Signal(stored)
         m.submodules.list = entries = self.technology.memory(depth=SLOTS << len(beat.beat), width=stored.size)
         m.d.comb += [
@@ -168,8 +169,6 @@ class Engine(wiring.Component):
         In the order of their words, the later tiles a cycle later each.
     """
 
-    LANE_BITS = 18
-
     def __init__(self, geometry, technology=PORTABLE):
         self.geometry, self.technology = geometry, technology
         self.config = config = array_config(geometry)
@@ -182,7 +181,7 @@ class Engine(wiring.Component):
             "i_lengths": In(range(config.list_depth + 1)).array(geometry.banks),
             "i_weights": In(WeightWrite(config)),
             "o_valid": Out(geometry.tiles),
-            "o_results": Out(signed(self.LANE_BITS)).array(geometry.tiles),
+            "o_results": Out(signed(LANE_BITS)).array(geometry.tiles),
         })
 
     def elaborate(self, platform):
@@ -255,7 +254,7 @@ class Engine(wiring.Component):
         leaving = Signal(TRITS, name=f"leaving_{tile}")
         m.d.sync += [ready.eq(Cat(last, ready)), leaving.eq(Cat(ready[0], leaving))]
         m.d.comb += holding.select.eq(Cat(ready[0], leaving))
-        m.submodules[f"narrow_{tile}"] = narrow = Narrow(width=len(combiner.o), to=self.LANE_BITS)
+        m.submodules[f"narrow_{tile}"] = narrow = Narrow(width=len(combiner.o), to=LANE_BITS)
         left = Signal(name=f"left_{tile}")
         delay = Signal(NARROW_LATENCY, name=f"delay_{tile}")
         m.d.comb += [left.eq(Mux(self.int8, ready[-1], leaving.any())),

@@ -4,8 +4,9 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ...golden.attention import LOW_BITS
 from ...golden.lanes import LANE_BITS
-from .engine import LOW_DIGIT_BITS, SLOTS, ListEntry, array_config
+from .engine import SLOTS, ListEntry, array_config
 
 
 __all__ = ["ListWriter"]
@@ -76,8 +77,8 @@ class ListWriter(wiring.Component):
             ]
             m.d.sync += [
                 self.write[bank].eq(listed), entry.slot.eq(self.slot), entry.address.eq(counted[self.slot]),
-                entry.index.eq(index), entry.low.eq(Mux(self.digits, value[:LOW_DIGIT_BITS], 0)),
-                entry.high.eq(Mux(self.digits, value >> LOW_DIGIT_BITS, value[:8].as_signed())),
+                entry.index.eq(index), entry.low.eq(Mux(self.digits, value[:LOW_BITS], 0)),
+                entry.high.eq(Mux(self.digits, value >> LOW_BITS, value[:8].as_signed())),
             ]
             with m.If(listed):
                 m.d.sync += counted[self.slot].eq(counted[self.slot] + 1)

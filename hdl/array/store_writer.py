@@ -4,20 +4,15 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ...golden.codes import level_trits
 from ...golden.lanes import LANE_BITS
 from ...golden.model import LEVELS
-from ..config import TRITS
 from .codes import Trits, WordEncoder
 from .engine import array_config
 from .tile import WeightWrite
 
 
-__all__ = ["StoreWriter", "level_trits"]
-
-
-def level_trits(value):
-    """Balanced ternary digits of an integer of magnitude up to 121, the lowest first."""
-    return [(value + LEVELS) // 3 ** place % 3 - 1 for place in range(TRITS)]
+__all__ = ["StoreWriter"]
 
 
 class StoreWriter(wiring.Component):
@@ -88,7 +83,7 @@ class StoreWriter(wiring.Component):
         trits, code = Signal(Trits, reset_less=True), Signal.like(self.o_weights.word, reset_less=True)
         with m.Switch(limited):
             for level in range(-LEVELS, LEVELS + 1):
-                digits = level_trits(level)
+                digits = level_trits(level).tolist()
                 with m.Case(level):
                     m.d.sync += [trits.non_zero.eq(sum((digit != 0) << place for place, digit in enumerate(digits))),
                                  trits.sign.eq(sum((digit < 0) << place for place, digit in enumerate(digits)))]

@@ -7,6 +7,7 @@ operands come from and where results go.
 import numpy as np
 
 from ...golden.attention import EXP2, EXP2_BITS, LOW_BITS, MOST_OCTAVES, WEIGHT_BITS
+from ...golden.codes import level_trits
 from ...golden.feed_forward import sigmoid
 from ...golden.lanes import LANE_BITS, MAX_SHIFT, lane, narrow_sums, operand
 from ...golden.model import LEVELS
@@ -232,7 +233,7 @@ class Processor:
         memory = self.results if step.first is Source.RESULT else self.elements
         factor, shift = operand(self.scalar(step.scalar))
         values = limit(half_up_shift(memory[step.source:step.source + step.words] * factor, shift), LEVELS).reshape(-1)
-        trits = ((values[:, None] + LEVELS) // PLACES % 3 - 1).astype(np.int8)
+        trits = level_trits(values)
         base, banks, tiles = self._address(step.weights, "weights"), self.geometry.banks, self.geometry.tiles
         number = np.arange(len(values))
         if step.kind is StoreKind.KEY:
