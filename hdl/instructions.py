@@ -18,18 +18,20 @@ from amaranth import signed
 from amaranth.lib import data
 
 from ..errors import ArgumentError
+from .config import TRITS
 
 
 __all__ = ["ARRAY_KINDS", "Address", "Adjust", "Angle", "Count", "End", "Fetch", "Geometry", "Instruction", "Limit",
-           "Operand", "Pass", "Pick", "Repeat", "Rotate", "Run", "SCALAR_BITS", "Scale", "ScaleOperation", "Sink",
-           "OPCODES", "OPCODE_BITS", "Source", "Store", "StoreKind", "decode", "encode", "layout", "waits_for_array",
-           "word_bits"]
+           "MOST_INSTRUCTIONS", "OPCODES", "OPCODE_BITS", "Operand", "Pass", "Pick", "Repeat", "Rotate", "Run",
+           "SCALAR_BITS", "Scale", "ScaleOperation", "Sink", "Source", "Store", "StoreKind", "decode", "encode",
+           "layout", "waits_for_array", "word_bits"]
 
 
 SCALAR_BITS = 16, 12  # mantissa and exponent
 OPCODE_BITS = 4
 SHIFT_BITS = 5
 PHASE_BITS = 24
+MOST_INSTRUCTIONS = 1 << 20  # of a token, before the watchdog ends it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,8 @@ class Geometry:
 
     Parameters
     ----------
+    name : str
+        ``{banks}x{rows}`` unless given.
     banks : int
         Column banks K of the array; a multiple of ``tiles``.
     tiles : int
@@ -52,9 +56,12 @@ class Geometry:
         Words of the program memory.
     silu : bool
         Whether lanes have a table of the sigmoid, which models with SiLU need.
+    vocabulary, context : int
+        Most tokens and positions of a model.
 
     Raises ArgumentError where lanes could not reach their banks without a crossbar, or a size is not positive.
     """
+    name: str = ""
     banks: int
     tiles: int
     depth: int
@@ -63,6 +70,8 @@ class Geometry:
     scalars: int = 256
     instructions: int = 512
     silu: bool = False
+    vocabulary: int = 4096
+    context: int = 256
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -70,6 +79,13 @@ class Geometry:
                 raise ArgumentError(f"Geometry: {field.name} must be positive, not {getattr(self, field.name)}")
         if self.banks % self.tiles:
             raise ArgumentError(f"Geometry: tiles must divide the {self.banks} banks, not be {self.tiles}")
+        if not self.name:
+            object.__setattr__(self, "name", f"{self.banks}x{self.rows}")
+
+    @property
+    def rows(self):
+        """Rows of the array."""
+        return TRITS * self.tiles
 
 
 class Count(enum.Enum):

@@ -1,7 +1,7 @@
 """The whole-token processor: a program in memory, the array, the lanes, the scalar unit, and what steps them."""
 
 from amaranth import *
-from amaranth.lib import data, enum, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..golden.attention import LOW_BITS, WEIGHT_BITS
@@ -10,9 +10,12 @@ from ..golden.rotary import ROPE_BITS
 from .array.engine import Engine, EngineBeat, array_config, engine_latency
 from .array.list_writer import ListWriter
 from .array.store_writer import StoreWriter
+from .commands import Space
 from .config import TRITS
+from .control.access import Access
 from .instructions import (
     ARRAY_KINDS,
+    MOST_INSTRUCTIONS,
     OPCODE_BITS,
     OPCODES,
     SCALAR_BITS,
@@ -38,28 +41,14 @@ from .vector.lanes import First, Lanes, Second, Step
 from .vector.scalars import ScalarUnit
 
 
-__all__ = ["HOST_LATENCY", "HostWrite", "Processor", "Space"]
+__all__ = ["Processor", "access_latencies"]
 
 
-HOST_LATENCY = 1 + BLOCK_LATENCY + 1
 
 
-class Space(enum.IntEnum, shape=3):
-    """Memories that the host writes."""
-    WEIGHTS = 0  # address: word, of bank ``bank`` and tile ``lane``; data: 9 bits of golden.codes.word_encode
-    RESULTS = 1
-    ELEMENTS = 2
-    SCALARS = 3  # data: mantissa, and exponent above it
-    PROGRAM = 4
-
-
-class HostWrite(data.StructLayout):
-    """A word for one of the memories, while the processor does not run."""
-
-    def __init__(self, geometry):
-        super().__init__({
-            "valid": 1, "space": Space, "bank": range(max(geometry.banks, 2)), "lane": range(max(geometry.tiles, 2)),
-            "address": 20, "data": max(word_bits(geometry), sum(SCALAR_BITS))})
+def access_latencies(geometry):
+    """{Space: cycles until what is read is there}; None stands for the other spaces. A weight is a product with 1."""
+    return {Space.WEIGHTS: 2 + engine_latency(geometry, True) + 1, None: 1 + BLOCK_LATENCY + 1}
 
 
 def _bit_length(m, value, name):
@@ -77,37 +66,40 @@ class Processor(wiring.Component):
     Parameters
     ----------
     geometry : Geometry
-    vocabulary, context : int
-        Most tokens and positions of a model.
     technology : Technology
 
     Members
     -------
-    i_host : In(HostWrite)
-    o_host : Out(28)
-        While not busy, what is at the address and lane of ``i_host``, HOST_LATENCY cycles later, in the space RESULTS,
-        ELEMENTS or SCALARS.
+    i_access : In(Access)
+        Of the memories, while not busy.
+    o_value : Out
+        What ``i_access`` reads, access_latencies(geometry) later.
     start : In(1)
         Run the program for ``i_token`` at ``i_position``, while not busy.
     busy : Out(1)
     done : Out(1)
         Pulse; ``o_token`` is the next token.
+    illegal, endless : Out(1)
+        Pulse: it has come to an instruction that is none, or executed MOST_INSTRUCTIONS, and is not busy any more.
     last_token : In(range(vocabulary))
         The model's largest token.
     """
 
-    def __init__(self, geometry, *, vocabulary, context, technology=PORTABLE):
+    def __init__(self, geometry, technology=PORTABLE):
         self.geometry, self.technology = geometry, technology
+        token, access = range(max(geometry.vocabulary, 2)), Access(geometry)
         super().__init__({
-            "i_host": In(HostWrite(geometry)),
-            "o_host": Out(sum(SCALAR_BITS)),
-            "last_token": In(range(max(vocabulary, 2))),
+            "i_access": In(access),
+            "o_value": Out(access["data"].width),
+            "last_token": In(token),
             "start": In(1),
-            "i_token": In(range(max(vocabulary, 2))),
-            "i_position": In(range(max(context, 2))),
+            "i_token": In(token),
+            "i_position": In(range(max(geometry.context, 2))),
             "busy": Out(1),
             "done": Out(1),
-            "o_token": Out(range(max(vocabulary, 2))),
+            "illegal": Out(1),
+            "endless": Out(1),
+            "o_token": Out(token),
         })
 
     def elaborate(self, platform):
@@ -133,7 +125,9 @@ class Processor(wiring.Component):
                        for kind in OPCODES}
         self.token, self.position = Signal.like(self.o_token), Signal.like(self.i_position)
         self.shift, self.picked = Signal(7), Signal(LANE_BITS)
-        m.d.comb += [program.read_enable.eq(1), program.read_address.eq(counter), self.o_token.eq(self.token)]
+        executed = Signal(range(MOST_INSTRUCTIONS + 1))
+        m.d.comb += [program.read_enable.eq(1), self.o_token.eq(self.token),
+                     program.read_address.eq(Mux(self.busy, counter, self.i_access.address))]
         self._registers()
         self._places(m)
         self._measures(m)
@@ -151,11 +145,11 @@ class Processor(wiring.Component):
         self._sequencer(m)
         with m.FSM() as fsm:
             with m.State("IDLE"):
-                m.d.sync += [self.step.results.eq(self.i_host.address), self.step.elements.eq(self.i_host.address),
+                m.d.sync += [self.step.results.eq(self.i_access.address), self.step.elements.eq(self.i_access.address),
                              self.step.rotate.eq(0)]
                 with m.If(self.start):
                     m.d.sync += [self.token.eq(self.i_token), self.position.eq(self.i_position), counter.eq(0),
-                                 unread.eq(BLOCK_LATENCY),
+                                 unread.eq(BLOCK_LATENCY), executed.eq(0),
                                  self.layer.eq(0), *(base.eq(0) for base in self.bases.values())]
                     m.next = "SPLIT"
             with m.State("SPLIT"):
@@ -166,17 +160,23 @@ class Processor(wiring.Component):
                     m.next = "EXECUTE"
             with m.State("EXECUTE"):
                 with m.If(~(self.array_busy & needs_array)):
-                    m.d.sync += [counter.eq(counter + 1), unread.eq(BLOCK_LATENCY)]
+                    m.d.sync += [counter.eq(counter + 1), unread.eq(BLOCK_LATENCY), executed.eq(executed + 1)]
                     with m.Switch(word[:OPCODE_BITS]):
                         for opcode, kind in enumerate(OPCODES):
                             with m.Case(opcode):
                                 getattr(self, f"_start_{kind.__name__.lower()}")(m, self.fields[kind], counter)
+                        with m.Default():
+                            m.d.comb += self.illegal.eq(1)
+                            m.next = "IDLE"
+                    with m.If(executed == MOST_INSTRUCTIONS):
+                        m.d.comb += self.endless.eq(1)
+                        m.next = "IDLE"
             self._pass_states(m)
             self._scale_states(m)
             self._pick_states(m)
             self._angle_states(m)
         m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
-        self._host(m, program)
+        self._memories(m, program)
         return m
 
     def _wait(self, m, name, cycles, after):
@@ -281,8 +281,8 @@ class Processor(wiring.Component):
                 m.d.sync += address.eq(self.result_address)
             with m.Elif(engine.o_valid[tile]):
                 m.d.sync += address.eq(address + 1)
-            write, host = lanes.write_results[tile], self.i_host
-            from_host = host.valid & (host.space == Space.RESULTS) & (host.lane == tile)
+            write, access = lanes.write_results[tile], self.i_access
+            from_host = access.write & (access.space == Space.RESULTS) & (access.lane == tile)
             with m.If(self.busy):
                 m.d.comb += [
                     write.enable.eq(Mux(self.fetching, fetched & (target == tile), engine.o_valid[tile])),
@@ -290,44 +290,51 @@ class Processor(wiring.Component):
                     write.data.eq(Mux(self.fetching, chosen, engine.o_results[tile])),
                 ]
             with m.Else():
-                m.d.comb += [write.enable.eq(from_host), write.address.eq(host.address), write.data.eq(host.data)]
+                m.d.comb += [write.enable.eq(from_host), write.address.eq(access.address), write.data.eq(access.data)]
 
-    def _host(self, m, program):
-        host, geometry = self.i_host, self.geometry
+    def _memories(self, m, program):
+        """What is written and read from outside."""
+        access, geometry = self.i_access, self.geometry
         weights = self.engine.i_weights
         late_word, late_address = (Signal.like(weights[name], name=f"late_{name}", reset_less=True)
                                    for name in ("word", "address"))
-        m.d.sync += [late_word.eq(host.data), late_address.eq(host.address)]
+        m.d.sync += [late_word.eq(access.data), late_address.eq(access.address)]
         with m.If(self.busy):
             m.d.comb += weights.eq(self.stores.o_weights)
         with m.Else():
             m.d.comb += [
-                weights.bank.eq(Mux(host.valid & (host.space == Space.WEIGHTS), 1 << host.bank, 0)),
-                weights.tile.eq(1 << host.lane), weights.address.eq(late_address), weights.word.eq(late_word),
+                weights.bank.eq(Mux(access.write & (access.space == Space.WEIGHTS), 1 << access.bank, 0)),
+                weights.tile.eq(1 << access.lane), weights.address.eq(late_address), weights.word.eq(late_word),
             ]
-        with m.Switch(host.space):
+        with m.Switch(access.space):
             with m.Case(Space.RESULTS):
-                m.d.sync += self.o_host.eq(Array(self.lanes.o_read_results)[host.lane])
+                m.d.sync += self.o_value.eq(Array(self.lanes.o_read_results)[access.lane])
             with m.Case(Space.ELEMENTS):
-                m.d.sync += self.o_host.eq(Array(self.lanes.o_read_elements)[host.lane])
+                m.d.sync += self.o_value.eq(Array(self.lanes.o_read_elements)[access.lane])
+            with m.Case(Space.WEIGHTS):
+                for tile, result in enumerate(self.engine.o_results):
+                    with m.If(self.engine.o_valid[tile] & (access.lane == tile)):
+                        m.d.sync += self.o_value.eq(result)
+            with m.Case(Space.SCALARS):
+                m.d.sync += self.o_value.eq(Cat(self.scalars.read_mantissa, self.scalars.read_exponent))
             with m.Default():
-                m.d.sync += self.o_host.eq(Cat(self.scalars.read_mantissa, self.scalars.read_exponent))
+                m.d.sync += self.o_value.eq(program.read_data)
         for lane in range(geometry.tiles):
             write = self.lanes.write_elements[lane]
             with m.If(self.busy):
                 m.d.comb += [write.enable.eq(self.angle_writes & (self.fields[Angle].lane == lane)),
                              write.address.eq(self.angle_address), write.data.eq(self.angle_value)]
             with m.Else():
-                m.d.comb += [write.enable.eq(host.valid & (host.space == Space.ELEMENTS) & (host.lane == lane)),
-                             write.address.eq(host.address), write.data.eq(host.data)]
+                m.d.comb += [write.enable.eq(access.write & (access.space == Space.ELEMENTS) & (access.lane == lane)),
+                             write.address.eq(access.address), write.data.eq(access.data)]
         m.d.comb += [
-            self.scalars.write_enable.eq(host.valid & (host.space == Space.SCALARS)),
-            self.scalars.write_address.eq(host.address),
-            self.scalars.write_mantissa.eq(host.data[:SCALAR_BITS[0]]),
-            self.scalars.write_exponent.eq(host.data[SCALAR_BITS[0]:]),
-            program.write_enable.eq(host.valid & (host.space == Space.PROGRAM)),
-            program.write_address.eq(host.address),
-            program.write_data.eq(host.data),
+            self.scalars.write_enable.eq(access.write & (access.space == Space.SCALARS)),
+            self.scalars.write_address.eq(access.address),
+            self.scalars.write_mantissa.eq(access.data[:SCALAR_BITS[0]]),
+            self.scalars.write_exponent.eq(access.data[SCALAR_BITS[0]:]),
+            program.write_enable.eq(access.write & (access.space == Space.PROGRAM)),
+            program.write_address.eq(access.address),
+            program.write_data.eq(access.data),
         ]
 
     # Run and Fetch: beats of row blocks
@@ -360,7 +367,7 @@ class Processor(wiring.Component):
 
     def _sequencer(self, m):
         """Beats of a Run or a Fetch, and the time until its results are in the lanes' memories."""
-        geometry, beat, lists = self.geometry, self.beat, self.lists
+        geometry, beat, lists, access = self.geometry, self.beat, self.lists, self.i_access
         last_beat = beat.beat + 1 == self.beats
         flush = Signal(range(engine_latency(geometry, False) + 1))
         latencies = [engine_latency(geometry, int8) for int8 in (False, True)]
@@ -372,6 +379,13 @@ class Processor(wiring.Component):
                     m.next = "LENGTH"
                 with m.If(self.fetch_start):
                     m.next = "ROW"
+                with m.If(~self.busy & access.read & (access.space == Space.WEIGHTS)):
+                    m.d.sync += [beat.bank.eq(access.bank), beat.base.eq(access.address), beat.probe.eq(1),
+                                 self.int8.eq(1), self.narrow_now.eq(0)]
+                    m.next = "PROBE"
+            with m.State("PROBE"):
+                m.d.comb += [beat.valid.eq(1), beat.first.eq(1), beat.last.eq(1)]
+                m.next = "IDLE"
             with m.State("LENGTH"):
                 m.d.comb += self.result_start.eq(1)
                 with m.If(lists.o_beats > self.beats):
@@ -546,7 +560,7 @@ class Processor(wiring.Component):
             with m.Case(OPCODES.index(Pass)):
                 m.d.comb += scalars.read_address.eq(self._address(self.fields[Pass].scalar, "scalars"))
         with m.If(~self.busy):
-            m.d.comb += scalars.read_address.eq(self.i_host.address)
+            m.d.comb += scalars.read_address.eq(self.i_access.address)
         m.d.comb += [
             scalars.operation.eq(fields.operation), scalars.destination.eq(fields.destination),
             scalars.a.eq(self._address(fields.a, "scalars")), scalars.b.eq(self._address(fields.b, "scalars")),

@@ -15,8 +15,10 @@ FOLDERS = {"setun": "firmware", "setun.golden": "golden", "setun.hdl": "hdl", "s
 ARROWS = {
     "golden": ("setun.golden",),
     "hdl": ("setun.golden", "setun.hdl"),
-    "sim": ("setun.golden", "setun.hdl", "setun.sim", "setun.driver.transport"),
-    "firmware/driver": ("setun.driver", "setun.golden", "setun.hdl.protocol", "setun.hdl.config"),
+    "sim": ("setun.golden", "setun.hdl", "setun.sim", "setun.driver.transport",
+            "setun.driver.frames"),
+    "firmware/driver": ("setun.driver", "setun.golden", "setun.hdl.protocol", "setun.hdl.config", "setun.hdl.commands",
+                        "setun.hdl.instructions"),
     "firmware/formats": ("setun.formats", "setun.golden", "setun.hdl.protocol"),
     "firmware/compiler": ("setun.compiler", "setun.formats", "setun.driver", "setun.golden", "setun.hdl.protocol",
                           "setun.hdl.config", "setun.hdl.instructions"),

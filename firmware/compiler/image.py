@@ -45,6 +45,8 @@ class Image:
     scalars : list of (int, int)
         Mantissa and exponent of each register.
     map : Map
+    constant : dict
+        {space: bool [words]} for "weights", "results", "elements" and "scalars": words that no token changes.
     """
     geometry: Geometry
     vocabulary: int
@@ -55,3 +57,9 @@ class Image:
     elements: np.ndarray
     scalars: list
     map: Map
+    constant: dict
+
+    def used(self, space):
+        """Words of a memory up to the last one that is used, by the name of the space."""
+        places = getattr(self.map, space).values()
+        return max((address + words for address, words in places), default=0)

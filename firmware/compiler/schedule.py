@@ -437,8 +437,13 @@ class _Compiler:
         results = np.zeros((geometry.results, lanes), np.int64)
         elements = np.zeros((geometry.elements, lanes), np.int64)
 
-        def put(memory, address, values):
-            memory[address:address + len(values)] = values
+        memories = {"weights": weights, "results": results, "elements": elements}
+        constant = {name: np.zeros(len(memory), bool) for name, memory in memories.items()}
+        constant["scalars"] = np.zeros(geometry.scalars, bool)
+
+        def put(space, address, values):
+            memories[space][address:address + len(values)] = values
+            constant[space][address:address + len(values)] = True
 
         def behind(order, rows):
             return np.where(order == ABSENT, ABSENT, order + rows)
@@ -453,26 +458,28 @@ class _Compiler:
         for index, layer in enumerate(model.layers):
             for name, (rows, columns) in orders.items():
                 codes = in_order(in_order(getattr(layer, name).codes, rows, 0), columns, 1)
-                put(weights, index * self.layer_words + self.matrices[name][0], ternary_words(codes, banks, lanes))
+                put("weights", index * self.layer_words + self.matrices[name][0], ternary_words(codes, banks, lanes))
             for name, order in self.norm_orders().items():
                 gamma = in_order(getattr(layer, name).gamma, order, 0).reshape(-1, lanes)
-                put(results, self.gammas[name] + index * self.gamma_words, gamma)
-        put(results, self.last_gamma, in_order(model.norm.gamma, self.hidden, 0).reshape(-1, lanes))
+                put("results", self.gammas[name] + index * self.gamma_words, gamma)
+        put("results", self.last_gamma, in_order(model.norm.gamma, self.hidden, 0).reshape(-1, lanes))
         vocabulary = plain_order(model.vocab, lanes)
         for rows, (base, _, _), scales in ((model.embedding, self.embedding_words, self.row_scales),
                                            (model.head, self.head_words, self.head_scales)):
-            put(weights, base, int8_words(in_order(rows.codes, self.hidden, 1), banks, lanes))
-            put(elements, scales, in_order(rows.scales.astype(np.int64), vocabulary, 0).reshape(-1, lanes))
+            put("weights", base, int8_words(in_order(rows.codes, self.hidden, 1), banks, lanes))
+            put("elements", scales, in_order(rows.scales.astype(np.int64), vocabulary, 0).reshape(-1, lanes))
         scalars = [(0, 0)] * geometry.scalars
         flat = [value for layer in self.layer_scalars for value in layer.values()]
         for address, value in [*enumerate(flat, self.scalars.places["layers"][0]), *self.constants.items()]:
             scalars[address] = int(value.mantissa), int(value.exponent)
+            constant["scalars"][address] = True
         return Image(
             geometry=geometry, vocabulary=model.vocab, context=model.context, program=tuple(self.program),
             weights=weights, results=results, elements=elements, scalars=scalars,
             map=Map(weights=self.weights.places, results=self.results.places, elements=self.elements.places,
                     scalars=self.scalars.places | {name: (address, 1) for name, address in self.layer_places.items()},
-                    layer_words=self.layer_words))
+                    layer_words=self.layer_words),
+            constant=constant)
 
 
 def compile_model(model, geometry):
@@ -483,6 +490,10 @@ def compile_model(model, geometry):
     if model.activation == "silu" and not geometry.silu:
         raise TooLarge("activation: the model has SiLU and the processor's lanes have no table for it: choose one with "
                        "silu, or a model with squared ReLU")
+    for name, needed, there in (("vocabulary", model.vocab, geometry.vocabulary),
+                                ("context", model.context, geometry.context)):
+        if needed > there:
+            raise TooLarge(f"{name}: the model has {needed:,} and the processor {there:,}: choose one with more")
     compiler = _Compiler(model, geometry)
     compiler.place()
     compiler.place_scalars()

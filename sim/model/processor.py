@@ -16,6 +16,7 @@ from ...golden.rounding import bit_length, half_up_shift, limit
 from ...golden.scalars import Scalar, add, divide, multiply, normalise, scale_by_power, square_root
 from ...hdl.config import TRITS
 from ...hdl.instructions import (
+    MOST_INSTRUCTIONS,
     Adjust,
     Angle,
     Count,
@@ -41,11 +42,15 @@ __all__ = ["Processor", "ProgramError"]
 
 
 PLACES = 3 ** np.arange(TRITS)
-MOST_STEPS = 1 << 20  # instructions of a token, before the watchdog ends it
+LAYERS = 1 << 8  # that the count of layers tells apart
 
 
 class ProgramError(ValueError):
-    """A program does what a processor has no memory or no time for."""
+    """A program does what a processor has no memory or no time for; ``illegal``: it comes to what is no instruction."""
+
+    def __init__(self, text, *, illegal=False):
+        super().__init__(text)
+        self.illegal = illegal
 
 
 class Processor:
@@ -91,14 +96,16 @@ class Processor:
         self.token, self.position, self.layer = token, position, 0
         self._strides = next((each for each in self.image.program if isinstance(each, Repeat)), None)
         counter = 0
-        for _ in range(MOST_STEPS):
-            instruction = self.image.program[counter]
+        for _ in range(MOST_INSTRUCTIONS):
+            instruction = self.image.program[counter] if counter < len(self.image.program) else None
+            if instruction is None:
+                raise ProgramError(f"word {counter} of the program is no instruction", illegal=True)
             observe(self, instruction)
             if isinstance(instruction, End):
                 return self.token
             target = self._execute(instruction)
             counter = counter + 1 if target is None else target
-        raise ProgramError(f"the program does not end within {MOST_STEPS:,} instructions")
+        raise ProgramError(f"the program does not end within {MOST_INSTRUCTIONS:,} instructions")
 
     @property
     def logits(self):
@@ -129,8 +136,8 @@ class Processor:
                 words = self.elements[instruction.destination:instruction.destination + 3, instruction.lane]
                 words[:] = cos[0], -sin[0], sin[0]
             case Repeat():
-                self.layer += 1
-                if self.layer < instruction.layers:
+                if self.layer + 1 != instruction.layers:
+                    self.layer = (self.layer + 1) % LAYERS
                     return instruction.target
                 self.layer = 0
         return None

@@ -10,8 +10,8 @@ from ...hdl.array.tile import code_bits
 from ...hdl.build.verilog import sources
 from ...hdl.config import GROUP
 from ...hdl.link.serial import SerialTop
+from ...hdl.machine import on_chip
 from ...hdl.protocol import LONGEST
-from ...hdl.top import Top
 from .simulator import Simulator
 
 
@@ -26,7 +26,7 @@ def simulate(config, *, waveform=None):
 
     ``waveform`` is as of ``Simulator``, and so is what is raised.
     """
-    return _simulator(Top(config), config, waveform)
+    return _simulator(on_chip(config), config, waveform)
 
 
 def simulate_line(config, *, clock, baud, waveform=None):

@@ -1,4 +1,4 @@
-"""Random models on random processors: tokens, logits and cycles of the RTL against the reference machine.
+"""Random models on random machines: tokens, memories and cycles of the RTL against the reference machine's.
 
     python -m tests.campaigns.shapes --seed 1 --count 60
 
@@ -12,20 +12,22 @@ import sys
 import numpy as np
 
 from setun.compiler.schedule import TooLarge, compile_model
+from setun.driver.machine import Machine
 from setun.golden.fixed import to_fixed
 from setun.golden.rotary import Rope
+from setun.hdl.commands import Register, Space
 from setun.hdl.instructions import Geometry
-from setun.sim.model.processor import Processor
-from setun.sim.model.processor_cycles import token_cycles
+from setun.sim.model.device import ReferenceTransport
+from setun.sim.rtl.transport import SimulatedTransport
 from tests.support.checkpoints import random_checkpoint
-from tests.support.processor_bench import ProcessorBench
 
 
 ROPES = [Rope(1e4), Rope(5e5, 3.0), Rope(1e4, 8.0, (1.0, 4.0, 16))]
-ROOMY = {"results": 4096, "elements": 4096, "scalars": 1024, "instructions": 2048}
+ROOMY = {"results": 4096, "elements": 4096, "scalars": 1024, "instructions": 2048, "vocabulary": 4096, "context": 256}
 DEEPEST = 1 << 16
 MOST_WORDS = 300_000  # of five trits, to be written one by one
 TOKENS = 40
+MOST_CYCLES = 50_000_000  # of a token
 
 
 def shape(rng):
@@ -43,8 +45,8 @@ def shape(rng):
 
 
 def differences(model, sizes, rng):
-    """How many tokens, logits and counts of cycles differ, and the cycles of the last token; None of a model that takes
-    too long to write."""
+    """How many tokens, words of lanes and counts of cycles differ, and the cycles of a token; None of a model that
+    takes too long to write."""
     checkpoint = random_checkpoint(**model)
     integer = to_fixed(checkpoint)
     try:
@@ -55,17 +57,20 @@ def differences(model, sizes, rng):
     if words * sizes["banks"] * sizes["tiles"] > MOST_WORDS:
         return None
     image = compile_model(integer, Geometry(depth=1 << (words - 1).bit_length(), **ROOMY, **sizes))
-    reference, (address, logits), wrong = Processor(image), image.map.elements["logits"], 0
-    with contextlib.closing(ProcessorBench(image.geometry, checkpoint.vocab, checkpoint.context)) as bench:
-        bench.load(image)
-        for position in range(min(checkpoint.context, TOKENS)):
-            token = int(rng.integers(checkpoint.vocab))
-            found, cycles = bench.step(token, position)
-            expected, predicted = token_cycles(reference, token, position)
-            wrong += (found != expected) + (cycles != predicted.total())
-        found = bench.elements(address, logits).reshape(-1)[:checkpoint.vocab]
-        wrong += int((found != reference.logits).sum())
-    return wrong, cycles
+    transports, found = (SimulatedTransport(image.geometry), ReferenceTransport(image.geometry)), []
+    tokens, count = rng.integers(checkpoint.vocab, size=checkpoint.context).tolist(), min(checkpoint.context, TOKENS)
+    for transport in transports:
+        with contextlib.closing(transport):
+            machine = Machine(transport)
+            machine.load(image)
+            machine.give(tokens[:-(-count // 2)])
+            machine.go(0, count)
+            registers = machine.wait(count, MOST_CYCLES)
+            found.append([np.array([*registers.values(), *machine.tokens(0, count + 1)]), *(
+                machine.read(space, 0, image.used(space.name.lower()))
+                for space in (Space.RESULTS, Space.ELEMENTS, Space.SCALARS))])
+    wrong = sum(int((rtl != reference).sum()) for rtl, reference in zip(*found))
+    return wrong, registers[Register.CYCLES] // count
 
 
 def main():

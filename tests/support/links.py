@@ -5,6 +5,7 @@ import random
 import threading
 
 from setun.hdl.array.codes import WORD_BITS
+from setun.hdl.protocol import END
 from setun.sim.rtl.board import serve
 from setun.sim.rtl.transport import SimulatedTransport
 
@@ -68,6 +69,28 @@ class Lazy:
         limit = 2 * len(now) + limit // self.rng.choice([1, 4, 64])
         come, self.incoming = self.part(self.incoming + self.transport.exchange(now, replies, limit))
         return come
+
+    def close(self):
+        self.transport.close()
+
+
+class Replaying:
+    """A transport that now and then delivers frames of long ago once more, to the machine and from it."""
+
+    def __init__(self, transport, seed):
+        self.transport, self.rng, self.replayed = transport, random.Random(seed), 0
+        self.sent, self.came = [], []
+
+    def again(self, data, kept):
+        kept += [bytes([END]) + body + bytes([END]) for body in data.split(bytes([END])) if body]
+        if self.rng.random() < .6:
+            self.replayed += 1
+            data = b"".join(self.rng.choices(kept, k=2)) + data if kept else data
+        return data
+
+    def exchange(self, request, replies, limit):
+        request = self.again(request, self.sent)
+        return self.again(self.transport.exchange(request, replies, limit), self.came)
 
     def close(self):
         self.transport.close()
