@@ -2,24 +2,26 @@
 
 import contextlib
 import functools
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 
-from .compiler.packing import CapacityError, pack, place, place_model
-from .configuration import config_of
-from .driver.device import Device
+from .compiler.product import pieces, product_image
+from .compiler.schedule import TooLarge, compile_model
+from .configuration import geometry_of
+from .driver.machine import Machine
+from .driver.port import BAUD, LATENCY, SerialTransport
 from .errors import ArgumentError
 from .formats.model import Model, load
-from .generate import Accelerated, CheckError, Generation, greedy, sampler
+from .generate import CHECKS, MOST_CYCLES, CheckError, Generation
 from .golden.matvec import matvec
-from .hdl.config import Config
+from .hdl.commands import Register, Space
+from .hdl.instructions import Geometry
+from .hdl.processors import PROCESSORS
 
 
-__all__ = ["Accelerator", "MatVec", "connect", "simulate"]
-
-
-CAUSES = ("issue", "flush", "vector", "load", "link", "idle")
+__all__ = ["Accelerator", "MatVec", "connect", "reference", "simulate", "smallest"]
 
 
 def quiet(description, done, total):
@@ -29,49 +31,49 @@ def quiet(description, done, total):
 class MatVec(NamedTuple):
     """A matrix-vector product of an accelerator.
 
-    ``cycles`` holds cycles by cause, {"issue": a beat enters the array, "flush": results are on their way, "vector":
-    the vector is listed, "load": weights are written, "link": another command or its answer is on the way, "idle":
-    none of these}. ``repeated`` says that frames were sent again, whose cycles may be counted twice.
+    ``cycles`` are those of all its pieces, and ``causes`` the same as the cycle model has them, {(instruction, cause):
+    cycles}. ``pieces`` are parts of the matrix that went through one after the other.
     """
     accumulators: np.ndarray  # int32 [M]
-    cycles: dict
-    repeated: bool
+    cycles: int
+    causes: Counter
+    pieces: int
 
 
 class Accelerator:
-    """A ternary array at the other end of a transport. A context manager; leaving it releases the transport.
+    """A machine at the other end of a transport. A context manager; leaving it releases the transport.
 
     Nothing is built or sent before it is needed. What was loaded stays until something else needs its place.
 
     Parameters
     ----------
     transport : setun.driver.transport.Transport
-    config : Config | None
+    config : Geometry | None
         What is there; None asks it.
 
-    Its methods raise LinkError where the link fails, DeviceError where a command is refused, and MismatchError where
+    Its methods raise LinkError where the link fails, RefusedError where a command is refused, and MismatchError where
     there is no accelerator, or another.
 
     Members
     -------
-    config : Config
-    device : setun.driver.device.Device
+    config : Geometry
+    machine : setun.driver.machine.Machine
         The driver.
     """
 
     def __init__(self, transport, config=None):
         self.transport, self._config = transport, config
-        self._loaded = None  # what the weight memories hold, of which that of a model is kept
+        self._loaded = None  # the model in the memories, and its Image
 
     @functools.cached_property
-    def device(self) -> Device:
-        """The driver; it resets the accelerator and asks what it is when it is first used."""
-        return Device(self.transport, self._config)
+    def machine(self) -> Machine:
+        """The driver; it opens a session and asks the accelerator what it is when it is first used."""
+        return Machine(self.transport, self._config)
 
     @property
-    def config(self) -> Config:
+    def config(self) -> Geometry:
         """What is there."""
-        return self._config or self.device.config
+        return self._config or self.machine.geometry
 
     def close(self) -> None:
         """Release the transport."""
@@ -83,9 +85,9 @@ class Accelerator:
     def __exit__(self, *error):
         self.close()
 
-    def generate(self, model: Model | str, prompt: str | list[int], *, tokens: int = 32, temperature: float = 0.0,
-                 seed: int = 0, check: bool = True, scrub: bool = False, choose=None, progress=quiet) -> Generation:
-        """Continue a text; every BitLinear of every token goes through the accelerator.
+    def generate(self, model: Model | str, prompt: str | list[int], *, tokens: int = 32, check: str = "values",
+                 scrub: bool = False, progress=quiet) -> Generation:
+        """Continue a text; the accelerator computes every token of it.
 
         Parameters
         ----------
@@ -95,77 +97,95 @@ class Accelerator:
             Text, or its tokens.
         tokens : int
             Tokens to generate, if the model does not end the text before.
-        temperature : float
-            0 takes the most likely token; else the softmax over it is sampled, on the host.
-        seed : int
-            Of the sampling.
-        check : bool
-            Compute each product again in NumPy, and predict its cycles. Without it, what comes is taken as it is.
+        check : str
+            "values": stop behind each position, and compare tokens, all memories and cycles with the golden model, the
+            reference machine and the cycle model. "tokens": compare tokens, and the sum of the cycles, while the
+            accelerator runs on. "none": take what comes.
         scrub : bool
-            Behind each token compare the weights in the memories with those loaded, and repair them.
-        choose : function | None
-            (logits, scale) -> token, in place of ``temperature``.
+            Compare what was loaded with the memories, and repair them: behind each token with "values", else at the
+            end.
         progress : function
             Is told what goes on, how much is done, and of how much.
 
         Returns a Generation, an iterator of Token. Raises ArgumentError for a prompt that is empty, or longer with
-        ``tokens`` than the model's context; CapacityError where a matrix does not fit; and where the tokens are taken,
+        ``tokens`` than the model's context; TooLarge where the model does not fit; and where the tokens are taken,
         CheckError behind the last one if something was not what the models say.
         """
         model = model if isinstance(model, Model) else load(model)
         ids = model.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
         check_prompt(model.checkpoint, prompt, ids, tokens)
-        if choose is None:
-            choose = sampler(temperature, seed) if temperature else greedy
-        placed, resident = self._load(model, scrub, progress)
-        accelerated = Accelerated(self.device, placed, check=check)
-        scrubs = functools.partial(self.device.scrub, placed.values()) if scrub else list
-        return Generation(model, accelerated, ids, tokens, choose, scrubs, resident)
+        if check not in CHECKS:
+            raise ArgumentError(f"check is {check!r} and must be one of {', '.join(CHECKS)}")
+        image = self._load(model, progress)
+        checker = None
+        if check != "none":
+            from .check import Checker  # with the cycle model it loads what a serial port has no use for
 
-    def _load(self, model, scrub, progress):
-        """Placed matrices of a model, and whether they are resident; loads them if so, and not there."""
-        if self._loaded is not None and self._loaded[0] is model:
-            _, placed, resident = self._loaded
-        else:
-            placed, resident = place_model(model.integer, self.config)
-        if scrub and not resident:
-            raise CapacityError(f"the weights do not fit config {self.config.name}, and none stay to be scrubbed: "
-                                "choose a larger one (setun configs), or leave out scrub")
-        if resident and (self._loaded is None or self._loaded[0] is not model):
-            self.device.load(placed.values(), functools.partial(progress, "loading weights"))
-        self._loaded = (model, placed, resident) if resident else None
-        return placed, resident
+            checker = Checker(model.integer, image)
+        if check == "values":
+            self.machine.clear(image)  # what is left of a text before is not the models'
+        scrubs = functools.partial(self.machine.scrub, image) if scrub else list
+        return Generation(model, self.machine, ids, tokens, checker, check == "values", scrubs)
 
-    def matvec(self, weights, activations, *, skip: bool = True, check: bool = True) -> MatVec:
-        """Multiply one ternary matrix and one vector.
+    def _load(self, model, progress):
+        """The Image of a model; it is loaded if it is not there."""
+        if self._loaded is None or self._loaded[0] is not model:
+            progress("compiling the model", 0, None)
+            image = compile_model(model.integer, self.config)
+            self._loaded = None
+            self.machine.load(image, functools.partial(progress, "loading the model"))
+            self._loaded = model, image
+        return self._loaded[1]
+
+    def matvec(self, weights, activations, *, check: bool = True, progress=quiet) -> MatVec:
+        """Multiply one ternary matrix and one vector; activations that are 0 take no time.
 
         Parameters
         ----------
         weights : int8 [M, n]
             Of -1, 0, +1.
         activations : int8 [n]
-        skip : bool
-            Leave out activations that are 0; else they take a beat as others do.
         check : bool
-            Compare with NumPy's product.
+            Compare with NumPy's product, and the cycles with the cycle model's.
+        progress : function
+            As of ``generate``.
 
-        Raises ArgumentError for other shapes, types and values, CapacityError where a row does not fit, and CheckError
-        where a value is not NumPy's.
+        A matrix that does not fit goes through in pieces. Raises ArgumentError for other shapes, types and values, and
+        CheckError where a value or a count of cycles is not the models'.
         """
+        from .sim.model.processor import Processor
+        from .sim.model.processor_cycles import turn_cycles
+
         w, x = check_matrix(weights, activations)
-        (placed,), resident = place([pack(w, self.config)], self.config)
-        self._loaded = None
-        self.device.counters()
-        if resident:
-            self.device.load([placed])
-        loading = self.device.counters()
-        product = self.device.multiply(placed, x, quantise=False, skip=skip)
-        wrong = int((product.accumulators != matvec(w, x)).sum()) if check else 0
-        if wrong:
-            raise CheckError(f"{wrong} of {len(w)} values differ from NumPy's: is the accelerator's memory sound?")
-        cycles = {cause: product.counters[f"CYCLES_{cause.upper()}"] + loading[f"CYCLES_{cause.upper()}"]
-                  for cause in CAUSES}
-        return MatVec(product.accumulators, cycles, product.repeated)
+        machine, self._loaded, parts = self.machine, None, pieces(w.shape, self.config)
+        accumulators, cycles, causes = np.zeros(len(w), np.int32), 0, Counter()
+        for number, (rows, columns) in enumerate(parts):
+            image = product_image(w[rows, columns], x[columns], self.config)
+            machine.load(image)
+            machine.give([0])
+            machine.go(0, 1)
+            cycles += machine.wait(1, MOST_CYCLES)[Register.CYCLES]
+            found = machine.read(Space.RESULTS, 0, image.used("results")).reshape(-1)
+            accumulators[rows] += found[:rows.stop - rows.start].astype(np.int32)
+            causes += turn_cycles(Processor(image), 0, 0)[1]
+            progress("multiplying", number + 1, len(parts))
+        wrong = int((accumulators != matvec(w, x)).sum())
+        if check and (wrong or cycles != causes.total()):
+            raise CheckError(f"{wrong} of {len(w)} values differ from NumPy's, and {cycles:,} cycles were counted "
+                             f"where {causes.total():,} are predicted: is the accelerator's memory sound?")
+        return MatVec(accumulators, cycles, causes, len(parts))
+
+
+def smallest(model: Model) -> Geometry:
+    """The smallest processor that ships and holds a model whole. Raises TooLarge, which says what the largest one
+    lacks."""
+    for geometry in sorted(PROCESSORS.values(), key=lambda geometry: (geometry.products, geometry.depth)):
+        try:
+            compile_model(model.integer, geometry)
+            return geometry
+        except TooLarge as error:
+            lacks = TooLarge(f"no preset holds the model whole; {geometry.name}: {error}")
+    raise lacks
 
 
 def check_prompt(checkpoint, prompt, ids, tokens):
@@ -198,13 +218,13 @@ def check_matrix(weights, activations, w_name="weights", x_name="activations"):
     return w, x
 
 
-def simulate(config: Config | str, *, waveform=None) -> Accelerator:
+def simulate(config: Geometry | str, *, waveform=None) -> Accelerator:
     """The accelerator's RTL in a compiled simulator, cycle for cycle; compiled when it is first used, and kept.
 
     Parameters
     ----------
-    config : Config | str
-        Or its text: a preset, "16x20"; one with changes, "16x20,depth=4096"; or a YAML file of Config's parameters.
+    config : Geometry | str
+        Or its text: a preset, "24x40"; one with changes, "24x40,depth=4096"; or a YAML file of its parameters.
     waveform : path | None
         Write a VCD of all that is simulated, and beside it ``.gtkw``, which opens it in GTKWave with named ports.
 
@@ -212,12 +232,21 @@ def simulate(config: Config | str, *, waveform=None) -> Accelerator:
     """
     from .sim.rtl.transport import SimulatedTransport  # with it comes the RTL, which a port has no use for
 
-    config = config_of(config)
+    config = geometry_of(config)
     return Accelerator(SimulatedTransport(config, waveform=waveform), config)
 
 
+def reference(config: Geometry | str) -> Accelerator:
+    """The same machine in NumPy, without any RTL: it executes the same commands and programs, and counts the cycles
+    that the RTL would take. ``config`` is as of ``simulate``."""
+    from .sim.model.device import ReferenceTransport
+
+    config = geometry_of(config)
+    return Accelerator(ReferenceTransport(config), config)
+
+
 def connect(port: str, *, baud: int | None = None, latency: float | None = None,
-            config: Config | str | None = None) -> Accelerator:
+            config: Geometry | str | None = None) -> Accelerator:
     """A board at a serial port.
 
     Parameters
@@ -228,17 +257,15 @@ def connect(port: str, *, baud: int | None = None, latency: float | None = None,
         Bits a second, as in ``setun boards``; None takes 3,000,000.
     latency : float | None
         Seconds that bytes may be on their way; None takes a quarter, more than USB and its drivers need.
-    config : Config | str | None
+    config : Geometry | str | None
         What must be there; None asks the board.
 
     Raises LinkError where the port cannot be opened, and MismatchError where there is no accelerator, or another.
     """
-    from .driver.port import BAUD, LATENCY, SerialTransport
-
-    wanted = None if config is None else config_of(config)
+    wanted = None if config is None else geometry_of(config)
     accelerator = Accelerator(SerialTransport(port, baud or BAUD, latency or LATENCY), wanted)
     with contextlib.ExitStack() as undo:
         undo.callback(accelerator.close)
-        accelerator.device
+        accelerator.machine
         undo.pop_all()
     return accelerator

@@ -9,6 +9,8 @@ import msgspec
 
 from .errors import ArgumentError
 from .hdl.config import PRESETS, Config
+from .hdl.instructions import Geometry
+from .hdl.processors import PROCESSORS
 from .small_file import read_small
 
 
@@ -16,75 +18,96 @@ if TYPE_CHECKING:
     from .hdl.boards.board import Board
 
 
-__all__ = ["board_of", "config_of"]
+__all__ = ["board_of", "config_of", "geometry_of"]
 
 
 MOST_BYTES = 4096  # of a file of parameters
-FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
 
-def config_of(what: "Config | str") -> Config:
-    """A Config, or one by its text: a preset ("16x20"), a preset with changes ("16x20,depth=4096,stack=2"), or the path
-    of a YAML file with the parameters of setun.Config (banks, tiles, depth, columns, blocks; its name is the file's
-    unless given).
+def geometry_of(what: "Geometry | str") -> Geometry:
+    """A Geometry, or one by its text: a processor that ships ("24x40"), one with changes ("24x40,depth=4096"), or the
+    path of a YAML file with the parameters of setun.Geometry (its name is the file's unless given).
 
     Raises ArgumentError that names the text, file or field, and the remedy.
     """
-    if isinstance(what, Config):
+    return _one_of(what, Geometry, PROCESSORS)
+
+
+def config_of(what: "Config | str") -> Config:
+    """The same for a Config, the parameters of an array alone."""
+    return _one_of(what, Config, PRESETS)
+
+
+def _fields(kind):
+    return {field.name: field for field in dataclasses.fields(kind)}
+
+
+def _needed(kind):
+    """Names of the parameters that a file must have."""
+    return [name for name, field in _fields(kind).items() if field.default is dataclasses.MISSING]
+
+
+def _listed(names):
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _one_of(what, kind, presets):
+    if isinstance(what, kind):
         return what
     name, *changes = str(what).split(",")
     if not changes and Path(name).suffix in (".yaml", ".yml"):
-        return _from_file(Path(name))
-    if name not in PRESETS:
-        raise ArgumentError(f"config {name!r}: no preset and no .yaml file: give one of {', '.join(PRESETS)}, or a "
-                            "file with banks, tiles, depth, columns and blocks")
-    fields = {}
+        return _from_file(Path(name), kind)
+    if name not in presets:
+        raise ArgumentError(f"config {name!r}: no preset and no .yaml file: give one of {', '.join(presets)}, or a "
+                            f"file with {_listed(_needed(kind))}")
+    fields, known = {}, _fields(kind)
     for change in changes:
         field, equals, value = change.partition("=")
-        if not equals or field not in FIELDS or field == "name":
+        if not equals or field not in known or field == "name":
             raise ArgumentError(f"config {what!r}: {change!r} changes no parameter: write "
-                                f"{', '.join(f'{known}=...' for known in FIELDS if known != 'name')}")
-        fields[field] = _value(what, field, value)
-    return _make(what, dataclasses.replace, PRESETS[name], name=str(what), **fields) if fields else PRESETS[name]
+                                f"{', '.join(f'{each}=...' for each in known if each != 'name')}")
+        fields[field] = _value(what, known[field], value)
+    return _make(what, dataclasses.replace, presets[name], name=str(what), **fields) if fields else presets[name]
 
 
 def _value(what, field, text):
-    if FIELDS[field].type in (bool, "bool"):
+    if field.type in (bool, "bool"):
         values = {"true": True, "false": False}
         if text.lower() not in values:
-            raise ArgumentError(f"config {what!r}: {field} must be true or false, not {text!r}")
+            raise ArgumentError(f"config {what!r}: {field.name} must be true or false, not {text!r}")
         return values[text.lower()]
     try:
         return int(text)
     except ValueError:
-        raise ArgumentError(f"config {what!r}: {field} must be an integer, not {text!r}") from None
+        raise ArgumentError(f"config {what!r}: {field.name} must be an integer, not {text!r}") from None
 
 
 def _make(what, function, *arguments, **fields):
     try:
         return function(*arguments, **fields)
     except (TypeError, ValueError) as error:
-        reason = str(error)  # a Config's own begins with its name
-        raise ArgumentError(f"config {what!r}: {reason.partition(': ')[2] if reason.startswith('Config ') else reason}"
-                            ) from error
+        reason = str(error)  # the class's own begins with its name
+        raise ArgumentError(f"config {what!r}: {reason.partition(': ')[2] if ': ' in reason else reason}") from error
 
 
-def _from_file(path):
+def _from_file(path, kind):
+    needed = _listed(_needed(kind))
     if path.exists() and not path.is_file():
-        raise ArgumentError(f"{path}: config is no regular file: give one with banks, tiles, depth, columns and blocks")
+        raise ArgumentError(f"{path}: config is no regular file: give one with {needed}")
+    known = _fields(kind)
     try:
         fields = msgspec.yaml.decode(read_small(path, MOST_BYTES), type=dict[str, str | int | bool])
-        wrong = [field for field in fields if field not in FIELDS]
-        lacks = [field.name for field in FIELDS.values()
-                 if field.default is dataclasses.MISSING and field.name not in fields]
+        wrong = [field for field in fields if field not in known]
+        lacks = [name for name in _needed(kind) if name not in fields]
         if wrong or lacks:
             raise msgspec.DecodeError(f"{wrong[0]!r} is no parameter" if wrong else f"lacks {lacks[0]!r}")
     except OSError as error:
         raise ArgumentError(f"{path}: config cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ArgumentError(f"{path}: {' '.join(str(error).split())}: write banks, tiles, depth, columns "
-                            "and blocks, and if they are not as usual slots, stack, serial and single_port") from error
-    return _make(str(path), Config, **{"name": path.stem} | fields)
+        usual = [name for name in known if name not in (*_needed(kind), "name")]
+        raise ArgumentError(f"{path}: {' '.join(str(error).split())}: write {needed}, and if they are not as usual "
+                            f"{_listed(usual)}") from error
+    return _make(str(path), kind, **{"name": path.stem} | fields)
 
 
 def board_of(what: "Board | str") -> "Board":

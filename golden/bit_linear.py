@@ -4,16 +4,16 @@ import numpy as np
 
 from .lanes import narrow_shift, narrow_sums
 from .matvec import matvec
-from .quantiser import ABSMAX, absmax_quantise
+from .quantiser import ABSMAX, reciprocal_quantise
 from .scalars import multiply, normalise, scale_by_power
 
 
 __all__ = ["bit_linear", "quantised_matvec"]
 
 
-def quantised_matvec(layer, kind, codes, y):  # int8 [M, n], int32 range [..., n] -> int32 [..., M], int64 [...]
-    """W absmax_quantise(y), and m = max |y|: the part of a BitLinear that hardware takes over, alike in all layers."""
-    q, m = absmax_quantise(y)
+def quantised_matvec(layer, kind, codes, y):  # int8 [M, n], int64 [..., n] of 18 bits -> int32 [..., M], int64 [...]
+    """W reciprocal_quantise(y), and m = max |y|: the part of a BitLinear that is alike in all layers."""
+    q, m = reciprocal_quantise(y)
     return matvec(codes, q), m
 
 

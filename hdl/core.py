@@ -4,19 +4,19 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .machine import Machine
 from .technology.product import PORTABLE
-from .top import Top
 
 
 __all__ = ["Core"]
 
 
 class Core(wiring.Component):
-    """An accelerator between two byte streams that carry the frames of hdl.protocol.
+    """An accelerator between two byte streams that carry the commands of hdl.commands.
 
     Parameters
     ----------
-    config : Config
+    config : Geometry
     technology : Technology
 
     Members
@@ -31,7 +31,7 @@ class Core(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.top = top = Top(self.config, self.technology)
+        m.submodules.top = top = Machine(self.config, self.technology)
         wiring.connect(m, wiring.flipped(self.i), top.i)
         wiring.connect(m, top.o, wiring.flipped(self.o))
         return m

@@ -34,6 +34,11 @@ PHASE_BITS = 24
 MOST_INSTRUCTIONS = 1 << 20  # of a token, before the watchdog ends it
 
 
+MOST = {"banks": 64, "tiles": 32, "depth": 65536, "results": 65535, "elements": 65535, "scalars": 4096,
+        "instructions": 4096, "vocabulary": 65536, "context": 65535}
+MOST_TILES = 980  # a word of all tiles fits a frame
+
+
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
     """Sizes of a processor.
@@ -59,7 +64,7 @@ class Geometry:
     vocabulary, context : int
         Most tokens and positions of a model.
 
-    Raises ArgumentError where lanes could not reach their banks without a crossbar, or a size is not positive.
+    Raises ArgumentError where lanes could not reach their banks without a crossbar, or a size is out of its range.
     """
     name: str = ""
     banks: int
@@ -74,11 +79,21 @@ class Geometry:
     context: int = 256
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            if field.type is int and getattr(self, field.name) < 1:
-                raise ArgumentError(f"Geometry: {field.name} must be positive, not {getattr(self, field.name)}")
+        if not isinstance(self.name, str) or not self.name.isprintable():
+            raise ArgumentError(f"Geometry {self.name!r}: name must be a text of one line")
+        for field, most in MOST.items():
+            value = getattr(self, field)
+            if type(value) is not int or not 1 <= value <= most:
+                raise ArgumentError(f"Geometry {self.name!r}: {field} must be an integer from 1 to {most}, "
+                                    f"not {value!r}")
+        if type(self.silu) is not bool:
+            raise ArgumentError(f"Geometry {self.name!r}: silu must be true or false, not {self.silu!r}")
         if self.banks % self.tiles:
-            raise ArgumentError(f"Geometry: tiles must divide the {self.banks} banks, not be {self.tiles}")
+            raise ArgumentError(f"Geometry {self.name!r}: tiles must divide the {self.banks} banks, not be "
+                                f"{self.tiles}")
+        if self.banks * self.tiles > MOST_TILES:
+            raise ArgumentError(f"Geometry {self.name!r}: banks * tiles must be at most {MOST_TILES}, "
+                                f"not {self.banks * self.tiles}")
         if not self.name:
             object.__setattr__(self, "name", f"{self.banks}x{self.rows}")
 
@@ -86,6 +101,16 @@ class Geometry:
     def rows(self):
         """Rows of the array."""
         return TRITS * self.tiles
+
+    @property
+    def products(self):
+        """Ternary x int8 products a cycle."""
+        return self.banks * self.rows
+
+    @property
+    def capacity(self):
+        """Ternary weights on chip."""
+        return self.products * self.depth
 
 
 class Count(enum.Enum):

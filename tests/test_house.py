@@ -18,7 +18,7 @@ ARROWS = {
     "sim": ("setun.golden", "setun.hdl", "setun.sim", "setun.driver.transport",
             "setun.driver.frames"),
     "firmware/driver": ("setun.driver", "setun.golden", "setun.hdl.protocol", "setun.hdl.config", "setun.hdl.commands",
-                        "setun.hdl.instructions"),
+                        "setun.hdl.instructions", "setun.hdl.processors"),
     "firmware/formats": ("setun.formats", "setun.golden", "setun.hdl.protocol"),
     "firmware/compiler": ("setun.compiler", "setun.formats", "setun.driver", "setun.golden", "setun.hdl.protocol",
                           "setun.hdl.config", "setun.hdl.instructions"),
@@ -95,7 +95,8 @@ def test_serial_port_loads_no_rtl():
     code = ("import sys, setun, setun.driver.port; setun.connect, setun.load; print(*(name for name in sys.modules "
             "if name.startswith(('setun.hdl', 'setun.sim'))))")
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert sorted(loaded) == ["setun.hdl", "setun.hdl.config", "setun.hdl.protocol"]
+    assert sorted(loaded) == ["setun.hdl", *(f"setun.hdl.{name}" for name in (
+        "commands", "config", "instructions", "processors", "protocol"))]
 
 
 def test_stands_beside_folders_of_the_same_names(tmp_path):
@@ -114,7 +115,7 @@ BLOCKED = ("apycula", "cocotb", "cocotb_tools", "dask", "distributed", "liberty"
 
 
 @pytest.mark.parametrize("arguments, status, said", [
-    (["configs"], 0, "Presets"),
+    (["configs"], 0, "Processors"),
     (["boards"], 0, "Boards"),
     (["profile", "demo", "--html", "demo.html"], 2, "Error: plotly is not installed: pip install 'setun[profile]'"),
     (["explore", "demo", "--html", "demo.html"], 2, "Error: plotly is not installed: pip install 'setun[profile]'"),

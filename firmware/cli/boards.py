@@ -16,6 +16,7 @@ from ..hdl.build.bitstream import MissedClock
 from ..hdl.build.bitstream import build as build_bitstream
 from ..hdl.config import PRESETS
 from ..hdl.link.uart import OVERSAMPLING
+from ..hdl.processors import PROCESSORS
 from ..sim.rtl.board import Listener, Terminal, serve
 from ..sim.rtl.transport import simulate, simulate_line
 from .console import (
@@ -73,8 +74,16 @@ def boards():
 
 @click.command()
 def configs():
-    """List the presets."""
-    table = Table(title="Presets")
+    """List the presets: processors of whole tokens, and arrays alone."""
+    table = Table(title="Processors")
+    for heading in ("config", "banks x rows", "products a cycle", "weights on chip", "results", "elements", "context",
+                    "SiLU"):
+        table.add_column(heading, justify="left" if heading == "config" else "right")
+    for config in PROCESSORS.values():
+        table.add_row(config.name, f"{config.banks} x {config.rows}", str(config.products), f"{config.capacity:,}",
+                      f"{config.results:,}", f"{config.elements:,}", str(config.context), "yes" if config.silu else "")
+    print_table(table)
+    table = Table(title="Arrays, for setun profile, explore and build")
     for heading in ("config", "banks x rows", "products a cycle", "weights on chip", "longest vector", "result rows"):
         table.add_column(heading, justify="left" if heading == "config" else "right")
     for config in PRESETS.values():
@@ -84,7 +93,7 @@ def configs():
 
 
 @click.command()
-@config_option(None, show_default="4x10, or that of --board")
+@config_option("16x20")
 @click.option("--tcp", type=click.IntRange(0, 65535), help="Serve this TCP port of localhost; 0 takes a free one.")
 @click.option("--link", type=click.Path(path_type=pathlib.Path), help="Make this symbolic link to the pseudo-terminal.")
 @click.option("--uart", is_flag=True, help=f"Simulate the UART too, bit by bit at {BAUD:,} baud; some 80 times slower.")
@@ -103,7 +112,6 @@ def board(config, tcp, link, uart, modelled):
     if link and not os.access(link.absolute().parent, os.W_OK):
         raise UserError(f"{link}: --link cannot be made: {link.parent} is no folder that can be written: choose "
                         "another")
-    config = config or (modelled.config if modelled else PRESETS["4x10"])
     clock, baud = (modelled.clock, modelled.baud) if modelled else (OVERSAMPLING * BAUD, BAUD)
     line = Terminal(link) if tcp is None else Listener(tcp)  # a port that another has is refused before a long build
     if uart or modelled:

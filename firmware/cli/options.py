@@ -4,16 +4,19 @@ import functools
 
 import click
 
-from ..configuration import board_of, config_of
-from ..driver.port import BAUD, LATENCY, SerialTransport
+from ..accelerator import Accelerator, connect
+from ..configuration import board_of, config_of, geometry_of
+from ..driver.port import BAUD, LATENCY
 from ..errors import ArgumentError
 from ..formats.checkpoint import DEMO
 from ..formats.gguf_blocks import I2_S_PACKINGS
 from ..hdl.config import PRESETS
+from ..hdl.processors import PROCESSORS
+from ..sim.rtl.transport import SimulatedTransport
 from .console import Output, UserError
 
 
-__all__ = ["BOARD", "CONFIG", "DEMO", "accelerator", "config_option", "model_options", "port_options",
+__all__ = ["BOARD", "CONFIG", "DEMO", "GEOMETRY", "accelerator", "config_option", "model_options", "port_options",
            "waveform_option"]
 
 
@@ -31,24 +34,23 @@ class Named(click.ParamType):
 
 
 CONFIG = Named("config", config_of)
+GEOMETRY = Named("config", geometry_of)
 BOARD = Named("board", board_of)
 
 
-def config_option(default, **more):
-    """Option ``--config``, a Config; ``more`` is as of click.option."""
-    return click.option("--config", type=CONFIG, **{"default": default, "show_default": True, **more},
-                        help="A preset (setun configs), one with changes, 16x20,depth=4096, or a YAML file with banks, "
-                             "tiles, depth, columns and blocks.")
+def config_option(default, kind=GEOMETRY, **more):
+    """Option ``--config``, a Geometry or a Config; ``more`` is as of click.option."""
+    example = next(iter(PROCESSORS if kind is GEOMETRY else PRESETS))
+    return click.option("--config", type=kind, **{"default": default, "show_default": True, **more},
+                        help=f"A preset (setun configs), one with changes, {example},depth=4096, or a YAML file with "
+                             f"banks, tiles and depth{'' if kind is GEOMETRY else ', columns and blocks'}.")
 
 
 def port_options(default):
     """Decorator: an accelerator at a port in place of the simulated one, which is ``default`` unless given."""
-    def chosen(context, parameter, value):
-        return value or (PRESETS[default] if context.params["port"] is None else None)
-
     options = (
-        config_option(None, show_default=f"{default}, or what is at the port", callback=chosen),
-        click.option("--port", is_eager=True, help="Serial port of a board, /dev/ttyUSB0, or socket://HOST:PORT."),
+        config_option(None, show_default=f"{default}, or what is at the port"),
+        click.option("--port", help="Serial port of a board, /dev/ttyUSB0, or socket://HOST:PORT."),
         click.option("--baud", type=click.IntRange(min=1), default=BAUD, show_default=True, help="Bits a second."),
         click.option("--latency", type=click.FloatRange(min=0, min_open=True), default=LATENCY, show_default=True,
                      help="Seconds that bytes may be on their way, or in a slow simulation of a board."),
@@ -69,11 +71,13 @@ def model_options(command):
     return told
 
 
-def accelerator(port, baud, latency, waveform):
-    """Transport of the board at a port, None of the simulated accelerator."""
-    if port is not None and waveform:
+def accelerator(config, port, baud, latency, waveform):
+    """The Accelerator at a port, or simulated; ``config`` is what it is, or must be."""
+    if port is None:
+        return Accelerator(SimulatedTransport(config, waveform=waveform), config)
+    if waveform:
         raise UserError("--waveform is of the simulated accelerator: leave out --port")
-    return None if port is None else SerialTransport(port, baud, latency)
+    return connect(port, baud=baud, latency=latency, config=config)
 
 
 waveform_option = click.option("--waveform", type=Output(),

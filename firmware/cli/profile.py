@@ -12,9 +12,8 @@ from rich.table import Table
 from ..analysis.calibration import load_board
 from ..analysis.cases import all_cases, run_cases
 from ..analysis.ledgers import TABLE
-from ..analysis.measure import measure_run
 from ..analysis.memory import BANDWIDTHS
-from ..analysis.models import Dimensions, named_models
+from ..analysis.models import named_models
 from ..analysis.paper import SDRAM, advantage, paper_rows
 from ..analysis.profile import (
     CLOCK,
@@ -101,8 +100,6 @@ def accelerator_options(command):
 @accelerator_options
 @click.option("--prompt", default=PROMPT, show_default=True,
               help="Whose activations are taken, of a model with weights.")
-@click.option("--simulate", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Tokens to run on the RTL too, of a model with weights; exit 1 where its cycles differ.")
 @click.option("--table", type=click.Choice(arithmetic_tables()), default=TABLE, show_default=True,
               help="Of the energy of arithmetic.")
 @click.option("--calibration", "calibration_path", type=Input(), help="What setun calibrate wrote of this board.")
@@ -114,8 +111,8 @@ def accelerator_options(command):
               help="Write figures and tables to this file, which needs no network.")
 @click.option("--trace", "trace_path", type=Output(), help="Write a token as a Chrome trace, for ui.perfetto.dev.")
 @user_errors
-def profile(model, config, board, clock, memory_kind, bandwidth, latency, hypothetical, prompt, simulate,
-            table, calibration_path, context, json_path, csv_path, html_path, trace_path):
+def profile(model, config, board, clock, memory_kind, bandwidth, latency, hypothetical, prompt, table,
+            calibration_path, context, json_path, csv_path, html_path, trace_path):
     """Tokens a second of MODEL end to end, with cycles, bytes and energy of a token, layer by layer.
 
     MODEL is demo, a checkpoint of a BitNet b1.58 (see setun run), whose activations are real, or without weights a name
@@ -124,14 +121,12 @@ def profile(model, config, board, clock, memory_kind, bandwidth, latency, hypoth
     if html_path:
         need("plotly", "profile")
     model = model_of(model)
-    if simulate and isinstance(model, Dimensions):
-        raise UserError(f"--simulate needs weights, and {model.name} has none: leave it out")
     with progress() as bar:
         again = profiler(model, prompt, bar)
     options = {"latency": latency, "hypothetical": hypothetical, "table": table, "context": context}
     bandwidth = bandwidth and bandwidth * 1e6
     if board == ALL:
-        alone = {"--config": config, "--clock": clock, "--simulate": simulate, "--calibration": calibration_path,
+        alone = {"--config": config, "--clock": clock, "--calibration": calibration_path,
                  "--csv": csv_path, "--html": html_path, "--trace": trace_path}
         if given := [name for name, value in alone.items() if value]:
             raise UserError(f"--board all compares boards as they are: leave out {', '.join(given)}")
@@ -140,9 +135,6 @@ def profile(model, config, board, clock, memory_kind, bandwidth, latency, hypoth
     options |= {"board": board, "calibration": load_board(calibration_path) if calibration_path else None}
     found = on_first(again, kinds_of(memory_kind, board), config, bandwidth=bandwidth,
                      clock=clock * 1e6 if clock else board.clock if board else CLOCK, **options)
-    if simulate:
-        with progress() as bar:
-            _, run = measure_run(config, model.checkpoint, model.tokenizer.encode(prompt)[:1], simulate, progress=bar)
     write_json(json_path, found.fields())
     if csv_path:
         write_csv(csv_path, found)
@@ -151,12 +143,6 @@ def profile(model, config, board, clock, memory_kind, bandwidth, latency, hypoth
     if html_path:
         write_html(html_path, found, config, functools.partial(again, **options))
     report_profile(found)
-    if simulate:
-        equal = run["cycles_per_token"] == run["cycles_predicted"]
-        Console().print(f"{simulate} tokens on the RTL: {run['mismatches']} values differ, cycles "
-                        + ("equal those predicted" if equal else "DIFFER from those predicted"), highlight=False)
-        if not equal or run["mismatches"]:
-            raise SystemExit(1)
 
 
 def joules_text(found):

@@ -11,7 +11,7 @@ __all__ = ["verilog"]
 
 
 @click.command()
-@config_option("16x20")
+@config_option("24x40")
 @click.option("--technology", type=click.Choice(TECHNOLOGIES), default="portable", show_default=True,
               help="portable has no vendor's cells; the others use those of a family.")
 @click.option("--output", type=Output(), required=True,
@@ -21,7 +21,7 @@ __all__ = ["verilog"]
 def verilog(config, technology, output, json_path):
     """Write an accelerator as one Verilog file, with a byte stream in and one out, for a design of your own.
 
-    --json has its ports, parameters, memories, version and hash. What goes over the streams is in setun.hdl.protocol.
+    --json has its ports, parameters, memories, version and hash. What goes over the streams is in setun.hdl.commands.
     """
     text, manifest = core(config, technology=technology)
     with writing(output):

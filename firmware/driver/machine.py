@@ -24,6 +24,7 @@ from ..hdl.commands import (
 )
 from ..hdl.config import TRITS
 from ..hdl.instructions import SCALAR_BITS, Geometry, encode
+from ..hdl.processors import PROCESSORS
 from .session import Order, Session
 from .transport import LinkError
 
@@ -102,7 +103,8 @@ class Machine:
         kinds = {field.name: field.type for field in dataclasses.fields(Geometry)}
         fields = {name: kinds[name](found[register]) for name, register in GEOMETRY.items()}
         if geometry is None:
-            return Geometry(**fields)
+            known = next((each for each in PROCESSORS.values() if fields.items() <= vars(each).items()), None)
+            return known or Geometry(**fields)
         self._match(found, {register: int(getattr(geometry, name)) for name, register in GEOMETRY.items()},
                     f"config {geometry.name}", "give the config it was built with")
         return geometry
@@ -189,6 +191,13 @@ class Machine:
             self.write(space, 0, values, lambda written, _, before=before: progress(before + written, total))
             before += len(values)
         self.set(Register.LAST_TOKEN, image.vocabulary - 1)
+
+    def clear(self, image):
+        """Write all that tokens change in a loaded model once more, as if none had been run."""
+        for space, values, constant in _parts(image):
+            changes = np.flatnonzero(~constant)
+            for words in np.split(changes, np.flatnonzero(np.diff(changes) > 1) + 1) if len(changes) else ():
+                self.write(space, int(words[0]), values[words[0]:words[-1] + 1])
 
     def scrub(self, image, progress=lambda compared, total: None):
         """Compare the memories with what was loaded, and write damaged words again: a list of Damage.

@@ -26,11 +26,10 @@ from ...hdl.commands import (
     word_bytes,
 )
 from ...hdl.config import TRITS
-from ...hdl.control.conductor import TURN_CYCLES
 from ...hdl.instructions import SCALAR_BITS, decode, word_bits
 from ...hdl.protocol import REPLY, Kind
 from .processor import Processor, ProgramError
-from .processor_cycles import token_cycles
+from .processor_cycles import turn_cycles
 
 
 __all__ = ["ReferenceTransport"]
@@ -200,11 +199,11 @@ class ReferenceTransport:
         processor, state = self._processor(), State.RUNNING
         while state == State.RUNNING:
             try:
-                token, counted = token_cycles(processor, int(tokens[position]), position)
+                token, counted = turn_cycles(processor, int(tokens[position]), position)
             except ProgramError as error:
                 state = State.ILLEGAL if error.illegal else State.WATCHDOG
                 break
-            cycles, position = cycles + counted.total() + TURN_CYCLES, position + 1
+            cycles, position = cycles + counted.total(), position + 1
             if position >= registers[Register.GIVEN]:
                 tokens[position] = token
                 if token == registers[Register.END_TOKEN]:

@@ -6,6 +6,7 @@ from ...golden.lanes import MAX_SHIFT
 from ...golden.scalars import MANTISSA_BITS
 from ...hdl.array.engine import engine_latency
 from ...hdl.config import TRITS
+from ...hdl.control.conductor import TURN_CYCLES
 from ...hdl.instructions import (
     Angle,
     Count,
@@ -27,7 +28,7 @@ from ...hdl.vector.lanes import ANGLES, PRODUCTS, drain_cycles
 from ...hdl.vector.scalars import scale_cycles
 
 
-__all__ = ["CAUSES", "token_cycles"]
+__all__ = ["CAUSES", "token_cycles", "turn_cycles"]
 
 
 CAUSES = ("control", "array", "lanes", "latency", "scalars")
@@ -64,6 +65,13 @@ def token_cycles(processor, token, position):
             cycles[name, cause] += count
 
     return processor.step(token, position, observe), cycles
+
+
+def turn_cycles(processor, token, position):
+    """As token_cycles, with those that pass between two positions of a text."""
+    following, cycles = token_cycles(processor, token, position)
+    cycles["Turn", "control"] += TURN_CYCLES
+    return following, cycles
 
 
 def _start_cycles(image, token, position):

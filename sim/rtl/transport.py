@@ -9,6 +9,7 @@ from ...driver.transport import LinkError
 from ...hdl.array.tile import code_bits
 from ...hdl.build.verilog import sources
 from ...hdl.config import GROUP
+from ...hdl.instructions import Geometry
 from ...hdl.link.serial import SerialTop
 from ...hdl.machine import on_chip
 from ...hdl.protocol import LONGEST
@@ -90,10 +91,13 @@ class SimulatedTransport:
 
         Raises ValueError where there is none such.
         """
-        first, lane = tile // self.config.stack * self.config.stack, tile % self.config.stack
-        group, block = bank // GROUP * GROUP, ".block" * self.config.single_port
-        memory = f"top.array.group_{group}.bank_{bank}.tile_{first}.weights{block}"
-        self._simulator.flip(memory, address, lane * code_bits(self.config) + bit)
+        if isinstance(self.config, Geometry):
+            memory, lane, width = f"top.processor.engine.bank_{bank}.tile_{tile}.weights", 0, 0
+        else:
+            first, lane = tile // self.config.stack * self.config.stack, tile % self.config.stack
+            group, block = bank // GROUP * GROUP, ".block" * self.config.single_port
+            memory, width = f"top.array.group_{group}.bank_{bank}.tile_{first}.weights{block}", code_bits(self.config)
+        self._simulator.flip(memory, address, lane * width + bit)
 
     def close(self):
         """End the simulation; also twice."""

@@ -5,6 +5,7 @@ import pathlib
 
 import numpy as np
 
+from setun.accelerator import simulate
 from setun.analysis.cases import all_cases, run_cases
 from setun.analysis.mac import mac_runs, ratio
 from setun.analysis.measure import measure_closeness, measure_matvec, measure_run, measure_scrub, measure_simulators
@@ -21,6 +22,8 @@ from setun.hdl.build.cache import digest
 from setun.hdl.build.toolchain import build_folder
 from setun.hdl.build.verilog import sources
 from setun.hdl.config import PRESETS
+from setun.hdl.instructions import Geometry
+from setun.hdl.processors import PROCESSORS
 from setun.hdl.technology.ecp5 import ECP5, FAMILY
 from setun.hdl.technology.product import PORTABLE
 from setun.sim.netlist.liberty import DEFAULT_LIBERTY, read_library
@@ -34,6 +37,7 @@ BEGIN, END = "<!-- setun results -->", "<!-- end -->"
 PROMPT, TOKENS = b"In the beginning", 32
 WINDOWS, LENGTH = 16, 256
 FLIPS = 200
+SCRUBBED = Geometry(banks=4, tiles=2, depth=256, results=256, elements=256, scalars=16, instructions=16)
 # The best of others' cores and a prototype's, by yosys 0.70.
 PEER_LUTS, PEER_PROTOTYPE = 47.7, 17.8
 SWITCHING_PROMPT = b"In"
@@ -66,40 +70,39 @@ def profile_rows():
                f"without the host's own work; alone would allow: {rates}; energy of a token {joules_text(found)}", "")
 
 
-def run_rows(checkpoint, progress):
-    for name in ("16x40", "16x20"):
-        accelerated, fields = measure_run(PRESETS[name], checkpoint, list(PROMPT), TOKENS, progress=progress)
-        total = accelerated.total
-        yield (f"{TOKENS} tokens of the demo on {name}, weights "
-               + ("resident" if fields["resident"] else "streamed"),
-               f"{total.mismatches} of {total.values:,} values and {total.cycle_errors} of {total.calls:,} counts of "
+def run_rows(progress):
+    model = load_model("demo")
+    for name in PROCESSORS:
+        with simulate(name) as device:
+            _, fields = measure_run(device, model, list(PROMPT), TOKENS, progress=progress)
+        yield (f"{TOKENS} tokens of the demo on {name}, whole tokens",
+               f"{fields['mismatches']} of {fields['values_compared']:,} values and {fields['cycle_errors']} counts of "
                "cycles differ from the models", "")
-        yield (f"one token of the demo on {name}",
-               f"{np.mean(fields['cycles_per_token']):,.0f} cycles of array and vector unit, utilisation "
-               f"{fields['utilisation']:.1%}, {fields['skipped_fraction']:.1%} of the products skipped; "
-               f"{fields['seconds_per_step']:.2f} s to simulate", "")
+        yield (f"one token of the demo on {name}, mean of positions 1 to {len(PROMPT) + TOKENS - 1}",
+               f"{fields['cycles_per_step']:,.0f} cycles from embedding to argmax; "
+               f"{fields['seconds_per_step']:.2f} s to simulate and compare", "")
 
 
 def matvec_rows(progress):
     rng = np.random.default_rng(1958)
-    for rows, columns, zeros, name in ((1280, 512, 0, "16x20"), (1280, 512, 0, "16x50"), (2560, 2560, 0, "16x20-deep"),
-                                       (2560, 6912, .7, "16x20-deep")):
-        w, x = ternary(rng, rows, columns), rng.integers(1, 128, columns).astype(np.int8)
-        x[rng.random(columns) < zeros] = 0
-        _, fields = measure_matvec(PRESETS[name], w, x, progress=progress)
-        yield (f"{rows} x {columns} on {name}, {zeros:.0%} zero activations",
-               f"{fields['cycles']:,} cycles ({fields['cycles'] - fields['cycles_predicted']:+d} of predicted), "
-               + (f"{fields['cycles_dense'] / fields['cycles']:.2f} times faster than dense" if zeros else
-                  f"utilisation {fields['utilisation']:.2%}") + f", {fields['mismatches']} values differ", "")
+    with simulate("24x40") as device:
+        for rows, columns, zeros in ((1280, 512, 0), (2560, 2560, 0), (2560, 6912, .7)):
+            w, x = ternary(rng, rows, columns), rng.integers(1, 128, columns).astype(np.int8)
+            x[rng.random(columns) < zeros] = 0
+            _, fields = measure_matvec(device, w, x, progress=progress)
+            yield (f"{rows} x {columns} on 24x40 in {fields['pieces']} pieces, {zeros:.0%} zero activations",
+                   f"{fields['cycles']:,} cycles ({fields['cycles'] - fields['cycles_predicted']:+d} of predicted), "
+                   + (f"{fields['cycles_dense'] / fields['cycles']:.2f} times faster than dense" if zeros else
+                      f"utilisation {fields['utilisation']:.2%}") + f", {fields['mismatches']} values differ", "")
     w, x = ternary(rng, 1280, 512), rng.integers(-128, 128, 512).astype(np.int8)
-    speed = measure_simulators(PRESETS["16x20"], w, x)
-    yield ("simulating the 16 x 20 machine", f"{speed['compiled']:,.0f} cycles a second, {speed['ratio']:,.0f} times "
-           "Amaranth's simulator in the same run", "")
+    speed = measure_simulators(PROCESSORS["16x20"], w, x)
+    yield ("simulating the machine of 16 x 20", f"{speed['compiled']:,.0f} cycles a second, {speed['ratio']:,.0f} "
+           "times Amaranth's simulator in the same run", "")
 
 
 def scrub_rows(progress):
-    found = measure_scrub(PRESETS["16x20"], FLIPS, progress=progress)
-    yield (f"scrub of {found['weights']:,} weights on 16x20, by products whose results are known",
+    found = measure_scrub(SCRUBBED, FLIPS, progress=progress)
+    yield (f"scrub of {found['weights']:,} weights, read back as products with one",
            f"{found['cycles']:,} cycles; of {FLIPS} flipped bits {found['found']} are found where they are and "
            f"repaired, {found['spare']} change no weight, {found['missed']} are missed", "")
 
@@ -179,7 +182,7 @@ def results_table(checkpoint, held_out, *, progress):
     close = measure_closeness(checkpoint, data, WINDOWS, LENGTH, progress=progress)
     rows = [
         *profile_rows(),
-        *run_rows(checkpoint, progress),
+        *run_rows(progress),
         *matvec_rows(progress),
         ("integer model against float32, held-out text",
          f"loss {close['loss']:.4f} against {close['loss_float']:.4f} nats a byte, KL {close['kl']:.1e}, argmax "

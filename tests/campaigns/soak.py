@@ -14,6 +14,7 @@ import click
 import numpy as np
 from rich.console import Console
 
+from setun.accelerator import Accelerator
 from setun.analysis.measure import measure_run
 from setun.cli.console import progress
 from setun.cli.options import DEMO
@@ -21,7 +22,7 @@ from setun.compiler.packing import pack, place
 from setun.driver.device import Device
 from setun.driver.link import Link
 from setun.driver.transport import LinkError
-from setun.formats import checkpoint
+from setun.formats.model import load as load_model
 from setun.golden.codes import byte_encode
 from setun.golden.matvec import matvec
 from setun.golden.quantiser import absmax_quantise
@@ -29,6 +30,7 @@ from setun.hdl.build.cache import digest
 from setun.hdl.build.toolchain import build_folder
 from setun.hdl.build.verilog import sources
 from setun.hdl.config import PRESETS, TRITS
+from setun.hdl.processors import PROCESSORS
 from setun.hdl.protocol import MAX_PAYLOAD, Flags, Kind, Register
 from setun.sim.model.machine import Machine
 from setun.sim.rtl.transport import SimulatedTransport
@@ -45,22 +47,23 @@ PRODUCTS = 200  # on a link that stays as bad as it is
 NOISE = -4, -2  # logarithms of the share of bytes at which something happens
 
 
-def soak_tokens(config, loaded, text, count, report=lambda description, done, total: None):
-    """Tokens of a model of bytes, and how many of its accumulators and counts of cycles differ from the models.
+def soak_tokens(transport, model, text, count, report=lambda description, done, total: None):
+    """Tokens of a model of bytes, and how many values and counts of cycles differ from the models.
 
-    Each run of text fills the model's context, after some of ``text``.
+    Each run of text fills the model's context, after some of ``text``. ``transport`` is closed behind them.
     """
     done = wrong = 0
-    for start in itertools.count(0, loaded.context):
-        if done == count:
-            return done, wrong
-        length = min(count - done, loaded.context - PROMPT)
-        accelerated, fields = measure_run(
-            config, loaded, list(text[start:start + PROMPT]), length,
-            progress=lambda description, made, total, done=done: report(
-                "tokens", done + (made if total == length else 0), count))
-        done += fields["tokens"]
-        wrong += accelerated.total.mismatches + accelerated.total.cycle_errors
+    with Accelerator(transport, transport.config) as device:
+        for start in itertools.count(0, model.checkpoint.context):
+            if done == count:
+                return done, wrong
+            length = min(count - done, model.checkpoint.context - PROMPT)
+            _, fields = measure_run(
+                device, model, list(text[start:start + PROMPT]), length,
+                progress=lambda description, made, total, done=done: report(
+                    "tokens", done + (made if total == length else 0), count))
+            done += fields["tokens"]
+            wrong += fields["mismatches"] + fields["cycle_errors"]
 
 
 def random_weights(rng, machine, address, words):
@@ -201,8 +204,9 @@ def main(tokens, descriptors, frames, seed):
     outcomes, of = [], digest(sources())
     with progress() as report:
         for what, soak, arguments in (
-                ("tokens of the demo on 16x40", soak_tokens,
-                 (PRESETS["16x40"], checkpoint.load(DEMO), (DEMO / "held_out.txt").read_bytes(), tokens)),
+                ("tokens of the demo on 24x40", soak_tokens,
+                 (SimulatedTransport(PROCESSORS["24x40"]), load_model("demo"),
+                  (DEMO / "held_out.txt").read_bytes(), tokens)),
                 ("random descriptors on 8x10", soak_descriptors, (PRESETS["8x10"], descriptors, seed)),
                 ("frames to 1x5 over a link that loses, changes, doubles and reorders bytes", soak_link,
                  (PRESETS["1x5"], frames, seed))):

@@ -4,15 +4,19 @@ import json
 
 import pytest
 
+from setun import Model
 from setun.driver import frames
+from setun.formats.tokenizer import ByteTokenizer
 from setun.hdl.build.cache import digest
 from setun.hdl.build.verilog import sources
 from setun.hdl.config import PRESETS
 from setun.hdl.protocol import CRC_BYTES, HEADER_BYTES, REPLY, Kind
 from setun.sim.model.machine import Machine
+from setun.sim.rtl.transport import SimulatedTransport
 from tests.bench.results import soak_rows
 from tests.campaigns import soak
 from tests.support.checkpoints import random_checkpoint
+from tests.support.geometries import SMALL
 from tests.support.links import Struck
 
 
@@ -27,17 +31,21 @@ MODELS = {  # that are wrong
 }
 
 
+def model():
+    return Model("random", random_checkpoint(), ByteTokenizer())
+
+
 def test_tokens():
     done = []
-    assert soak.soak_tokens(PRESETS["4x10"], random_checkpoint(), TEXT, 20,
+    assert soak.soak_tokens(SimulatedTransport(SMALL), model(), TEXT, 20,
                             lambda description, made, total: done.append(made)) == (20, 0)
     assert done[-1] == 20
 
 
 def test_tokens_with_a_flipped_weight(monkeypatch):
-    monkeypatch.setattr("setun.analysis.measure.SimulatedTransport", Struck)
-    monkeypatch.setattr(Struck, "left", 200)
-    count, wrong = soak.soak_tokens(PRESETS["4x10"], random_checkpoint(), TEXT, 3)
+    monkeypatch.setattr(Struck, "left", 70)
+    monkeypatch.setattr(Struck, "addresses", range(0, 1024, 32))
+    count, wrong = soak.soak_tokens(Struck(SMALL), model(), TEXT, 3)
     assert count == 3 and wrong > 0
 
 

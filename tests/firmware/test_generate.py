@@ -1,36 +1,40 @@
+"""Texts of models: the machine's RTL against golden, the reference machine and the cycle model."""
+
+
 import numpy as np
 import pytest
 
-from setun.cli.options import DEMO
-from setun.compiler.packing import CapacityError, place_model
-from setun.driver.device import Device
-from setun.formats import checkpoint
-from setun.generate import Accelerated, Tally, generate, greedy, sampler
+import setun
+from setun.accelerator import smallest
+from setun.check import Checker
+from setun.compiler.schedule import TooLarge, compile_model
+from setun.generate import CHECKS, CheckError, Generation
 from setun.golden.decoder import empty_cache, step
-from setun.golden.fixed import to_fixed
-from setun.golden.model import KINDS
 from setun.golden.rotary import Rope
-from setun.golden.scalars import Scalar
-from setun.hdl.config import PRESETS
-from setun.sim.rtl.transport import SimulatedTransport
+from setun.hdl.commands import Space
+from setun.hdl.instructions import Geometry
 from tests.support.checkpoints import random_checkpoint
+from tests.support.geometries import SMALL
 
 
-PROMPT, COUNT = list(b"And God said, "), 12
+PROMPT, COUNT = list(b"And God said, "), 8
+
+
+class Bytes:
+    """A tokenizer whose token 7 is the first byte of a character of two."""
+
+    def encode(self, text):
+        return [ord(char) for char in text]
+
+    def decode(self, ids):
+        return bytes(0xc3 if token == 7 else 0xa4 if token == 8 else 0x61 + token % 26 for token in ids).decode(
+            "utf-8", "replace")
 
 
 @pytest.fixture(scope="module")
-def model():
-    return to_fixed(checkpoint.load(DEMO))
-
-
-def accelerate(model, name, resident):
-    placed, found = place_model(model, PRESETS[name])
-    assert found == resident
-    device = Device(SimulatedTransport(PRESETS[name]), PRESETS[name])
-    if resident:
-        device.load(placed.values())
-    return Accelerated(device, placed)
+def small():
+    with setun.simulate(SMALL) as device:
+        yield device
 
 
 def golden_tokens(model, prompt, count):
@@ -43,19 +47,19 @@ def golden_tokens(model, prompt, count):
     return tokens
 
 
-@pytest.mark.parametrize("name, resident, count", [("16x40", True, COUNT), ("4x10", False, 4)])
-def test_demo_equals_golden(model, name, resident, count):
-    """Text, every accumulator and every count of cycles."""
-    accelerated = accelerate(model, name, resident)
-    steps = list(generate(model, accelerated, PROMPT, count))
-    assert [token for token, _, _ in steps] == golden_tokens(model, PROMPT, count)
-    assert [measured for _, measured, _ in steps] == [predicted for _, _, predicted in steps]
-    total = accelerated.total
-    assert total.mismatches == 0 and total.cycles == total.predicted
-    rows = sum(getattr(layer, kind).codes.shape[0] + 1 for layer in model.layers for kind in KINDS)
-    assert total.values == rows * (len(PROMPT) + count - 1)
-    assert .5 < total.utilisation < 1
-    assert accelerated.tallies["down"].skipped > .5  # ReLU^2 leaves many zeros
+def test_demo_equals_golden():
+    """Text, every word that the lanes have written, keys, values and every count of cycles."""
+    model = setun.load("demo")
+    with setun.simulate("16x20") as device:
+        generation = device.generate(model, "And God said, ", tokens=COUNT)
+        tokens = list(generation)
+        assert generation.ids == golden_tokens(model.integer, PROMPT, COUNT) == [token.id for token in tokens]
+        assert all(token.cycles == token.predicted for token in tokens) and len(generation.prompt_cycles) == 13
+        assert generation.mismatches == generation.cycle_errors == 0 and generation.values > 150_000
+        again = device.generate(model, "And the ", tokens=1)  # what the text before has left behind is cleared
+        assert len(list(again)) == 1
+        running = device.generate(model, "And God said, ", tokens=COUNT, check="tokens")
+        assert [token.id for token in running] == generation.ids and running.cycles == generation.cycles
 
 
 @pytest.mark.parametrize("changes", [
@@ -63,64 +67,77 @@ def test_demo_equals_golden(model, name, resident, count):
     {"sub_norms": False, "activation": "relu2", "head_dim": 24, "rope": Rope(1e4, 2.0)},
     {"sub_norms": True, "activation": "silu", "head_dim": 8, "tied": False},
 ], ids=["llama", "wide heads", "narrow heads"])
-def test_other_structures(changes):
+@pytest.mark.parametrize("check", ["values", "tokens"])
+def test_other_structures(small, changes, check):
     """Of Llama, with scaled rotary embeddings, with heads that do not fill the hidden size, with a head of its own."""
-    model = to_fixed(random_checkpoint(12, **changes))
-    accelerated = accelerate(model, "4x10", True)
-    steps = list(generate(model, accelerated, [7, 250, 31], 3))
-    assert [token for token, _, _ in steps] == golden_tokens(model, [7, 250, 31], 3)
-    assert [measured for _, measured, _ in steps] == [predicted for _, _, predicted in steps]
-    assert accelerated.total.mismatches == 0 and accelerated.total.values > 1000
+    model = setun.Model("random", random_checkpoint(12, **changes), Bytes())
+    generation = small.generate(model, [7, 250, 31], tokens=5, check=check)
+    assert [token.id for token in generation] == golden_tokens(model.integer, [7, 250, 31], 5) == generation.ids
+    assert generation.mismatches == 0 and generation.values > (10_000 if check == "values" else 1000)
+    assert generation.cycles == generation.causes.total()
 
 
-def test_ends(model):
-    """Nothing comes behind a token that ends the text."""
-    expected = golden_tokens(model, PROMPT, 6)
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("others", [(), (299,)], ids=["one end", "two ends"])
+def test_ends(small, check, others):
+    """Nothing comes behind a token that ends the text, whether the machine knows it or the host."""
+    model = setun.Model("random", random_checkpoint(), Bytes())
+    expected = golden_tokens(model.integer, [1], 12)
     end = expected[5]
-    steps = list(generate(model, accelerate(model, "16x40", True), PROMPT, COUNT, ends=(end, 255)))
-    assert [token for token, _, _ in steps] == expected[:expected.index(end) + 1]
+    ended = setun.Model("ended", model.checkpoint, Bytes(), (*others, end))
+    generation = small.generate(ended, [1], tokens=12, check=check)
+    assert [token.id for token in generation] == expected[:expected.index(end) + 1] == generation.ids
+    assert list(small.generate(model, [1], tokens=12, check="none"))[-1].id == expected[-1]
 
 
-class Wrong:
-    """A device of which one accumulator in a thousand is wrong by one."""
-
-    def __init__(self, device):
-        self.device, self.config, self.count = device, device.config, 0
-
-    def multiply(self, placed, y, quantise):
-        product = self.device.multiply(placed, y, quantise=quantise)
-        wrong = (np.arange(product.accumulators.size) + self.count) % 1000 == 999
-        self.count += product.accumulators.size
-        return product._replace(accumulators=product.accumulators + wrong)
+def test_characters_come_whole():
+    """A character of two tokens is told with its second one; one that stays half a character at the end."""
+    model = setun.Model("random", random_checkpoint(), Bytes())
+    generation = Generation(model, None, [1], 3)
+    assert [generation._token(token, None, None).text for token in (7, 8, 7)] == ["", "\xe4", "\ufffd"]
 
 
-def test_mismatches_are_found(model):
-    accelerated = accelerate(model, "16x40", True)
-    accelerated.device = Wrong(accelerated.device)
-    list(generate(model, accelerated, PROMPT[:1], 1))
-    assert accelerated.total.mismatches == (accelerated.total.values - 16) // 1000 > 0
+@pytest.mark.parametrize("space", [Space.WEIGHTS, Space.RESULTS, Space.ELEMENTS, Space.SCALARS])
+def test_what_differs_is_told(small, space):
+    """A wrong constant in any memory, with values compared at once and with tokens or cycles at the end; never where
+    nothing is checked. A scrub finds and repairs it."""
+    model = setun.Model("random", random_checkpoint(3), Bytes())
+    for check in ("values", "none"):
+        list(small.generate(model, [5], tokens=1, check="none"))  # it is loaded
+        image = small._loaded[1]
+        constant = np.flatnonzero(image.constant[space.name.lower()])[3]
+        values = {Space.WEIGHTS: image.weights, Space.RESULTS: image.results, Space.ELEMENTS: image.elements,
+                  Space.SCALARS: np.array(image.scalars)}[space][constant:constant + 1]
+        wrong = -values if space == Space.WEIGHTS else values + 1
+        generation = small.generate(model, [5], tokens=2, check=check, scrub=check == "none")
+        small.machine.write(space, constant, wrong)
+        if check == "none":
+            list(generation)
+            assert {damage.address for damage in generation.damages} == {constant}
+        else:
+            with pytest.raises(CheckError, match="of [0-9,]+ values and .* counts of cycles differ from the models"):
+                list(generation)
+        small._loaded = None
+    again = small.generate(model, [5], tokens=2)
+    assert len(list(again)) == 2
 
 
-def test_too_small(model):
-    with pytest.raises(CapacityError, match="of 480 columns does not fit config 1x5: it needs 480 words of the 256"):
-        place_model(model, PRESETS["1x5"])
+def test_golden_beside_the_program():
+    """A program that is not golden's is told, too: the scale of a row is half of what it was."""
+    model = setun.Model("random", random_checkpoint(), Bytes())
+    image = compile_model(model.integer, SMALL)
+    image.elements[image.map.elements["row scales"][0], 0] //= 2
+    checker = Checker(model.integer, image)
+    assert checker.expect(0, 0).wrong > 0 and checker.mismatches > 0
 
 
-def test_greedy_takes_the_first_of_equals():
-    assert greedy(np.array([1, 5, 5, 2]), None) == 1
+def test_too_small():
+    with pytest.raises(TooLarge, match="weights: 1,928 words are needed and the processor has 1,024: choose a larger"):
+        compile_model(setun.load("demo").integer, Geometry(banks=24, tiles=8, depth=1024))
 
 
-def test_sampler():
-    logits = np.array([0, 100, 200])
-    scale = Scalar(np.uint16(1 << 15), np.int16(-22))  # 1 / 128
-    draws = np.bincount([sampler(1.0, seed)(logits, scale) for seed in range(2000)], minlength=3) / 2000
-    expected = np.exp(logits / 128) / np.exp(logits / 128).sum()
-    assert abs(draws - expected).max() < .04
-    assert {sampler(.001, seed)(logits, scale) for seed in range(20)} == {2}
-    assert [sampler(1.0, 7)(logits, scale) for _ in range(2)] == [sampler(1.0, 7)(logits, scale) for _ in range(2)]
-
-
-def test_tally():
-    total = Tally(calls=1, dense=100, listed=40, slots=50) + Tally(calls=2, dense=100, listed=60, slots=75)
-    assert (total.calls, total.utilisation, total.skipped) == (3, .8, .5)
-    assert (Tally().utilisation, Tally().skipped) == (0, 0)
+def test_smallest():
+    assert smallest(setun.load("demo")).name == "16x20"
+    large = setun.Model("large", random_checkpoint(vocab=300, hidden=400, inner=900, layers=3), Bytes())
+    with pytest.raises(TooLarge, match="no preset holds the model whole; 24x40: .* words are needed"):
+        smallest(large)

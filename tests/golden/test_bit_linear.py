@@ -10,7 +10,8 @@ from setun.golden.scalars import to_float
 
 @pytest.mark.parametrize("columns", [24, 2400])
 def test_bit_linear(columns):
-    """Against the float32 BitLinear, part by part; the sums of the longer rows are narrowed by two places."""
+    """Against the float32 BitLinear, part by part; the sums of the longer rows are narrowed by two places, and a code
+    next to a tie may be another than that of the exact quotient."""
     rng = np.random.default_rng(0)
     parts = [Ternary(rng.integers(-1, 2, (rows, columns), np.int8), scale) for rows, scale in ((5, 0.2), (7, 0.07))]
     y, unit = rng.integers(-2 ** 17, 2 ** 17, (6, columns)), fixed_scalar(3e-5)
@@ -24,7 +25,7 @@ def test_bit_linear(columns):
     assert seen == ["gate_up"] and accumulators.dtype == np.int64
     for part, rows, scale in zip(parts, np.split(accumulators, [5], -1), scales, strict=True):
         expected = float_linear((y * to_float(unit)).astype(np.float32), part)
-        step = 0.55 * to_float(scale).max() if columns > 1032 else 1e-6
+        step = 1.55 * to_float(scale).max() if columns > 1032 else 1e-6
         assert rows * to_float(scale)[:, None] == pytest.approx(expected, rel=1e-4, abs=step)
 
 

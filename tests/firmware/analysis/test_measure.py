@@ -3,93 +3,98 @@
 import numpy as np
 import pytest
 
+import setun
+from setun.accelerator import Accelerator
 from setun.analysis.measure import measure_matvec, measure_run, measure_scrub
-from setun.compiler.packing import CapacityError
-from setun.configuration import config_of
 from setun.golden.matvec import matvec
-from setun.hdl.config import PRESETS
+from setun.hdl.instructions import Geometry
 from setun.sim.rtl.transport import SimulatedTransport
 from tests.support.checkpoints import random_checkpoint
+from tests.support.geometries import SMALL
 from tests.support.links import Struck
 
 
-# The memories of 16x20-deep, which make results simulates; a quarter of its array is compiled in a quarter of the time.
-DEEP = config_of("8x10,depth=32768,columns=32768,blocks=1024")
+@pytest.fixture(scope="module")
+def device():
+    with setun.simulate(SMALL) as device:
+        yield device
 
 
-def exact(config, w, x):
+def exact(device, w, x):
     """Fields of a product whose every value and count of cycles is right."""
-    accumulators, fields = measure_matvec(config, w, x)
+    accumulators, fields = measure_matvec(device, w, x)
     assert (accumulators == matvec(w, x)).all() and fields["mismatches"] == 0
     assert fields["cycles"] == fields["cycles_predicted"]
     assert fields["cycles_dense"] == fields["cycles_dense_predicted"]
     return fields
 
 
-def full(rng, rows, columns):
-    """A random ternary matrix without dead rows and columns."""
-    w = rng.integers(-1, 2, (rows, columns), np.int8)
-    w[0], w[:, 0] = 1, 1
-    return w
-
-
-def test_utilisation_of_a_full_memory():
+def test_utilisation(device):
+    """Of a matrix that fills the results' memories; list, start and drain are in its cycles."""
     rng = np.random.default_rng(1)
-    config = PRESETS["16x40"]
-    fields = exact(config, full(rng, 2560, 512), rng.integers(1, 128, 512).astype(np.int8))
-    assert 2560 * 512 == config.capacity and fields["utilisation"] >= .97
+    fields = exact(device, rng.integers(-1, 2, (3060, 120), np.int8), rng.integers(1, 128, 120).astype(np.int8))
+    assert fields["pieces"] == 1 and fields["utilisation"] >= .95
 
 
-def test_utilisation_of_streamed_weights():
-    """More of them than the memories hold; ``make results`` has 2560 x 2560."""
+def test_pieces(device):
+    """More weights than the memories hold."""
     rng = np.random.default_rng(2)
-    assert 1280 * 2560 > DEEP.capacity
-    fields = exact(DEEP, full(rng, 1280, 2560), rng.integers(1, 128, 2560).astype(np.int8))
-    assert fields["utilisation"] >= .99
+    assert 1280 * 900 > SMALL.capacity
+    fields = exact(device, rng.integers(-1, 2, (1280, 900), np.int8), rng.integers(1, 128, 900).astype(np.int8))
+    assert fields["pieces"] > 1 and fields["utilisation"] >= .89
 
 
-def test_skipping():
+def test_skipping(device):
     rng = np.random.default_rng(3)
-    x = (rng.integers(1, 128, 6912) * (rng.random(6912) >= .7)).astype(np.int8)
-    fields = exact(DEEP, full(rng, 600, 6912), x)
-    assert fields["cycles_dense"] / fields["cycles"] >= 2.8
+    x = (rng.integers(1, 128, 1000) * (rng.random(1000) >= .7)).astype(np.int8)
+    fields = exact(device, rng.integers(-1, 2, (600, 1000), np.int8), x)
+    assert fields["cycles_dense"] / fields["cycles"] >= 2.4
 
 
-@pytest.mark.parametrize("n", [6912, 16384])
+@pytest.mark.parametrize("n", [1023, 6912])
 @pytest.mark.parametrize("weight, value", [(1, 127), (-1, -127), (1, -128), (-1, -128)])
-def test_extremes(n, weight, value):
-    accumulators, _ = measure_matvec(DEEP, np.full((21, n), weight, np.int8), np.full(n, value, np.int8))
+def test_extremes(device, n, weight, value):
+    accumulators, _ = measure_matvec(device, np.full((21, n), weight, np.int8), np.full(n, value, np.int8))
     assert (accumulators == n * weight * value).all()
 
 
-@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 80, 81, 1000, 6912])
+@pytest.mark.parametrize("n", [1, 2, 5, 6, 7, 17, 18, 19, 1000])
 @pytest.mark.parametrize("zeros", [0, .33, .9, 1])
-def test_lengths_and_zeros(n, zeros):
+def test_lengths_and_zeros(device, n, zeros):
     rng = np.random.default_rng([n, int(100 * zeros)])
     w = rng.integers(-1, 2, (43, n), np.int8)
-    w[rng.random(43) < .2] = 0
-    w[:, rng.random(n) < .2] = 0
-    exact(DEEP, w, (rng.integers(-128, 128, n) * (rng.random(n) >= zeros)).astype(np.int8))
+    exact(device, w, (rng.integers(-128, 128, n) * (rng.random(n) >= zeros)).astype(np.int8))
+
+
+class Characters:
+    def encode(self, text):
+        return list(map(ord, text))
+
+    def decode(self, ids):
+        return "".join(map(chr, ids))
 
 
 def test_scrub(monkeypatch):
-    """Weights that are hit while text is generated are wrong for a token, and told where they are."""
-    monkeypatch.setattr("setun.analysis.measure.SimulatedTransport", Struck)
-    monkeypatch.setattr(Struck, "left", 130)
-    monkeypatch.setattr(Struck, "addresses", range(0, 1024, 64))
-    run = PRESETS["4x10"], random_checkpoint(), [1, 2], 6
-    damaged, _ = measure_run(*run)
-    scrubbed, fields = measure_run(*run, scrub=True)
-    assert fields["damages"] == [{"bank": 0, "tile": 0, "address": address} for address in Struck.addresses]
-    assert 0 < scrubbed.total.mismatches < damaged.total.mismatches and not scrubbed.total.cycle_errors
-    with pytest.raises(CapacityError, match="do not fit config 1x5, and none stay to be scrubbed: choose a larger one"):
-        measure_run(PRESETS["1x5"], *run[1:], scrub=True)
+    """Weights that are hit while text is generated make it wrong, and are told where they are."""
+    model, fields = setun.Model("random", random_checkpoint(), Characters()), {}
+    addresses = range(0, 1024, 64)
+    for scrub in (False, True):
+        transport = Struck(SMALL)
+        transport.left, transport.addresses = 1 << 30, addresses
+        with Accelerator(transport, SMALL) as device:
+            list(device.generate(model, [1], tokens=1, check="none"))  # it is loaded
+            transport.left = 16  # in the middle of a position
+            _, fields[scrub] = measure_run(device, model, [1, 2], 6, scrub=scrub)
+    found = {(damage["bank"], damage["lane"]): damage["address"] for damage in fields[True]["damages"]}
+    assert set(found) == {(0, 0)} and {damage["address"] for damage in fields[True]["damages"]} <= set(addresses)
+    assert len(fields[True]["damages"]) > 5
+    assert 0 < fields[True]["mismatches"] < fields[False]["mismatches"]
 
 
 def test_scrub_of_single_flips(monkeypatch):
-    config = PRESETS["1x5"]
-    found = measure_scrub(config, 40)
-    assert found["weights"] == config.capacity and config.depth < found["cycles"] < 8 * config.depth
+    geometry = Geometry(banks=2, tiles=1, depth=64, results=128, elements=64, scalars=16, instructions=16)
+    found = measure_scrub(geometry, 40)
+    assert found["weights"] == geometry.capacity and found["cycles"] > geometry.depth
     assert found["missed"] == 0 and found["found"] + found["spare"] == 40 and found["found"] > 30
     monkeypatch.setattr(SimulatedTransport, "flip", lambda *_: None)
-    assert measure_scrub(config, 40)["missed"] == found["found"]
+    assert measure_scrub(geometry, 40)["missed"] == found["found"]

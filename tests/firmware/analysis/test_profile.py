@@ -14,16 +14,14 @@ from click.testing import CliRunner
 import setun
 from setun.analysis.calibration import Board, Figure
 from setun.analysis.cases import all_cases, run_cases
-from setun.analysis.measure import measure_run
 from setun.analysis.memory import Memory, memory_of
 from setun.analysis.models import named_models
-from setun.analysis.profile import collect_activations, profile, profile_checkpoint, profile_dimensions
+from setun.analysis.profile import profile, profile_dimensions
 from setun.cli.main import main
 from setun.cli.options import DEMO
 from setun.compiler.packing import CapacityError, extent, pack, place
 from setun.driver.device import Device
 from setun.errors import ArgumentError
-from setun.formats import checkpoint
 from setun.golden.bit_linear import quantised_matvec
 from setun.golden.decoder import empty_cache, step
 from setun.hdl.boards import BOARDS
@@ -53,18 +51,6 @@ def test_cycles_of_the_rtl():
         shape for model in named_models().values() for shape in model.matrices.values()}
     for case, predicted, measured, values in run_cases(cases):
         assert predicted == measured and not values, case
-
-
-def test_cycles_of_the_demo():
-    """The profile's cycles of the prompt's last token are those that the RTL takes for it."""
-    loaded, prompt, config = checkpoint.load(DEMO), list(b"In"), PRESETS["16x40"]
-    _, measured = measure_run(config, loaded, prompt, 1)
-    whole, but_last = (profile_checkpoint(loaded, "demo", collect_activations(loaded, prompt[:count]), config,
-                                          clock=CLOCK) for count in (2, 1))
-    assert whole.hypothetical.startswith("no board")
-    last = 2 * whole.cycles_per_token - but_last.cycles_per_token
-    assert measured["cycles_per_token"] == measured["cycles_predicted"] == [round(last)]
-    assert last == pytest.approx(round(last))
 
 
 def test_extent():
@@ -324,17 +310,8 @@ def test_command_with_a_config(tmp_path):
     assert rate[tmp_path / "m.yaml"] == rate["2b4t"] < rate[path]
 
 
-def test_command_with_the_rtl(tmp_path):
-    result = invoke("profile", "--simulate", 2, "--config", DEEP, "--json", tmp_path / "p.json")
-    assert result.exit_code == 0, result.output
-    assert "2 tokens on the RTL: 0 values differ, cycles equal those predicted" in result.output
-    fields = json.loads((tmp_path / "p.json").read_text())
-    assert len(fields["layers"]) == 16 and fields["fits"] and fields["tokens"] == 54
-
-
 @pytest.mark.parametrize("arguments, words", [
     (["none"], "no model of that name: see setun models"),
-    (["2b4t", "--simulate", 1], "--simulate needs weights"),
     (["bitnet-70b"], "a vector of 28672 elements does not fit config 16x20, which takes 8192: the presets 16x20-deep"),
     (["2b4t", "--bandwidth", 100], "a bandwidth is of a memory"),
     (["2b4t", "--memory", "link"], "--memory link is a board's: give --board"),

@@ -12,8 +12,6 @@ from setun.compiler.schedule import TooLarge, compile_model
 from setun.formats.checkpoint import load
 from setun.golden.decoder import empty_cache, step
 from setun.golden.fixed import to_fixed
-from setun.golden.matvec import matvec
-from setun.golden.quantiser import reciprocal_quantise
 from setun.golden.rotary import Rope
 from setun.hdl.instructions import Geometry, decode, encode, word_bits
 from setun.sim.model.processor import Processor
@@ -21,12 +19,6 @@ from tests.support.checkpoints import random_checkpoint
 
 
 FLAGSHIP = Geometry(banks=24, tiles=8, depth=2048)
-
-
-def reciprocal_matvec(layer, kind, codes, y):
-    """The part of a BitLinear that the array and the lanes take over."""
-    q, m = reciprocal_quantise(y)
-    return matvec(codes, q), m
 
 
 def stored(processor, name, layer, order, positions):
@@ -47,7 +39,7 @@ def assert_equal(checkpoint, geometry, tokens):
     model = to_fixed(checkpoint)
     processor, cache = Processor(compile_model(model, geometry)), empty_cache(model)
     for position, token in enumerate(tokens):
-        logits, scale, cache = step(model, np.int64(token), position, cache, reciprocal_matvec)
+        logits, scale, cache = step(model, np.int64(token), position, cache)
         assert processor.step(int(token), position) == logits.argmax()
         assert (processor.logits == logits).all()
         assert processor.scalars[processor.image.map.scalars["logits"][0]] == scale

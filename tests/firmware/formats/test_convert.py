@@ -65,7 +65,7 @@ def test_same_text(formats, tmp_path):
     checkpoint, tokenizer, paths = formats
     runs = {}
     for form, path in paths.items():
-        result = invoke("run", path, "--prompt", "And the earth", "--tokens", 4, "--config", "4x10", "--json",
+        result = invoke("run", path, "--prompt", "And the earth", "--tokens", 4, "--config", "16x20", "--json",
                         tmp_path / "run.json")
         assert result.exit_code == 0, result.output
         runs[form] = json.loads((tmp_path / "run.json").read_text())
@@ -83,7 +83,7 @@ def test_run_ends(tmp_path):
     ends = ()
     for count in (5, 2):
         convert(InMemory(checkpoint, ends=ends), tmp_path / "model", "setun", force=True)
-        result = invoke("run", tmp_path / "model", "--prompt", "A", "--tokens", 5, "--config", "4x10", "--json",
+        result = invoke("run", tmp_path / "model", "--prompt", "A", "--tokens", 5, "--config", "16x20", "--json",
                         tmp_path / "run.json")
         assert result.exit_code == 0, result.output
         run = json.loads((tmp_path / "run.json").read_text())
@@ -172,7 +172,7 @@ def test_run_without_tokenizer(tmp_path):
     """Tokens beyond bytes are legal and unprintable."""
     checkpoint = random_checkpoint(12, vocab=512, hidden=32, inner=32)
     convert(InMemory(checkpoint), tmp_path / "model.setun", "setun")
-    result = invoke("run", tmp_path / "model.setun", "--prompt", "A", "--tokens", 3, "--config", "4x10", "--json",
+    result = invoke("run", tmp_path / "model.setun", "--prompt", "A", "--tokens", 3, "--config", "16x20", "--json",
                     tmp_path / "run.json")
     assert result.exit_code == 0, result.output
     run = json.loads((tmp_path / "run.json").read_text())
