@@ -18,6 +18,7 @@ from amaranth import signed
 from amaranth.lib import data
 
 from ..errors import ArgumentError
+from .config import MAX_COLUMNS
 
 
 __all__ = ["ARRAY_KINDS", "Address", "Adjust", "Angle", "Count", "End", "Fetch", "Geometry", "Instruction", "Limit",
@@ -44,6 +45,8 @@ class Geometry:
         Tiles N of five rows, and lanes.
     depth : int
         Words of five trits in the memory of a bank and tile.
+    columns : int
+        Longest list, in elements: that of slot 0. Lists of the other two slots are half as long at most.
     results, elements : int
         Words of 18 bits in a lane's two memories.
     scalars : int
@@ -58,6 +61,7 @@ class Geometry:
     banks: int
     tiles: int
     depth: int
+    columns: int = 512
     results: int = 1024
     elements: int = 512
     scalars: int = 256
@@ -70,6 +74,12 @@ class Geometry:
                 raise ArgumentError(f"Geometry: {field.name} must be positive, not {getattr(self, field.name)}")
         if self.banks % self.tiles:
             raise ArgumentError(f"Geometry: tiles must divide the {self.banks} banks, not be {self.tiles}")
+        if not 2 <= self.columns <= MAX_COLUMNS:
+            raise ArgumentError(f"Geometry: columns must be 2 to {MAX_COLUMNS}, not {self.columns}")
+
+    def longest_list(self, slot):
+        """Elements that the list of a slot holds."""
+        return self.columns // (1 if slot == 0 else 2)
 
 
 class Count(enum.Enum):

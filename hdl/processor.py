@@ -115,7 +115,7 @@ class Processor(wiring.Component):
         geometry = self.geometry
         m.submodules.engine = self.engine = Engine(geometry, self.technology)
         m.submodules.lanes = self.lanes = Lanes(geometry, self.technology)
-        m.submodules.lists = self.lists = ListWriter(geometry)
+        m.submodules.lists = self.lists = ListWriter(geometry, self.technology)
         m.submodules.stores = self.stores = StoreWriter(geometry)
         m.submodules.scalars = self.scalars = ScalarUnit(registers=geometry.scalars, technology=self.technology)
         m.submodules.angles = self.angles = Angles(position_bits=len(self.i_position))

@@ -421,7 +421,20 @@ class _Compiler:
         self.absmax = self.constant("127", normalise(ABSMAX, 0))
         self.one = self.constant("1", ONE)
 
+    def check_lists(self):
+        """Vectors must fit the lists that the program writes them to."""
+        context = self.model.context
+        for slot, what, elements in ((VECTOR_LIST, "a vector of hidden", len(self.hidden)),
+                                     (VECTOR_LIST, "a vector of inner", len(self.inner)),
+                                     (VECTOR_LIST, "a vector of all heads", len(self.queries)),
+                                     (HEAD_LISTS[0], "a head", len(self.head)), (HEAD_LISTS[0], "context", context)):
+            longest = self.geometry.longest_list(slot)
+            if elements > longest:
+                raise TooLarge(f"columns: {what} has {elements:,} elements and list {slot} of a processor with columns "
+                               f"{self.geometry.columns:,} holds {longest:,}: choose more columns, or a smaller model")
+
     def check(self):
+        self.check_lists()
         self.weights.check("choose a larger one, or a model with fewer weights, positions or tokens")
         self.results.check("choose more words of results, or a model with narrower layers or fewer of them")
         self.elements.check("choose more words of elements, or a model with narrower layers, positions or tokens")

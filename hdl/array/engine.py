@@ -8,22 +8,26 @@ from amaranth.utils import ceil_log2
 from ...golden.attention import LOW_BITS
 from ...golden.lanes import LANE_BITS
 from ..config import GROUP, TRITS, Config
-from ..technology.memory import BLOCK_LATENCY
 from ..technology.product import DOT_LATENCY, PORTABLE
 from .combiner import COMBINER_LATENCY, NARROW_LATENCY, NARROW_SHIFT_BITS, Combiner, Narrow
 from .tile import Operand, TileStack, WeightWrite
 
 
-__all__ = ["Engine", "EngineBank", "EngineBeat", "ListEntry", "array_config", "engine_latency"]
+__all__ = ["Engine", "EngineBank", "EngineBeat", "ListEntry", "SLOTS", "array_config", "engine_latency", "list_address"]
 
 
-SLOTS = 4
+SLOTS = 3
+LIST_LATENCY = 2  # cycles from a beat to its entry: a register of the beat, and one of the entry
 
 
 def array_config(geometry):
     """The Config of the weights' memories and sums of such a processor; its vectors fill the results' memories."""
-    columns = min(max(geometry.results, geometry.elements) * geometry.tiles, 32768)
-    return Config(banks=geometry.banks, tiles=geometry.tiles, depth=geometry.depth, columns=columns, blocks=1)
+    return Config(banks=geometry.banks, tiles=geometry.tiles, depth=geometry.depth, columns=geometry.columns, blocks=1)
+
+
+def list_address(slot, number):
+    """Where entry ``number`` of a slot's list is in a bank's memory: a half is slot 0's, and a quarter each other's."""
+    return Cat(number[:-1], Mux(slot == 0, number[-1], slot[1]), slot.any())
 
 
 class EngineBeat(data.StructLayout):
@@ -41,17 +45,16 @@ class EngineBeat(data.StructLayout):
 
 
 class ListEntry(data.StructLayout):
-    """A write to a bank's list: the two digits of a value, and the word of its column."""
+    """A write to a bank's list at a list_address: the two digits of a value, and the word of its column."""
 
     def __init__(self, geometry):
-        depth = array_config(geometry).list_depth
-        super().__init__({"slot": range(SLOTS), "address": ceil_log2(depth), "index": ceil_log2(depth),
-                          "high": signed(8), "low": LOW_BITS})
+        bits = ceil_log2(array_config(geometry).list_depth)
+        super().__init__({"address": bits + 1, "index": bits, "high": signed(8), "low": LOW_BITS})
 
 
 def _sum_cycles(config):
     """Cycles from a beat to its sums of the first tile: list, address, weights (3), groups."""
-    return BLOCK_LATENCY + 1 + 3 + DOT_LATENCY + config.groups - 1
+    return LIST_LATENCY + 1 + 3 + DOT_LATENCY + config.groups - 1
 
 
 def engine_latency(geometry, int8):
@@ -64,7 +67,7 @@ class EngineBank(wiring.Component):
     """Looks up the activation of a beat, and sends it down the tiles.
 
     Entries beyond a list's length count as zero. A beat enters in cycle 0; the activation is at tile ``t``, with its
-    weights, in cycle 6 + t.
+    weights, in cycle 5 + t.
 
     Members
     -------
@@ -97,25 +100,20 @@ class EngineBank(wiring.Component):
         config, beat, write = self.config, self.i_beat, self.i_entry
         stored = data.StructLayout({"index": len(write.index), "high": signed(8), "low": LOW_BITS})
         entry = Signal(stored)
-        m.submodules.list = entries = self.technology.memory(depth=SLOTS << len(beat.beat), width=stored.size)
+        m.submodules.list = entries = self.technology.lut_memory(depth=1 << len(write.address), width=stored.size)
         m.d.comb += [
             entries.write_enable.eq(self.write),
-            entries.write_address.eq(Cat(write.address, write.slot)),
+            entries.write_address.eq(write.address),
             entries.write_data.eq(Cat(write.index, write.high, write.low)),
-            entries.read_enable.eq(beat.valid),
-            entries.read_address.eq(Cat(beat.beat, beat.slot)),
+            entries.read_address.eq(list_address(beat.slot, beat.beat)),
             entry.eq(entries.read_data),
         ]
 
         known = data.StructLayout({"valid": 1, "listed": 1, "low": 1, "probe": 1, "probed": 1, "base": len(beat.base)})
-        stage = Signal(known)
-        m.d.comb += [stage.valid.eq(beat.valid), stage.listed.eq(beat.beat < self.i_length), stage.low.eq(beat.low),
+        stage = Signal(known, reset_less=True)
+        m.d.sync += [stage.valid.eq(beat.valid), stage.listed.eq(beat.beat < self.i_length), stage.low.eq(beat.low),
                      stage.probe.eq(beat.probe), stage.probed.eq(beat.bank == self.position),
                      stage.base.eq(beat.base)]
-        for number in range(BLOCK_LATENCY):
-            later = Signal(known, name=f"stage_{number}", reset_less=True)
-            m.d.sync += later.eq(stage)
-            stage = later
         operand, value = Signal(Operand(config), reset_less=True), Signal(signed(8))
         m.d.comb += value.eq(Mux(stage.low, entry.low, entry.high))
         m.d.sync += [operand.valid.eq(stage.valid),
@@ -123,14 +121,15 @@ class EngineBank(wiring.Component):
                      operand.x.eq(Mux(stage.probe, stage.probed, Mux(stage.listed, value, 0)))]
 
         weights = self.i_weights
+        select, enable = Signal(reset_less=True), Signal.like(weights.tile, name="enable", reset_less=True)
+        m.d.sync += [select.eq(weights.bank[self.position]), enable.eq(weights.tile)]
         for tile, x in enumerate(self.o_x):
             rows = slice(tile * TRITS, (tile + 1) * TRITS)
-            write_enable = Signal(name=f"write_{tile}", reset_less=True)
-            m.d.sync += write_enable.eq(weights.bank[self.position] & weights.tile[tile])
             m.submodules[f"tile_{tile}"] = below = TileStack(config, self.technology)
             m.d.comb += [
                 below.i_operand.eq(operand),
-                below.write_enable.eq(write_enable),
+                below.write_enable.eq(enable[tile]),
+                below.write_select.eq(select),
                 below.write_address.eq(weights.address),
                 below.write_word.eq(weights.word),
                 x.eq(below.o_x),
@@ -160,9 +159,10 @@ class Engine(wiring.Component):
     narrow : In(5)
     write : In(banks)
         Lists that are written.
-    i_entries : In(ListEntry), one for each bank
+    i_entries : In(ListEntry), one for each tile
+        Of the banks that its lane feeds.
     i_lengths : In, one for each bank
-        Of the beat's list.
+        Of the beat's list, a cycle after the beat; holds.
     i_weights : In(WeightWrite)
     o_valid : Out(tiles)
     o_results : Out(signed(18)), one for each tile
@@ -177,7 +177,7 @@ class Engine(wiring.Component):
             "int8": In(1),
             "narrow": In(NARROW_SHIFT_BITS),
             "write": In(geometry.banks),
-            "i_entries": In(ListEntry(geometry)).array(geometry.banks),
+            "i_entries": In(ListEntry(geometry)).array(geometry.tiles),
             "i_lengths": In(range(config.list_depth + 1)).array(geometry.banks),
             "i_weights": In(WeightWrite(config)),
             "o_valid": Out(geometry.tiles),
@@ -186,7 +186,9 @@ class Engine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config, beat, weights = self.config, self.i_beat, self.i_weights
+        config, weights = self.config, self.i_weights
+        beat = Signal.like(self.i_beat, name="beat", reset_less=True)
+        m.d.sync += beat.eq(self.i_beat)
         sums, carries = [C(0, signed(1))] * config.rows, C(0, config.rows)
         for first in range(0, config.banks, GROUP):
             later_weights = Signal.like(weights, name=f"weights_{first}", reset_less=True)
@@ -219,8 +221,8 @@ class Engine(wiring.Component):
         for position in range(first, min(first + GROUP, config.banks)):
             m.submodules[f"bank_{position}"] = bank = EngineBank(self.geometry, self.technology, position=position)
             m.d.comb += [bank.i_beat.eq(beat), bank.write.eq(self.write[position]),
-                         bank.i_entry.eq(self.i_entries[position]), bank.i_length.eq(self.i_lengths[position]),
-                         bank.i_weights.eq(weights)]
+                         bank.i_entry.eq(self.i_entries[position % config.tiles]),
+                         bank.i_length.eq(self.i_lengths[position]), bank.i_weights.eq(weights)]
             banks.append(bank)
         dots = []
         for row in range(config.rows):

@@ -14,11 +14,12 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .family import Family
+from .memory import LutMemory as PortableLutMemory
 from .memory import MemorySignature
 from .product import LEVELS, AccumulatorSignature, DotSignature, Technology
 
 
-__all__ = ["ECP5", "FAMILY", "FULL", "BlockMemory", "CarryChain", "Dot", "FoldedAdd", "MaskedDot", "Pll"]
+__all__ = ["ECP5", "FAMILY", "FULL", "BlockMemory", "CarryChain", "Dot", "FoldedAdd", "LutMemory", "MaskedDot", "Pll"]
 
 
 BLOCK_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}  # bits of a word: words
@@ -251,11 +252,17 @@ class BlockMemory(wiring.Component):
             ports |= {f"p_DATA_WIDTH_{port}": self.bits, f"p_REGMODE_{port}": "OUTREG", f"p_CSDECODE_{port}": "0b000",
                       f"p_WRITEMODE_{port}": "NORMAL", f"i_CLK{port}": ClockSignal(), f"i_RST{port}": C(0, 1)}
         return Instance("DP16KD", p_RESETMODE="SYNC", p_GSR="DISABLED",
-                        i_CEA=C(1, 1), i_WEA=chosen.any(), i_CEB=self.read_enable, i_WEB=C(0, 1),
+                        i_CEA=self.write_select, i_WEA=chosen.any(), i_CEB=self.read_enable, i_WEB=C(0, 1),
                         i_OCEA=self.output_enable, i_OCEB=self.output_enable, **ports)
 
 
-ECP5 = Technology(dot=Dot, accumulator=Accumulator, folded_add=FoldedAdd, memory=BlockMemory)
+class LutMemory(PortableLutMemory):
+    """hdl.technology.memory.LutMemory in TRELLIS_DPR16X4."""
+
+    ATTRIBUTES = {"ram_style": "distributed"}
+
+
+ECP5 = Technology(dot=Dot, accumulator=Accumulator, folded_add=FoldedAdd, memory=BlockMemory, lut_memory=LutMemory)
 
 
 class Pll(wiring.Component):

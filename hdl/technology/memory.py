@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 
-__all__ = ["BLOCK_LATENCY", "BlockMemory", "Lag", "MemorySignature", "SinglePortMemory"]
+__all__ = ["BLOCK_LATENCY", "BlockMemory", "Lag", "LutMemory", "MemorySignature", "SinglePortMemory"]
 
 
 BLOCK_LATENCY = 2  # cycles from an address to its data
@@ -19,6 +19,8 @@ class MemorySignature(wiring.Signature):
     -------
     write_enable : In(lanes)
         Lanes that are written, the lowest bits first.
+    write_select : In(1)
+        Clear where no lane is written. Set where it is not connected.
     write_address, write_data : In
     read_enable, read_address : In
     output_enable : In(1)
@@ -30,6 +32,7 @@ class MemorySignature(wiring.Signature):
         address = max(ceil_log2(depth), 1)
         super().__init__({
             "write_enable": In(lanes),
+            "write_select": In(1, init=1),
             "write_address": In(address),
             "write_data": In(lanes * width),
             "read_enable": In(1),
@@ -69,7 +72,7 @@ class BlockMemory(wiring.Component):
         # Synthesis merges the register behind an asynchronous port into the block RAM, and only so heeds the attribute.
         write, read = storage.write_port(granularity=self.width), storage.read_port(domain="comb")
         m.d.comb += [
-            write.en.eq(self.write_enable),
+            write.en.eq(Mux(self.write_select, self.write_enable, 0)),
             write.addr.eq(self.write_address),
             write.data.eq(self.write_data),
             read.addr.eq(self.read_address),
@@ -101,13 +104,59 @@ class SinglePortMemory(wiring.Component):
         m.submodules.block = block = BlockMemory(depth=self.depth, width=self.width, lanes=self.lanes)
         m.d.comb += [
             block.write_enable.eq(self.write_enable),
+            block.write_select.eq(self.write_select),
             block.write_address.eq(self.write_address),
             block.write_data.eq(self.write_data),
-            block.read_enable.eq(self.read_enable & ~self.write_enable.any()),
+            block.read_enable.eq(self.read_enable & ~(self.write_select & self.write_enable.any())),
             block.read_address.eq(self.read_address),
             block.output_enable.eq(self.output_enable),
             self.read_data.eq(block.read_data),
         ]
+        return m
+
+
+class LutMemory(wiring.Component):
+    """A small memory with one write port and one read port: ``read_data`` follows ``read_address`` after one cycle.
+
+    A word that is read in the cycle in which it is written is the one before.
+
+    Parameters
+    ----------
+    depth : int
+        Words.
+    width : int
+        Bits.
+
+    Members
+    -------
+    write_enable : In(1)
+    write_address, write_data : In
+    read_address : In
+    read_data : Out(width)
+    """
+
+    ATTRIBUTES = {}  # of the storage, for synthesis
+
+    def __init__(self, *, depth, width):
+        self.depth, self.width = depth, width
+        address = max(ceil_log2(depth), 1)
+        super().__init__({"write_enable": In(1), "write_address": In(address), "write_data": In(width),
+                          "read_address": In(address), "read_data": Out(width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.storage = storage = memory.Memory(
+            shape=self.width, depth=self.depth, init=[], attrs=self.ATTRIBUTES)
+        write, read = storage.write_port(), storage.read_port(domain="comb")
+        data = Signal.like(self.read_data, name="data", reset_less=True)
+        m.d.comb += [
+            write.en.eq(self.write_enable),
+            write.addr.eq(self.write_address),
+            write.data.eq(self.write_data),
+            read.addr.eq(self.read_address),
+            self.read_data.eq(data),
+        ]
+        m.d.sync += data.eq(read.data)
         return m
 
 

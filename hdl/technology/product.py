@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import sum_width
 from .holding import Holding
-from .memory import BlockMemory, SinglePortMemory
+from .memory import BlockMemory, LutMemory, SinglePortMemory
 
 
 __all__ = ["Accumulator", "AccumulatorSignature", "DOT_LATENCY", "Dot", "DotSignature", "FoldedAdd", "LEVELS",
@@ -186,6 +186,7 @@ class Technology(NamedTuple):
     folded_add: type = FoldedAdd
     holding: type = Holding
     memory: type = BlockMemory
+    lut_memory: type = LutMemory
     single_port_memory: type = SinglePortMemory
 
 

@@ -214,7 +214,9 @@ class Processor:
         if step.sink is Sink.TOKEN:
             self.token = int(np.where(taking_part, values, -1 << LANE_BITS).argmax())
         if step.sink is Sink.LIST:
-            values = values.reshape(-1)
+            values, longest = values.reshape(-1), self.geometry.longest_list(step.destination)
+            if (listed := np.flatnonzero(values)).size and listed[-1] >= longest:
+                raise ProgramError(f"{step}: element {listed[-1]} of a list of {longest}")
             self.lists[step.destination] = (
                 (values >> LOW_BITS, values & (1 << LOW_BITS) - 1) if step.second is Operand.EXP2
                 else ((values + 128 & 255) - 128, np.zeros_like(values)))

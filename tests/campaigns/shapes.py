@@ -22,7 +22,7 @@ from tests.support.processor_bench import ProcessorBench
 
 
 ROPES = [Rope(1e4), Rope(5e5, 3.0), Rope(1e4, 8.0, (1.0, 4.0, 16))]
-ROOMY = {"results": 4096, "elements": 4096, "scalars": 1024, "instructions": 2048}
+ROOMY = {"columns": 1024, "results": 4096, "elements": 4096, "scalars": 1024, "instructions": 2048}
 DEEPEST = 1 << 16
 MOST_WORDS = 300_000  # of five trits, to be written one by one
 TOKENS = 40

@@ -141,9 +141,9 @@ def test_digits():
 
     async def drive(ctx):
         await write_weights(ctx, bench.engine, int8_words(wide, 4, 2), 0)
-        await write_list(ctx, bench.lists, 3, weights, takes, digits=True)
+        await write_list(ctx, bench.lists, 2, weights, takes, digits=True)
         for low, digit in enumerate((weights >> 3, weights & 7)):
-            found, _ = await run(ctx, bench, 3, 0, 6, 2, int8=1, low=low)
+            found, _ = await run(ctx, bench, 2, 0, 6, 2, int8=1, low=low)
             assert (found.reshape(-1) == wide @ np.where(takes, digit, 0)).all()
 
     simulate(bench, drive)

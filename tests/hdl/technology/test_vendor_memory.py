@@ -66,6 +66,7 @@ class Pair(wiring.Component):
         for each in (memory, twin):
             m.d.comb += [
                 each.write_enable.eq(Mux(filling, ~C(0, enables), writes)),
+                each.write_select.eq(filling | second[-enables - 3]),
                 each.write_address.eq(Mux(filling, filled % memory.depth, write_address)),
                 each.write_data.eq(second[:len(memory.write_data)]),
                 each.read_enable.eq(reads),
@@ -76,7 +77,7 @@ class Pair(wiring.Component):
         word_known, data_known = Signal(), Signal()
         with m.If(memory.output_enable):
             m.d.sync += data_known.eq(word_known)
-        with m.If(memory.write_enable.any() & isinstance(twin, plain.SinglePortMemory)):
+        with m.If(memory.write_select & memory.write_enable.any() & isinstance(twin, plain.SinglePortMemory)):
             m.d.sync += word_known.eq(0)
         with m.Elif(memory.read_enable):
             m.d.sync += word_known.eq(1)
