@@ -159,8 +159,9 @@ class Run:
     """Multiply row blocks by a list; block b lies at ``weights`` + b ``stride`` and its results go to the lanes.
 
     Ternary products leave five words of results a block, those of int8, whose five trits are the rows of a tile, one.
-    Sums are shifted right by ``narrow``. With ``softmax`` the list holds weights of two digits: all blocks are run with
-    the upper and then with the lower ones, and sums are shifted by what the last Pass's sum needs as well.
+    Sums are shifted right by ``narrow``, at most as far as brings the largest into a lane. With ``softmax`` the list
+    holds weights of two digits: all blocks are run with the upper and then with the lower ones, and sums are shifted by
+    what the last Pass's sum needs as well.
     """
     slot: int
     softmax: bool = False

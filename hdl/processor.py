@@ -244,7 +244,7 @@ class Processor(wiring.Component):
         """Wires between the units that hold whatever is executed."""
         engine, lanes, lists, stores, geometry = self.engine, self.lanes, self.lists, self.stores, self.geometry
         self.step, self.beat = Signal(Step(geometry), reset_less=True), Signal(EngineBeat(geometry))
-        self.int8, self.narrow_now = Signal(), Signal(5)
+        self.int8, self.narrow_now = Signal(), Signal.like(engine.narrow)
         self.result_start, self.result_address = Signal(), Signal(range(geometry.results))
         self.fetching = Signal()
         self.listing = Signal()

@@ -7,13 +7,15 @@ from amaranth.utils import ceil_log2
 
 from ...golden.attention import LOW_BITS
 from ...golden.lanes import LANE_BITS
-from ..config import GROUP, TRITS, Config
+from ...golden.model import LEVELS
+from ..config import GROUP, TRITS, Config, sum_width
 from ..technology.product import DOT_LATENCY, PORTABLE
-from .combiner import COMBINER_LATENCY, NARROW_LATENCY, NARROW_SHIFT_BITS, Combiner, Narrow
+from .combiner import COMBINER_LATENCY, NARROW_LATENCY, Combiner, Narrow
 from .tile import Operand, TileStack, WeightWrite
 
 
-__all__ = ["Engine", "EngineBank", "EngineBeat", "ListEntry", "SLOTS", "array_config", "engine_latency", "list_address"]
+__all__ = ["Engine", "EngineBank", "EngineBeat", "ListEntry", "SLOTS", "array_config", "engine_latency", "list_address",
+           "most_narrow"]
 
 
 SLOTS = 3
@@ -23,6 +25,16 @@ LIST_LATENCY = 2  # cycles from a beat to its entry: a register of the beat, and
 def array_config(geometry):
     """The Config of the weights' memories and sums of such a processor; its vectors fill the results' memories."""
     return Config(banks=geometry.banks, tiles=geometry.tiles, depth=geometry.depth, columns=geometry.columns, blocks=1)
+
+
+def _bits(geometry, weight):
+    """Of a sum of products by weights of at most that magnitude, with what rounds it."""
+    return (128 * weight * geometry.columns + (1 << most_narrow(geometry) >> 1)).bit_length() + 1
+
+
+def most_narrow(geometry):
+    """How far results are shifted at most: what brings the largest sum of int8 products into a lane."""
+    return max(sum_width(LEVELS * geometry.columns) - LANE_BITS, 0)
 
 
 def list_address(slot, number):
@@ -156,7 +168,8 @@ class Engine(wiring.Component):
     i_beat : In(EngineBeat)
     int8 : In(1)
         Five rows are the digits of one; holds while a Run's beats and results pass, as the next.
-    narrow : In(5)
+    narrow : In
+        How far results are shifted, most_narrow(geometry) at most; holds as ``int8``.
     write : In(banks)
         Lists that are written.
     i_entries : In(ListEntry), one for each tile
@@ -175,7 +188,7 @@ class Engine(wiring.Component):
         super().__init__({
             "i_beat": In(EngineBeat(geometry)),
             "int8": In(1),
-            "narrow": In(NARROW_SHIFT_BITS),
+            "narrow": In(range(most_narrow(geometry) + 1)),
             "write": In(geometry.banks),
             "i_entries": In(ListEntry(geometry)).array(geometry.tiles),
             "i_lengths": In(range(config.list_depth + 1)).array(geometry.banks),
@@ -200,6 +213,10 @@ class Engine(wiring.Component):
                 beat = later_beat
             sums, carries = self._group(m, first, beat, weights, sums, carries)
 
+        half = Signal(most_narrow(self.geometry), reset_less=True)  # rounds rows of a result, or its lowest digits
+        half_of_rows = Signal.like(half, reset_less=True)
+        m.d.sync += [half.eq(1 << self.narrow >> 1), half_of_rows.eq(Mux(self.int8, 0, 1 << self.narrow >> 1))]
+
         settle = Signal(3)  # valid, first, last
         m.d.comb += settle.eq(Cat(self.i_beat.valid, self.i_beat.first & self.i_beat.valid,
                                   self.i_beat.last & self.i_beat.valid))
@@ -209,7 +226,7 @@ class Engine(wiring.Component):
             settle = later
         for tile in range(config.tiles):
             rows = slice(tile * TRITS, (tile + 1) * TRITS)
-            self._drain(m, tile, settle, sums[rows], carries[rows])
+            self._drain(m, tile, settle, sums[rows], carries[rows], [half] + [half_of_rows] * (TRITS - 1))
             later = Signal(3, name=f"settle_tile_{tile}")
             m.d.sync += later.eq(settle)
             settle = later
@@ -237,29 +254,32 @@ class Engine(wiring.Component):
             dots.append(dot)
         return [dot.o for dot in dots], Cat(dot.o_carry for dot in dots)
 
-    def _drain(self, m, tile, settle, sums, carries):
+    def _drain(self, m, tile, settle, sums, carries, starts):
         """Accumulators of a tile; their totals leave one by one, or as one product of int8."""
-        width = self.config.accumulator_bits
+        width, combined = _bits(self.geometry, 1), _bits(self.geometry, LEVELS)
         valid, first, last = settle
         totals = []
         for row in range(TRITS):
             m.submodules[f"accumulator_{tile}_{row}"] = accumulator = self.technology.accumulator(
                 products=self.config.banks, width=width)
             m.d.comb += [accumulator.i.eq(sums[row]), accumulator.i_carry.eq(carries[row]),
-                         accumulator.enable.eq(valid), accumulator.first.eq(first)]
+                         accumulator.enable.eq(valid), accumulator.first.eq(first), accumulator.start.eq(starts[row])]
             totals.append(accumulator.o)
-        m.submodules[f"combiner_{tile}"] = combiner = Combiner(width=width)
+        m.submodules[f"combiner_{tile}"] = combiner = Combiner(width=width, to=combined)
+        m.d.comb += combiner.show.eq(self.int8)
         m.d.comb += [port.eq(total) for port, total in zip(combiner.i, totals)]
         m.submodules[f"holding_{tile}"] = holding = self.technology.holding(width=width)
         m.d.comb += [port.eq(total) for port, total in zip(holding.i, totals)]
         ready = Signal(COMBINER_LATENCY + 1, name=f"ready_{tile}")  # the totals, and in cycles behind them
         leaving = Signal(TRITS, name=f"leaving_{tile}")
-        m.d.sync += [ready.eq(Cat(last, ready)), leaving.eq(Cat(ready[0], leaving))]
-        m.d.comb += holding.select.eq(Cat(ready[0], leaving))
-        m.submodules[f"narrow_{tile}"] = narrow = Narrow(width=len(combiner.o), to=LANE_BITS)
+        leaves = ready[0] & ~self.int8
+        m.d.sync += [ready.eq(Cat(last, ready)), leaving.eq(Cat(leaves, leaving))]
+        m.d.comb += holding.select.eq(Cat(leaves, leaving))
+        m.submodules[f"narrow_{tile}"] = narrow = Narrow(width=combined, to=LANE_BITS)
         left = Signal(name=f"left_{tile}")
         delay = Signal(NARROW_LATENCY, name=f"delay_{tile}")
-        m.d.comb += [left.eq(Mux(self.int8, ready[-1], leaving.any())),
-                     narrow.i.eq(Mux(self.int8, combiner.o, holding.o)), narrow.shift.eq(self.narrow),
+        m.d.comb += [left.eq(leaving.any() | self.int8 & ready[-1]),
+                     narrow.i.eq(combiner.o | holding.o),  # the one that is not asked for is 0
+                     narrow.shift.eq(self.narrow),
                      self.o_valid[tile].eq(delay[-1]), self.o_results[tile].eq(narrow.o)]
         m.d.sync += delay.eq(Cat(left, delay))

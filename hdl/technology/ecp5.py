@@ -175,8 +175,8 @@ class Accumulator(wiring.Component):
         width = len(self.o)
         total, i, o = Signal.like(self.o), Signal.like(self.o), Signal.like(self.o, reset_less=True)
         m.submodules.chain = CarryChain(
-            lut4(lambda a, b, c, d: (a & ~b) ^ c), a=o, b=self.first.replicate(width), c=i, d=C(0, width), o=total,
-            carry=self.i_carry)
+            lut4(lambda a, b, c, d: a ^ (c if b else d)), a=i, b=self.first.replicate(width), c=self.start, d=o,
+            o=total, carry=self.i_carry)
         m.d.comb += [i.eq(self.i), self.o.eq(o)]
         with m.If(self.enable):
             m.d.sync += o.eq(total)

@@ -65,6 +65,8 @@ class AccumulatorSignature(wiring.Signature):
         With ``i``: accumulate it.
     first : In(1)
         With ``i``: forget what was accumulated before.
+    start : In(width)
+        Added with the first. 0 where it is not connected.
     o : Out(signed(width))
     """
 
@@ -74,6 +76,7 @@ class AccumulatorSignature(wiring.Signature):
             "i_carry": In(1),
             "enable": In(1),
             "first": In(1),
+            "start": In(width),
             "o": Out(signed(width)),
         })
 
@@ -154,7 +157,7 @@ class Accumulator(wiring.Component):
         m = Module()
         o = Signal.like(self.o, reset_less=True)
         with m.If(self.enable):
-            m.d.sync += o.eq(Mux(self.first, self.i, o + self.i))
+            m.d.sync += o.eq(Mux(self.first, self.start, o) + self.i)
         m.d.comb += self.o.eq(o)
         return m
 

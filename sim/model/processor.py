@@ -14,6 +14,7 @@ from ...golden.model import LEVELS
 from ...golden.rotary import ROPE_BITS, waves
 from ...golden.rounding import bit_length, half_up_shift, limit
 from ...golden.scalars import Scalar, add, divide, multiply, normalise, scale_by_power, square_root
+from ...hdl.array.engine import most_narrow
 from ...hdl.config import TRITS
 from ...hdl.instructions import (
     Adjust,
@@ -169,6 +170,8 @@ class Processor:
         sums = np.einsum("bwktr,wk->btr", self.weights[addresses].astype(np.float64),
                          lists.reshape(words, banks)).astype(np.int64)  # exact: below 2**53
         shift = run.narrow + (self._narrow() if run.softmax else 0)
+        if shift > most_narrow(self.geometry):
+            raise ProgramError(f"{run}: sums are shifted by {shift}, at most {most_narrow(self.geometry)} can be")
         if run.int8:
             written = narrow_sums(sums @ PLACES, shift)
         else:

@@ -73,7 +73,7 @@ class AccumulatorMiter(wiring.Component):
     def __init__(self, products):
         self.products = products
         super().__init__({"i": In(signed(sum_width(products))), "i_carry": In(1), "enable": In(1),
-                          "first": In(1), "ok": Out(1)})
+                          "first": In(1), "start": In(24), "ok": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -81,7 +81,8 @@ class AccumulatorMiter(wiring.Component):
         m.submodules.accumulator = accumulator = ecp5.Accumulator(products=self.products, width=24)
         i, carry = split(self.i, self.i_carry, self.products)
         for component in (twin, accumulator):
-            m.d.comb += [component.enable.eq(self.enable), component.first.eq(self.first)]
+            m.d.comb += [component.enable.eq(self.enable), component.first.eq(self.first),
+                           component.start.eq(self.start)]
         m.d.comb += [twin.i.eq(i + carry), accumulator.i.eq(i), accumulator.i_carry.eq(carry),
                      self.ok.eq(twin.o == accumulator.o)]
         return m
