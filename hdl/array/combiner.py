@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import TRITS
+from ..technology.shifter import ShiftInto
 
 
 __all__ = ["COMBINER_LATENCY", "Combiner", "NARROW_LATENCY", "Narrow"]
@@ -92,12 +93,11 @@ class Narrow(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        shifted = Signal(signed(max(len(self.i), self.to + 1)), reset_less=True)
-        o = Signal.like(self.o, reset_less=True)
-        beyond = shifted[self.to - 1:]
-        m.d.sync += [
-            shifted.eq(self.i >> self.shift),
-            o.eq(Mux(beyond.all() | ~beyond.any(), shifted, Cat((~shifted[-1]).replicate(self.to - 1), shifted[-1]))),
-        ]
+        m.submodules.shifter = shifter = ShiftInto(width=len(self.i), to=self.to, places=len(self.shift))
+        m.d.comb += [shifter.i.eq(self.i), shifter.shift.eq(self.shift)]
+        shifted, o = Signal.like(self.o, reset_less=True), Signal.like(self.o, reset_less=True)
+        beyond, negative = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [shifted.eq(shifter.o), beyond.eq(shifter.beyond), negative.eq(self.i[-1]),
+                     o.eq(Mux(beyond, Cat((~negative).replicate(self.to - 1), negative), shifted))]
         m.d.comb += self.o.eq(o)
         return m

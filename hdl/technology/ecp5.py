@@ -19,12 +19,14 @@ from .memory import MemorySignature
 from .product import LEVELS, AccumulatorSignature, DotSignature, Technology
 
 
-__all__ = ["ECP5", "FAMILY", "FULL", "BlockMemory", "CarryChain", "Dot", "FoldedAdd", "LutMemory", "MaskedDot", "Pll"]
+__all__ = ["ECP5", "FAMILY", "FULL", "BlockMemory", "CarryChain", "ChosenAdd", "Dot", "FoldedAdd", "LutMemory",
+           "MaskedDot", "Multiplier", "Pll"]
 
 
 BLOCK_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}  # bits of a word: words
 BLOCK_BITS = 18  # of a port
 BLOCK_LANE = 9  # bits that are written together, of 18 and 36
+FACTOR_BITS = 18  # of a multiplier
 BLOCK_ROWS, INIT_ROWS, INIT_PITCH = 1024, 16, 20
 
 
@@ -33,6 +35,7 @@ def lut4(function):
     return sum(bool(function(*((index >> bit) & 1 for bit in range(4)))) << index for index in range(16))
 
 
+CHOICE = lut4(lambda a, b, c, d: a ^ (d if b else c))  # an addend, a choice, and the two of which one is added
 PASSES = lut4(lambda a, b, c, d: a & ~c)  # of a half with C = 1: P is 0, thus the carry out GEN, which is A
 
 
@@ -88,6 +91,21 @@ class FoldedAdd(wiring.Component):
         m.submodules.chain = CarryChain(
             lut4(lambda a, b, c, d: a ^ c ^ d),
             a=self.total, b=C(0, self.width), c=self.i, d=self.flip.replicate(self.width), o=self.o)
+        return m
+
+
+class ChosenAdd(wiring.Component):
+    """hdl.technology.product.ChosenAdd in one LUT a bit."""
+
+    def __init__(self, *, width):
+        self.width = width
+        super().__init__({"total": In(signed(width)), "a": In(signed(width)), "b": In(signed(width)),
+                          "choose": In(1), "carry": In(1), "o": Out(signed(width))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.chain = CarryChain(CHOICE, a=self.total, b=self.choose.replicate(self.width), c=self.a, d=self.b,
+                                        o=self.o, carry=self.carry)
         return m
 
 
@@ -175,8 +193,7 @@ class Accumulator(wiring.Component):
         width = len(self.o)
         total, i, o = Signal.like(self.o), Signal.like(self.o), Signal.like(self.o, reset_less=True)
         m.submodules.chain = CarryChain(
-            lut4(lambda a, b, c, d: a ^ (c if b else d)), a=i, b=self.first.replicate(width), c=self.start, d=o,
-            o=total, carry=self.i_carry)
+            CHOICE, a=i, b=self.first.replicate(width), c=o, d=self.start, o=total, carry=self.i_carry)
         m.d.comb += [i.eq(self.i), self.o.eq(o)]
         with m.If(self.enable):
             m.d.sync += o.eq(total)
@@ -192,7 +209,7 @@ class BlockMemory(wiring.Component):
     ----------
     depth, width, lanes : int
     init : list of int
-        As of hdl.technology.memory.BlockMemory; at most 16384 words, and of 9 bits where there are 2 or 4 lanes.
+        As of hdl.technology.memory.BlockMemory; at most 16384 words. Lanes are 2 or 4 of 9 bits, or 2 of 18.
         Initial contents are for words of 9 bits and more in a block, that is for at most 2048 of them.
 
     Raises ValueError where the blocks have no such shape.
@@ -201,7 +218,9 @@ class BlockMemory(wiring.Component):
     def __init__(self, *, depth, width, lanes=1, init=()):
         self.depth, self.width, self.lanes, self.init = depth, width, lanes, init
         fits = [bits for bits, words in BLOCK_SHAPES.items() if depth <= words]
-        if not fits or lanes > 1 and (lanes not in (2, 4) or width != BLOCK_LANE or fits[-1] < BLOCK_LANE):
+        self.enables = width // BLOCK_LANE if lanes > 1 else 1  # of a lane, in the blocks
+        if not fits or lanes > 1 and (
+                lanes * self.enables not in (2, 4) or width % BLOCK_LANE or fits[-1] < BLOCK_LANE):
             raise ValueError(f"the ECP5's block RAM has no {depth} words of {lanes} x {width} bits")
         if init and fits[-1] < BLOCK_LANE:
             raise ValueError(f"of {depth} words none can have initial contents: choose 2048 or less")
@@ -233,7 +252,8 @@ class BlockMemory(wiring.Component):
         lanes = self.bits // BLOCK_LANE
         chosen = self.write_enable.replicate(max(lanes, 1))
         if self.lanes > 1:
-            chosen = self.write_enable[low // BLOCK_LANE:low // BLOCK_LANE + lanes]
+            enables = Cat(enable.replicate(self.enables) for enable in self.write_enable)
+            chosen = enables[low // BLOCK_LANE:low // BLOCK_LANE + lanes]
         if lanes > 1:
             m.d.comb += write[:lanes].eq(chosen)
         ports = {}
@@ -262,7 +282,39 @@ class LutMemory(PortableLutMemory):
     ATTRIBUTES = {"ram_style": "distributed"}
 
 
-ECP5 = Technology(dot=Dot, accumulator=Accumulator, folded_add=FoldedAdd, memory=BlockMemory, lut_memory=LutMemory)
+class Multiplier(wiring.Component):
+    """hdl.technology.multiplier.Multiplier in a MULT18X18D, with all its registers (Lattice FPGA-TN-02205).
+
+    Parameters
+    ----------
+    width : int
+        At most 18.
+    """
+
+    def __init__(self, *, width):
+        self.width = width
+        super().__init__({"a": In(signed(width)), "b": In(signed(width)), "o": Out(signed(2 * width))})
+
+    def elaborate(self, platform):
+        m = Module()
+        a, b, o = Signal(signed(FACTOR_BITS)), Signal(signed(FACTOR_BITS)), Signal(2 * FACTOR_BITS)
+        m.d.comb += [a.eq(self.a), b.eq(self.b), self.o.eq(o)]
+        ports = {f"i_{name}{bit}": factor[bit] for name, factor in (("A", a), ("B", b)) for bit in range(FACTOR_BITS)}
+        ports |= {f"i_C{bit}": C(0, 1) for bit in range(FACTOR_BITS)}
+        ports |= {f"o_P{bit}": o[bit] for bit in range(2 * FACTOR_BITS)}
+        for number in range(4):
+            ports |= {f"i_CLK{number}": C(0, 1) if number else ClockSignal(), f"i_CE{number}": C(1, 1),
+                      f"i_RST{number}": C(0, 1)}
+        for register in ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT"):
+            ports |= {f"p_REG_{register}_CLK": "CLK0", f"p_REG_{register}_CE": "CE0", f"p_REG_{register}_RST": "RST0"}
+        m.submodules.block = Instance(
+            "MULT18X18D", i_SIGNEDA=C(1, 1), i_SIGNEDB=C(1, 1), i_SOURCEA=C(0, 1), i_SOURCEB=C(0, 1),
+            p_RESETMODE="SYNC", p_GSR="DISABLED", **ports)
+        return m
+
+
+ECP5 = Technology(dot=Dot, accumulator=Accumulator, folded_add=FoldedAdd, chosen_add=ChosenAdd, multiplier=Multiplier,
+                  memory=BlockMemory, lut_memory=LutMemory)
 
 
 class Pll(wiring.Component):

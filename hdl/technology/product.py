@@ -9,10 +9,11 @@ from amaranth.lib.wiring import In, Out
 from ..config import sum_width
 from .holding import Holding
 from .memory import BlockMemory, LutMemory, SinglePortMemory
+from .multiplier import Multiplier
 
 
-__all__ = ["Accumulator", "AccumulatorSignature", "DOT_LATENCY", "Dot", "DotSignature", "FoldedAdd", "LEVELS",
-           "PORTABLE", "Technology"]
+__all__ = ["Accumulator", "AccumulatorSignature", "ChosenAdd", "DOT_LATENCY", "Dot", "DotSignature", "FoldedAdd",
+           "LEVELS", "PORTABLE", "Technology"]
 
 
 LEVELS = 2  # of the tree in a dot product: four products at most
@@ -182,11 +183,33 @@ class FoldedAdd(wiring.Component):
         return m
 
 
+class ChosenAdd(wiring.Component):
+    """o = total + (choose ? b : a) + carry, modulo 2 ** width. Combinational.
+
+    Members
+    -------
+    total, a, b : In(signed(width))
+    choose, carry : In(1)
+    o : Out(signed(width))
+    """
+
+    def __init__(self, *, width):
+        super().__init__({"total": In(signed(width)), "a": In(signed(width)), "b": In(signed(width)),
+                          "choose": In(1), "carry": In(1), "o": Out(signed(width))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.o.eq(_carried(self.total, Mux(self.choose, self.b, self.a), self.carry))
+        return m
+
+
 class Technology(NamedTuple):
     """The components that are written once more for a device where that pays."""
     dot: type = Dot
     accumulator: type = Accumulator
     folded_add: type = FoldedAdd
+    chosen_add: type = ChosenAdd
+    multiplier: type = Multiplier
     holding: type = Holding
     memory: type = BlockMemory
     lut_memory: type = LutMemory
