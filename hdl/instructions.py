@@ -46,7 +46,7 @@ class Geometry:
     depth : int
         Words of five trits in the memory of a bank and tile.
     columns : int
-        Longest list, in elements: that of slot 0. Lists of the other two slots are half as long at most.
+        Longest list, in elements: that of slot 0. That of slot 1 is half as long at most.
     results, elements : int
         Words of 18 bits in a lane's two memories.
     scalars : int

@@ -115,7 +115,7 @@ class Processor(wiring.Component):
         geometry = self.geometry
         m.submodules.engine = self.engine = Engine(geometry, self.technology)
         m.submodules.lanes = self.lanes = Lanes(geometry, self.technology)
-        m.submodules.lists = self.lists = ListWriter(geometry, self.technology)
+        m.submodules.lists = self.lists = ListWriter(geometry)
         m.submodules.stores = self.stores = StoreWriter(geometry)
         m.submodules.scalars = self.scalars = ScalarUnit(registers=geometry.scalars, technology=self.technology)
         m.submodules.angles = self.angles = Angles(position_bits=len(self.i_position))
@@ -545,11 +545,13 @@ class Processor(wiring.Component):
                 m.d.comb += scalars.read_address.eq(self._address(self.fields[Store].scalar, "scalars"))
             with m.Case(OPCODES.index(Pass)):
                 m.d.comb += scalars.read_address.eq(self._address(self.fields[Pass].scalar, "scalars"))
+            with m.Case(OPCODES.index(Scale)):
+                m.d.comb += scalars.read_address.eq(self._address(fields.a, "scalars"))
         with m.If(~self.busy):
             m.d.comb += scalars.read_address.eq(self.i_host.address)
         m.d.comb += [
             scalars.operation.eq(fields.operation), scalars.destination.eq(fields.destination),
-            scalars.a.eq(self._address(fields.a, "scalars")), scalars.b.eq(self._address(fields.b, "scalars")),
+            scalars.b.eq(self._address(fields.b, "scalars")),
             scalars.exponent.eq(self.exponent),
         ]
         with m.Switch(fields.operation):

@@ -18,7 +18,7 @@ __all__ = ["Engine", "EngineBank", "EngineBeat", "ListEntry", "SLOTS", "array_co
            "most_narrow"]
 
 
-SLOTS = 3
+SLOTS = 2
 LIST_LATENCY = 2  # cycles from a beat to its entry: a register of the beat, and one of the entry
 
 
@@ -38,8 +38,8 @@ def most_narrow(geometry):
 
 
 def list_address(slot, number):
-    """Where entry ``number`` of a slot's list is in a bank's memory: a half is slot 0's, and a quarter each other's."""
-    return Cat(number[:-1], Mux(slot == 0, number[-1], slot[1]), slot.any())
+    """Where entry ``number`` of a slot's list is in a bank's memory: slot 1's list is behind that of slot 0."""
+    return Cat(number[:-1], number[-1] & ~slot, slot)
 
 
 class EngineBeat(data.StructLayout):
@@ -112,7 +112,7 @@ class EngineBank(wiring.Component):
         config, beat, write = self.config, self.i_beat, self.i_entry
         stored = data.StructLayout({"index": len(write.index), "high": signed(8), "low": LOW_BITS})
         entry = Signal(stored)
-        m.submodules.list = entries = self.technology.lut_memory(depth=1 << len(write.address), width=stored.size)
+        m.submodules.list = entries = self.technology.lut_memory(depth=3 << len(write.index) - 1, width=stored.size)
         m.d.comb += [
             entries.write_enable.eq(self.write),
             entries.write_address.eq(write.address),

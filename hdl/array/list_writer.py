@@ -6,7 +6,6 @@ from amaranth.lib.wiring import In, Out
 
 from ...golden.attention import LOW_BITS
 from ...golden.lanes import LANE_BITS
-from ..technology.product import PORTABLE
 from .engine import SLOTS, ListEntry, array_config, list_address
 
 
@@ -21,7 +20,6 @@ class ListWriter(wiring.Component):
     Parameters
     ----------
     geometry : Geometry
-    technology : Technology
 
     Members
     -------
@@ -46,8 +44,8 @@ class ListWriter(wiring.Component):
         For the bank that is written of those that the lane feeds.
     """
 
-    def __init__(self, geometry, technology=PORTABLE):
-        self.geometry, self.technology = geometry, technology
+    def __init__(self, geometry):
+        self.geometry = geometry
         self.length = range(array_config(geometry).list_depth + 1)
         super().__init__({
             "start": In(1), "slot": In(range(SLOTS)), "digits": In(1), "i_valid": In(1), "i_takes": In(geometry.tiles),
@@ -92,12 +90,12 @@ class ListWriter(wiring.Component):
             for place in range(turns):
                 bank = place * lanes + lane
                 m.d.sync += self.write[bank].eq(listed & (turn == place))
-                m.submodules[f"lengths_{bank}"] = lengths = self.technology.lut_memory(depth=SLOTS, width=len(more))
-                m.d.comb += [
-                    lengths.write_enable.eq(started | self.write[bank]), lengths.write_address.eq(slot),
-                    lengths.write_data.eq(grown), lengths.read_address.eq(self.query),
-                    self.o_lengths[bank].eq(lengths.read_data),
-                ]
+                lengths = [Signal(self.length, name=f"length_{bank}_{number}", reset_less=True)
+                           for number in range(SLOTS)]
+                for number, length in enumerate(lengths):
+                    with m.If((started | self.write[bank]) & (slot == number)):
+                        m.d.sync += length.eq(grown)
+                m.d.sync += self.o_lengths[bank].eq(Array(lengths)[self.query])
         m.d.comb += self.o_beats.eq(beats[self.query])
         with m.If(longer.any()):
             m.d.sync += beats[self.slot].eq(beats[self.slot] + 1)

@@ -283,16 +283,17 @@ class LutMemory(PortableLutMemory):
 
 
 class Multiplier(wiring.Component):
-    """hdl.technology.multiplier.Multiplier in a MULT18X18D, with all its registers (Lattice FPGA-TN-02205).
+    """hdl.technology.multiplier.Multiplier in a MULT18X18D with its registers (Lattice FPGA-TN-02205).
 
     Parameters
     ----------
     width : int
         At most 18.
+    pipelined : bool
     """
 
-    def __init__(self, *, width):
-        self.width = width
+    def __init__(self, *, width, pipelined=True):
+        self.width, self.pipelined = width, pipelined
         super().__init__({"a": In(signed(width)), "b": In(signed(width)), "o": Out(signed(2 * width))})
 
     def elaborate(self, platform):
@@ -305,7 +306,7 @@ class Multiplier(wiring.Component):
         for number in range(4):
             ports |= {f"i_CLK{number}": C(0, 1) if number else ClockSignal(), f"i_CE{number}": C(1, 1),
                       f"i_RST{number}": C(0, 1)}
-        for register in ("INPUTA", "INPUTB", "PIPELINE", "OUTPUT"):
+        for register in ("INPUTA", "INPUTB", *["PIPELINE"] * self.pipelined, "OUTPUT"):
             ports |= {f"p_REG_{register}_CLK": "CLK0", f"p_REG_{register}_CE": "CE0", f"p_REG_{register}_RST": "RST0"}
         m.submodules.block = Instance(
             "MULT18X18D", i_SIGNEDA=C(1, 1), i_SIGNEDB=C(1, 1), i_SOURCEA=C(0, 1), i_SOURCEB=C(0, 1),

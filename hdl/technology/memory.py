@@ -9,6 +9,7 @@ from amaranth.utils import ceil_log2
 __all__ = ["BLOCK_LATENCY", "BlockMemory", "Lag", "LutMemory", "MemorySignature", "SinglePortMemory"]
 
 
+ROW = 16  # words of a LutMemory that need no choice, as the ECP5 has them
 BLOCK_LATENCY = 2  # cycles from an address to its data
 
 
@@ -118,7 +119,8 @@ class SinglePortMemory(wiring.Component):
 class LutMemory(wiring.Component):
     """A small memory with one write port and one read port: ``read_data`` follows ``read_address`` after one cycle.
 
-    A word that is read in the cycle in which it is written is the one before.
+    A word that is read in the cycle in which it is written is the one before. Each ROW words have a register, which is
+    0 while another's word is read: an OR instead of a multiplexer.
 
     Parameters
     ----------
@@ -145,18 +147,22 @@ class LutMemory(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.storage = storage = memory.Memory(
-            shape=self.width, depth=self.depth, init=[], attrs=self.ATTRIBUTES)
-        write, read = storage.write_port(), storage.read_port(domain="comb")
-        data = Signal.like(self.read_data, name="data", reset_less=True)
-        m.d.comb += [
-            write.en.eq(self.write_enable),
-            write.addr.eq(self.write_address),
-            write.data.eq(self.write_data),
-            read.addr.eq(self.read_address),
-            self.read_data.eq(data),
-        ]
-        m.d.sync += data.eq(read.data)
+        found, place = 0, ceil_log2(ROW)
+        for first in range(0, self.depth, ROW):
+            m.submodules[f"row_{first}"] = storage = memory.Memory(
+                shape=self.width, depth=min(self.depth - first, ROW), init=[], attrs=self.ATTRIBUTES)
+            write, read = storage.write_port(), storage.read_port(domain="comb")
+            data = Signal.like(self.read_data, name=f"data_{first}", reset_less=True)
+            row = first // ROW
+            m.d.comb += [
+                write.en.eq(self.write_enable & (self.write_address[place:] == row)),
+                write.addr.eq(self.write_address),
+                write.data.eq(self.write_data),
+                read.addr.eq(self.read_address),
+            ]
+            m.d.sync += data.eq(Mux(self.read_address[place:] == row, read.data, 0))
+            found = found | data
+        m.d.comb += self.read_data.eq(found)
         return m
 
 

@@ -117,7 +117,6 @@ def test_too_large(field, memory):
     ({"hidden": 70, "inner": 20, "heads": 2, "head_dim": 8}, 64, "a vector of hidden has 72 elements and list 0"),
     ({"hidden": 20, "inner": 70, "heads": 2, "head_dim": 8}, 64, "a vector of inner has 72 elements and list 0"),
     ({"hidden": 20, "inner": 20, "heads": 9, "head_dim": 8}, 64, "a vector of all heads has 72 elements and list 0"),
-    ({"hidden": 20, "inner": 20, "heads": 1, "head_dim": 40}, 64, "a head has 40 elements and list 1"),
     ({"hidden": 20, "inner": 20, "heads": 1, "head_dim": 8, "context": 33}, 64, "context has 33 elements and list 1")])
 def test_too_long(structure, columns, what):
     """The vector that is longer than its list is named."""

@@ -8,7 +8,7 @@ from setun.compiler.arrange import int8_words, matrix_words, ternary_words
 from setun.golden.codes import word_encode
 from setun.golden.lanes import narrow_sums
 from setun.hdl.array.combiner import COMBINER_LATENCY, NARROW_LATENCY, Combiner, Narrow
-from setun.hdl.array.engine import Engine, engine_latency
+from setun.hdl.array.engine import SLOTS, Engine, engine_latency
 from setun.hdl.array.list_writer import ListWriter
 from setun.hdl.array.store_writer import StoreWriter
 from setun.hdl.instructions import Geometry
@@ -115,9 +115,11 @@ def test_products(geometry):
         await write_weights(ctx, bench.engine, ternary_words(ternary, banks, lanes), 3)
         second = 3 + np.prod(matrix_words(*ternary.shape, banks, lanes, False))
         await write_weights(ctx, bench.engine, int8_words(wide, banks, lanes), int(second))
-        for slot, values in enumerate((x, sparse, 0 * x)):
-            await write_list(ctx, bench.lists, slot, values)
-        for slot, values in enumerate((x, sparse, 0 * x)):
+        for number, values in enumerate((x, sparse, 0 * x)):
+            slot = number % SLOTS
+            if number % SLOTS == 0:
+                for later, other in enumerate((x, sparse, 0 * x)[number:number + SLOTS]):
+                    await write_list(ctx, bench.lists, later, other)
             blocks, stride = matrix_words(*ternary.shape, banks, lanes, False)
             for narrow in (0, 3):
                 found, latency = await run(ctx, bench, slot, 3, stride, blocks, int8=0, narrow=narrow)
@@ -141,9 +143,9 @@ def test_digits():
 
     async def drive(ctx):
         await write_weights(ctx, bench.engine, int8_words(wide, 4, 2), 0)
-        await write_list(ctx, bench.lists, 2, weights, takes, digits=True)
+        await write_list(ctx, bench.lists, 1, weights, takes, digits=True)
         for low, digit in enumerate((weights >> 3, weights & 7)):
-            found, _ = await run(ctx, bench, 2, 0, 6, 2, int8=1, low=low)
+            found, _ = await run(ctx, bench, 1, 0, 6, 2, int8=1, low=low)
             assert (found.reshape(-1) == wide @ np.where(takes, digit, 0)).all()
 
     simulate(bench, drive)
