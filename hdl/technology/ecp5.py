@@ -20,12 +20,13 @@ from .product import LEVELS, AccumulatorSignature, DotSignature, Technology
 
 
 __all__ = ["ECP5", "FAMILY", "FULL", "BlockMemory", "CarryChain", "ChosenAdd", "Dot", "FoldedAdd", "LutMemory",
-           "MaskedDot", "Multiplier", "Pll"]
+           "MaskedDot", "Multiplier", "Pll", "Table"]
 
 
 BLOCK_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}  # bits of a word: words
 BLOCK_BITS = 18  # of a port
 BLOCK_LANE = 9  # bits that are written together, of 18 and 36
+LUT_INPUTS = 4
 FACTOR_BITS = 18  # of a multiplier
 BLOCK_ROWS, INIT_ROWS, INIT_PITCH = 1024, 16, 20
 
@@ -282,6 +283,41 @@ class LutMemory(PortableLutMemory):
     ATTRIBUTES = {"ram_style": "distributed"}
 
 
+class Table(wiring.Component):
+    """hdl.technology.table.Table of 64 words: a bit is four LUT4, joined by the multiplexers of their slices (PFUMX,
+    L6MUX21), which synthesis is told not to use.
+
+    Parameters
+    ----------
+    contents : list of int
+
+    Raises ValueError where there are not 64.
+    """
+
+    def __init__(self, contents):
+        self.contents = list(contents)
+        if len(self.contents) != 4 << LUT_INPUTS:
+            raise ValueError(f"a table of the ECP5 has {4 << LUT_INPUTS} words, not {len(self.contents)}")
+        super().__init__({"i": In(LUT_INPUTS + 2), "o": Out(max(self.contents).bit_length())})
+
+    def elaborate(self, platform):
+        m = Module()
+        for bit in range(len(self.o)):
+            luts = Signal(4, name=f"luts_{bit}")
+            for number, lut in enumerate(luts):
+                words = self.contents[number << LUT_INPUTS:number + 1 << LUT_INPUTS]
+                m.submodules[f"bit_{bit}_{number}"] = Instance(
+                    "LUT4", p_INIT=C(sum((word >> bit & 1) << place for place, word in enumerate(words)), 16),
+                    i_A=self.i[0], i_B=self.i[1], i_C=self.i[2], i_D=self.i[3], o_Z=lut)
+            halves = Signal(2, name=f"halves_{bit}")
+            for number, half in enumerate(halves):
+                m.submodules[f"bit_{bit}_half_{number}"] = Instance(
+                    "PFUMX", i_ALUT=luts[2 * number + 1], i_BLUT=luts[2 * number], i_C0=self.i[4], o_Z=half)
+            m.submodules[f"bit_{bit}"] = Instance("L6MUX21", i_D0=halves[0], i_D1=halves[1], i_SD=self.i[5],
+                                                  o_Z=self.o[bit])
+        return m
+
+
 class Multiplier(wiring.Component):
     """hdl.technology.multiplier.Multiplier in a MULT18X18D with its registers (Lattice FPGA-TN-02205).
 
@@ -315,7 +351,7 @@ class Multiplier(wiring.Component):
 
 
 ECP5 = Technology(dot=Dot, accumulator=Accumulator, folded_add=FoldedAdd, chosen_add=ChosenAdd, multiplier=Multiplier,
-                  memory=BlockMemory, lut_memory=LutMemory)
+                  memory=BlockMemory, lut_memory=LutMemory, table=Table)
 
 
 class Pll(wiring.Component):

@@ -10,6 +10,7 @@ from ..config import sum_width
 from .holding import Holding
 from .memory import BlockMemory, LutMemory, SinglePortMemory
 from .multiplier import Multiplier
+from .table import Table
 
 
 __all__ = ["Accumulator", "AccumulatorSignature", "ChosenAdd", "DOT_LATENCY", "Dot", "DotSignature", "FoldedAdd",
@@ -213,6 +214,7 @@ class Technology(NamedTuple):
     holding: type = Holding
     memory: type = BlockMemory
     lut_memory: type = LutMemory
+    table: type = Table
     single_port_memory: type = SinglePortMemory
 
 

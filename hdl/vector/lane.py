@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ...golden.attention import EXP2, EXP2_BITS
+from ...golden.attention import EXP2, EXP2_BITS, WEIGHT_BITS
 from ...golden.feed_forward import SIGMOID, SIGMOID_BITS
 from ...golden.lanes import LANE_BITS
 from ..technology.multiplier import MULTIPLIER_LATENCY
@@ -13,7 +13,7 @@ from ..technology.product import PORTABLE
 from ..technology.shifter import ShiftInto, differ
 
 
-__all__ = ["LANE_LATENCY", "Lane", "LaneControl", "SUM_BITS", "WEIGHT_FACTOR"]
+__all__ = ["LANE_LATENCY", "SQUARE_LATENCY", "Lane", "LaneControl", "WEIGHT_FACTOR"]
 
 
 SHIFT_BITS = 5
@@ -23,9 +23,9 @@ COARSE_BITS = TOTAL_BITS + (1 << FINE_BITS) - 1  # of a shifted product, a place
 OCTAVE_BITS = 4  # beyond so many octaves a weight is 0
 WEIGHT_SHIFT = 1 << FINE_BITS  # of a weight beside its octaves; one place of it is the table's
 WEIGHT_FACTOR = 1 << WEIGHT_SHIFT - 1
-SUM_BITS = 48
 HIGHEST = (1 << LANE_BITS - 1) - 1
 SHIFT_CYCLES = 2
+SQUARE_LATENCY = 1 + MULTIPLIER_LATENCY
 LANE_LATENCY = 1 + MULTIPLIER_LATENCY + SHIFT_CYCLES + 2  # operands, product, shift, sum, saturation
 
 
@@ -80,15 +80,17 @@ class Lane(wiring.Component):
     count : In(count_bits)
         How many results have left before the one that leaves.
     clear : In(1)
-        Forget smallest, largest, best and sum.
+        Forget smallest, largest and best.
     o : Out(signed(18))
     o_valid, o_takes : Out(1)
     smallest, largest : Out(signed(18))
         Of the results so far; a cycle behind them, as the following.
     best : Out(count_bits)
         How many results were before the first that is the largest.
-    sum : Out(48)
-        Of squares of first factors, or of weights.
+    square : Out(36)
+        Of a first factor, with its product.
+    weight : Out(10)
+        The result of the cycle before, if it is a weight that takes part; else 0.
     """
 
     def __init__(self, *, count_bits, silu, technology=PORTABLE):
@@ -109,7 +111,8 @@ class Lane(wiring.Component):
             "smallest": Out(signed(LANE_BITS)),
             "largest": Out(signed(LANE_BITS)),
             "best": Out(count_bits),
-            "sum": Out(SUM_BITS),
+            "square": Out(2 * LANE_BITS),
+            "weight": Out(WEIGHT_BITS),
         })
 
     def elaborate(self, platform):
@@ -121,8 +124,9 @@ class Lane(wiring.Component):
             controls.append(control)
         a, b = (Signal.like(signal, name=f"first_{name}", reset_less=True)
                 for name, signal in (("a", self.a), ("b", self.b)))
-        power = Array(EXP2.tolist())[self.below[:EXP2_BITS]]
-        m.d.sync += [a.eq(Mux(self.control.exp2, power, self.a)), b.eq(self.b)]
+        m.submodules.exp2 = power = self.technology.table(EXP2.tolist())
+        m.d.comb += power.i.eq(self.below)
+        m.d.sync += [a.eq(Mux(self.control.exp2, power.o, self.a)), b.eq(self.b)]
         total_stage = LANE_LATENCY - 2
         for stage in range(total_stage):
             addend = Signal(signed(LANE_BITS), name=f"addend_{stage}", reset_less=True)
@@ -150,8 +154,11 @@ class Lane(wiring.Component):
                      self.o[-1].eq(Mux(overflow[0], overflow[1], total[-1]))]
         m.d.comb += [self.o_valid.eq(controls[-1].valid & controls[-1].ends),
                      self.o_takes.eq(controls[-1].takes & controls[-1].ends)]
+        weighed = controls[-1]
+        weight = Signal(WEIGHT_BITS, reset_less=True)
+        m.d.sync += weight.eq(Mux(weighed.valid & weighed.takes & weighed.exp2, self.o, 0))
+        m.d.comb += [self.square.eq(square.o), self.weight.eq(weight)]
         self._remember(m)
-        self._total_of(m, square.o, controls)
         return m
 
     def _places(self, m):
@@ -207,13 +214,3 @@ class Lane(wiring.Component):
                 m.d.sync += [self.largest.eq(self.o), self.best.eq(self.count)]
         with m.If(self.clear):
             m.d.sync += [self.smallest.eq(HIGHEST), self.largest.eq(-HIGHEST - 1), self.best.eq(0)]
-
-    def _total_of(self, m, square, controls):
-        """The sum: squares when their products are there, weights when they are."""
-        squared, weighed = controls[1 + MULTIPLIER_LATENCY], controls[-1]
-        m.submodules.sum = add = self.technology.chosen_add(width=SUM_BITS)
-        m.d.comb += [add.total.eq(self.sum), add.a.eq(square), add.b.eq(self.o), add.choose.eq(weighed.exp2)]
-        with m.If(Mux(weighed.exp2, weighed.valid & weighed.takes, squared.valid & ~squared.exp2)):
-            m.d.sync += self.sum.eq(add.o)
-        with m.If(self.clear):
-            m.d.sync += self.sum.eq(0)

@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 from ...golden.lanes import LANE_BITS
 from ..technology.memory import BLOCK_LATENCY
 from ..technology.product import PORTABLE
-from .lane import LANE_LATENCY, SUM_BITS, WEIGHT_FACTOR, Lane
+from .lane import LANE_LATENCY, SQUARE_LATENCY, WEIGHT_FACTOR, Lane
 
 
 __all__ = ["First", "Lanes", "MemoryWrite", "Second", "Step", "drain_cycles"]
@@ -16,6 +16,7 @@ __all__ = ["First", "Lanes", "MemoryWrite", "Second", "Step", "drain_cycles"]
 
 SHARED_WORDS = 512  # up to which two lanes' elements fit one block RAM, as that of the ECP5 is
 REMEMBER_CYCLES = 2  # behind a result: the comparison, and the larger magnitude of two signs
+SUM_BITS = 48
 ANGLES = 3  # words of a pair: cos, -sin, sin
 PRODUCTS = 4  # of a pair of words that are rotated
 
@@ -200,6 +201,7 @@ class Lanes(wiring.Component):
             found.append(lane)
         m.d.comb += self.o_valid.eq(valid[0])
         self._gather(m, found)
+        self._sum(m, found, control.valid & ~control.exp2, clear)
         return m
 
     def _elements(self, m, read_address, write_address):
@@ -270,15 +272,14 @@ class Lanes(wiring.Component):
         return issue
 
     def _gather(self, m, lanes):
-        """Smallest, largest, best and sum of all lanes, a level of a tree a cycle, and then the largest magnitude."""
+        """Smallest, largest and best of all lanes, a level of a tree a cycle, and then the largest magnitude."""
         kept = data.StructLayout({"smallest": signed(LANE_BITS), "largest": signed(LANE_BITS),
-                                  "word": range(self.geometry.elements + 1), "lane": range(max(len(lanes), 2)),
-                                  "sum": SUM_BITS})
+                                  "word": range(self.geometry.elements + 1), "lane": range(max(len(lanes), 2))})
         nodes = []
         for number, lane in enumerate(lanes):
             node = Signal(kept, name=f"leaf_{number}")
             m.d.comb += [node.smallest.eq(lane.smallest), node.largest.eq(lane.largest), node.word.eq(lane.best),
-                         node.lane.eq(number), node.sum.eq(lane.sum)]
+                         node.lane.eq(number)]
             nodes.append(node)
         while len(nodes) > 1:
             level = []
@@ -290,8 +291,7 @@ class Lanes(wiring.Component):
                     # Of the same word, that of the lower lane is the first: it is on the left.
                     places = [Cat(~side.word, side.largest[:-1], ~side.largest[-1]) for side in (left, right)]
                     lower = Mux(right.smallest < left.smallest, right.smallest, left.smallest)
-                    m.d.sync += [node.smallest.eq(lower),
-                                 node.sum.eq(left.sum + right.sum)]
+                    m.d.sync += node.smallest.eq(lower)
                     with m.If(places[0] < places[1]):
                         m.d.sync += [node.largest.eq(right.largest), node.word.eq(right.word),
                                      node.lane.eq(right.lane)]
@@ -300,4 +300,29 @@ class Lanes(wiring.Component):
         found, maximum = nodes[0], Signal.like(self.maximum, reset_less=True)
         m.d.sync += maximum.eq(Mux((found.smallest + found.largest)[-1], -found.smallest, found.largest))
         m.d.comb += [self.maximum.eq(maximum), self.largest.eq(nodes[0].largest),
-                     self.best_word.eq(nodes[0].word), self.best_lane.eq(nodes[0].lane), self.sum.eq(nodes[0].sum)]
+                     self.best_word.eq(nodes[0].word), self.best_lane.eq(nodes[0].lane)]
+
+    def _sum(self, m, lanes, squares, clear):
+        """Sum of all lanes' squares, which are there where ``squares`` was set SQUARE_LATENCY cycles before, and of
+        their weights."""
+        totals = []
+        for name, values in (("square", [lane.square for lane in lanes]), ("weight", [lane.weight for lane in lanes])):
+            while len(values) > 1:
+                level = []
+                for number in range(0, len(values), 2):
+                    value = sum(values[number + 1:number + 2], values[number])
+                    total = Signal.like(value, name=f"{name}s_{len(values)}_{number}", reset_less=True)
+                    m.d.sync += total.eq(value)
+                    level.append(total)
+                values = level
+            totals += values
+        for stage in range(SQUARE_LATENCY + ceil_log2(len(lanes))):
+            later = Signal(name=f"squares_{stage}")
+            m.d.sync += later.eq(squares)
+            squares = later
+        m.submodules.sum = add = self.technology.chosen_add(width=SUM_BITS)
+        # A total of weights is 0 unless there are some.
+        m.d.comb += [add.total.eq(self.sum), add.a.eq(totals[0]), add.b.eq(totals[1]), add.choose.eq(~squares)]
+        m.d.sync += self.sum.eq(add.o)
+        with m.If(clear):
+            m.d.sync += self.sum.eq(0)
