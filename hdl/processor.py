@@ -275,22 +275,26 @@ class Processor(wiring.Component):
             m.d.sync += target.eq(target + 1)
             with m.If(target == geometry.tiles - 1):
                 m.d.sync += [target.eq(0), fetched_word.eq(fetched_word + 1)]
+        host, from_array = self.i_host, self.busy & ~self.fetching
+        place, value = Signal(range(geometry.results)), Signal(signed(LANE_BITS))  # what does not come lane by lane
+        m.d.comb += [place.eq(Mux(self.busy, fetched_word, host.address)), value.eq(Mux(self.busy, chosen, host.data))]
+        address = Signal(range(geometry.results))
+        with m.If(self.result_start):
+            m.d.sync += address.eq(self.result_address)
+        with m.Elif(engine.o_valid[0]):
+            m.d.sync += address.eq(address + 1)
         for tile in range(geometry.tiles):
-            address = Signal(range(geometry.results), name=f"result_{tile}")
-            with m.If(self.result_start):
-                m.d.sync += address.eq(self.result_address)
-            with m.Elif(engine.o_valid[tile]):
-                m.d.sync += address.eq(address + 1)
-            write, host = lanes.write_results[tile], self.i_host
+            write = lanes.write_results[tile]
             from_host = host.valid & (host.space == Space.RESULTS) & (host.lane == tile)
-            with m.If(self.busy):
-                m.d.comb += [
-                    write.enable.eq(Mux(self.fetching, fetched & (target == tile), engine.o_valid[tile])),
-                    write.address.eq(Mux(self.fetching, fetched_word, address)),
-                    write.data.eq(Mux(self.fetching, chosen, engine.o_results[tile])),
-                ]
-            with m.Else():
-                m.d.comb += [write.enable.eq(from_host), write.address.eq(host.address), write.data.eq(host.data)]
+            m.d.comb += [
+                write.enable.eq(Mux(from_array, engine.o_valid[tile],
+                                    Mux(self.busy, fetched & (target == tile), from_host))),
+                write.address.eq(Mux(from_array, address, place)),
+                write.data.eq(Mux(from_array, engine.o_results[tile], value)),
+            ]
+            later = Signal.like(address, name=f"result_{tile + 1}", reset_less=True)  # as the next tile's results
+            m.d.sync += later.eq(address)
+            address = later
 
     def _host(self, m, program):
         host, geometry = self.i_host, self.geometry
