@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ...golden.attention import LOW_BITS
+from ...golden.attention import LOW_BITS, WEIGHT_BITS
 from ...golden.lanes import LANE_BITS
 from .engine import SLOTS, ListEntry, array_config, list_address
 
@@ -74,7 +74,8 @@ class ListWriter(wiring.Component):
             listed, more = Signal(name=f"listed_{lane}"), Signal(self.length, name=f"more_{lane}")
             grown = Signal(self.length, name=f"grown_{lane}", reset_less=True)
             m.d.comb += [
-                listed.eq(self.i_valid & self.i_takes[lane] & Mux(self.digits, value.any(), value[:8].any())),
+                listed.eq(self.i_valid & self.i_takes[lane]
+                          & (value[:8].any() | self.digits & value[8:WEIGHT_BITS].any())),
                 more.eq(counts[0] + listed),
                 longer[lane].eq(listed & (counts[0] == beats[self.slot])),
             ]
@@ -83,7 +84,7 @@ class ListWriter(wiring.Component):
             m.d.sync += [
                 entry.address.eq(list_address(self.slot, counts[0][:len(entry.index)])), entry.index.eq(index),
                 entry.low.eq(Mux(self.digits, value[:LOW_BITS], 0)),
-                entry.high.eq(Mux(self.digits, value >> LOW_BITS, value[:8].as_signed())), grown.eq(more),
+                entry.high.eq(Mux(self.digits, value[LOW_BITS:WEIGHT_BITS], value[:8].as_signed())), grown.eq(more),
             ]
             with m.If(self.start):
                 m.d.sync += [Cat(counts).eq(0), grown.eq(0)]

@@ -13,7 +13,7 @@ from ..technology.product import PORTABLE
 from ..technology.shifter import ShiftInto, differ
 
 
-__all__ = ["LANE_LATENCY", "SQUARE_LATENCY", "Lane", "LaneControl", "WEIGHT_FACTOR"]
+__all__ = ["LANE_LATENCY", "SQUARE_LATENCY", "Lane", "LaneControl"]
 
 
 SHIFT_BITS = 5
@@ -54,7 +54,7 @@ class Lane(wiring.Component):
         a, b -> multiplier (3) -> coarse -> fine -> total -> o
         c -----------------------------------------^
 
-    A weight is the power of ``below``'s fraction in place of ``a``, times WEIGHT_FACTOR, shifted by the octaves.
+    A weight is WEIGHT_FACTOR times the power of ``below``'s fraction, shifted by the octaves.
 
     Parameters
     ----------
@@ -72,8 +72,8 @@ class Lane(wiring.Component):
     below : In(18)
         Of a weight, how far the element is below the largest one.
     factor : In(signed(18))
-        The second factor of all elements, a cycle after they begin to come: ``b`` is 0 then, or this is.
-        WEIGHT_FACTOR of a weight.
+        The second factor of all elements, a cycle after they begin to come: ``b`` is 0 then, or this is. Both of a
+        weight.
     shift : In(5)
         Four cycles after the operands; holds while elements pass. 15 or more of two products that are added, 0 of a
         weight.
@@ -126,7 +126,9 @@ class Lane(wiring.Component):
                 for name, signal in (("a", self.a), ("b", self.b)))
         m.submodules.exp2 = power = self.technology.table(EXP2.tolist())
         m.d.comb += power.i.eq(self.below)
-        m.d.sync += [a.eq(Mux(self.control.exp2, power.o, self.a)), b.eq(self.b)]
+        weight = Signal.like(power.o, reset_less=True)
+        m.d.sync += [a.eq(Mux(self.control.exp2, WEIGHT_FACTOR, self.a)), b.eq(self.b),
+                     weight.eq(Mux(self.control.exp2, power.o, 0))]
         total_stage = LANE_LATENCY - 2
         for stage in range(total_stage):
             addend = Signal(signed(LANE_BITS), name=f"addend_{stage}", reset_less=True)
@@ -135,7 +137,7 @@ class Lane(wiring.Component):
 
         m.submodules.product = product = self.technology.multiplier(width=LANE_BITS)
         m.submodules.square = square = self.technology.multiplier(width=LANE_BITS)
-        factor = b | self.factor
+        factor = b | self.factor | weight  # of which one is not 0
         if self.silu:
             factor = Mux(controls[1].sigmoid, self._sigmoid(m), factor)
         m.d.comb += [product.a.eq(a), product.b.eq(factor), square.a.eq(a), square.b.eq(a)]
@@ -155,9 +157,9 @@ class Lane(wiring.Component):
         m.d.comb += [self.o_valid.eq(controls[-1].valid & controls[-1].ends),
                      self.o_takes.eq(controls[-1].takes & controls[-1].ends)]
         weighed = controls[-1]
-        weight = Signal(WEIGHT_BITS, reset_less=True)
-        m.d.sync += weight.eq(Mux(weighed.valid & weighed.takes & weighed.exp2, self.o, 0))
-        m.d.comb += [self.square.eq(square.o), self.weight.eq(weight)]
+        counted = Signal.like(self.weight, reset_less=True)
+        m.d.sync += counted.eq(Mux(weighed.valid & weighed.takes & weighed.exp2, self.o, 0))
+        m.d.comb += [self.square.eq(square.o), self.weight.eq(counted)]
         self._remember(m)
         return m
 

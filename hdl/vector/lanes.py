@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 from ...golden.lanes import LANE_BITS
 from ..technology.memory import BLOCK_LATENCY
 from ..technology.product import PORTABLE
-from .lane import LANE_LATENCY, SQUARE_LATENCY, WEIGHT_FACTOR, Lane
+from .lane import LANE_LATENCY, SQUARE_LATENCY, Lane
 
 
 __all__ = ["First", "Lanes", "MemoryWrite", "Second", "Step", "drain_cycles"]
@@ -142,7 +142,7 @@ class Lanes(wiring.Component):
             control = later
 
         factor, shift = Signal(signed(LANE_BITS), reset_less=True), Signal.like(step.shift, reset_less=True)
-        m.d.sync += [factor.eq(Mux(step.exp2, WEIGHT_FACTOR, Mux(step.second == Second.SCALAR, step.scalar, 0))),
+        m.d.sync += [factor.eq(Mux(~step.exp2 & (step.second == Second.SCALAR), step.scalar, 0)),
                      shift.eq(Mux(step.exp2, 0, step.shift))]
 
         valid = Signal(lanes)
