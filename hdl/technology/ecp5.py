@@ -17,10 +17,11 @@ from .family import Family
 from .memory import LutMemory as PortableLutMemory
 from .memory import MemorySignature
 from .product import LEVELS, AccumulatorSignature, DotSignature, Technology
+from .shifter import PRODUCT_BITS, SHIFT_BITS, TOTAL_BITS, ShiftAddSignature, differ
 
 
 __all__ = ["ECP5", "FAMILY", "FULL", "BlockMemory", "CarryChain", "ChosenAdd", "Dot", "FoldedAdd", "LutMemory",
-           "MaskedDot", "Multiplier", "Pll", "Table"]
+           "MaskedDot", "Multiplier", "Pll", "ShiftAdd", "Table", "multiplier_block"]
 
 
 BLOCK_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}  # bits of a word: words
@@ -318,8 +319,22 @@ class Table(wiring.Component):
         return m
 
 
+def multiplier_block(a, b, o, *, pipelined, signed_a=1, signed_b=1):
+    """MULT18X18D with its registers (Lattice FPGA-TN-02205): ``o`` follows the factors after three cycles, or two."""
+    ports = {f"i_{name}{bit}": factor[bit] for name, factor in (("A", a), ("B", b)) for bit in range(FACTOR_BITS)}
+    ports |= {f"i_C{bit}": C(0, 1) for bit in range(FACTOR_BITS)}
+    ports |= {f"o_P{bit}": o[bit] for bit in range(2 * FACTOR_BITS)}
+    for number in range(4):
+        ports |= {f"i_CLK{number}": C(0, 1) if number else ClockSignal(), f"i_CE{number}": C(1, 1),
+                  f"i_RST{number}": C(0, 1)}
+    for register in ("INPUTA", "INPUTB", *["PIPELINE"] * pipelined, "OUTPUT"):
+        ports |= {f"p_REG_{register}_CLK": "CLK0", f"p_REG_{register}_CE": "CE0", f"p_REG_{register}_RST": "RST0"}
+    return Instance("MULT18X18D", i_SIGNEDA=C(signed_a, 1), i_SIGNEDB=C(signed_b, 1), i_SOURCEA=C(0, 1),
+                    i_SOURCEB=C(0, 1), p_RESETMODE="SYNC", p_GSR="DISABLED", **ports)
+
+
 class Multiplier(wiring.Component):
-    """hdl.technology.multiplier.Multiplier in a MULT18X18D with its registers (Lattice FPGA-TN-02205).
+    """hdl.technology.multiplier.Multiplier in a MULT18X18D.
 
     Parameters
     ----------
@@ -336,22 +351,52 @@ class Multiplier(wiring.Component):
         m = Module()
         a, b, o = Signal(signed(FACTOR_BITS)), Signal(signed(FACTOR_BITS)), Signal(2 * FACTOR_BITS)
         m.d.comb += [a.eq(self.a), b.eq(self.b), self.o.eq(o)]
-        ports = {f"i_{name}{bit}": factor[bit] for name, factor in (("A", a), ("B", b)) for bit in range(FACTOR_BITS)}
-        ports |= {f"i_C{bit}": C(0, 1) for bit in range(FACTOR_BITS)}
-        ports |= {f"o_P{bit}": o[bit] for bit in range(2 * FACTOR_BITS)}
-        for number in range(4):
-            ports |= {f"i_CLK{number}": C(0, 1) if number else ClockSignal(), f"i_CE{number}": C(1, 1),
-                      f"i_RST{number}": C(0, 1)}
-        for register in ("INPUTA", "INPUTB", *["PIPELINE"] * self.pipelined, "OUTPUT"):
-            ports |= {f"p_REG_{register}_CLK": "CLK0", f"p_REG_{register}_CE": "CE0", f"p_REG_{register}_RST": "RST0"}
-        m.submodules.block = Instance(
-            "MULT18X18D", i_SIGNEDA=C(1, 1), i_SIGNEDB=C(1, 1), i_SOURCEA=C(0, 1), i_SOURCEB=C(0, 1),
-            p_RESETMODE="SYNC", p_GSR="DISABLED", **ports)
+        m.submodules.block = multiplier_block(a, b, o, pipelined=self.pipelined)
+        return m
+
+
+class ShiftAdd(wiring.Component):
+    """hdl.technology.shifter.ShiftAdd by two multiplications by a power of two, and one LUT a bit of the sum.
+
+    The product, doubled, has 36 bits but for one value, which is taken as one less: rounded, it is the same. It is
+    shifted by 14 places or not before the multipliers, and by 1 to 18 after them: its upper half times 2**k and the
+    upper half of its lower half times 2**k share no bit.
+    """
+
+    STEP = 14
+
+    def __init__(self):
+        super().__init__(ShiftAddSignature())
+
+    def elaborate(self, platform):
+        m = Module()
+        stepped, factor = Signal(reset_less=True), Signal(FACTOR_BITS, reset_less=True)
+        steps = self.shift >= FACTOR_BITS
+        m.d.sync += [stepped.eq(steps),
+                     factor.eq(1 << (FACTOR_BITS - 1 - self.shift + Mux(steps, self.STEP, 0))[:SHIFT_BITS])]
+        largest = self.i[-2] & ~self.i[-1]
+        doubled = (Cat(C(0, 1), self.i[:-2]) | largest.replicate(PRODUCT_BITS - 1))
+        halves = Signal(PRODUCT_BITS)
+        m.d.comb += halves.eq(Mux(stepped, self.i >> self.STEP - 1, Cat(doubled, self.i[-1])))
+        low, high = Signal(PRODUCT_BITS), Signal(PRODUCT_BITS)
+        m.submodules.low = multiplier_block(halves[:FACTOR_BITS], factor, low, pipelined=False, signed_a=0, signed_b=0)
+        m.submodules.high = multiplier_block(halves[FACTOR_BITS:], factor, high, pipelined=False, signed_b=0)
+
+        addend, below, total = Signal(signed(TOTAL_BITS)), Signal(TOTAL_BITS), Signal(TOTAL_BITS)
+        o, kept = Signal.like(self.o, reset_less=True), Signal.like(self.o, reset_less=True)
+        m.d.comb += [addend.eq(self.addend), below.eq(low[FACTOR_BITS:])]
+        m.submodules.chain = CarryChain(
+            lut4(lambda a, b, c, d: a ^ b ^ (c | d)), a=high[:TOTAL_BITS], b=below, c=addend, d=kept, o=total,
+            carry=low[FACTOR_BITS - 1])
+        beyond, negative = Signal(reset_less=True), Signal(3, reset_less=True)
+        m.d.sync += [o.eq(total), kept.eq(Mux(self.chain, total, 0)), beyond.eq(differ(high[TOTAL_BITS - 2:])),
+                     negative.eq(Cat(self.i[-1], negative))]
+        m.d.comb += [self.o.eq(o), self.beyond.eq(beyond), self.negative.eq(negative[-1])]
         return m
 
 
 ECP5 = Technology(dot=Dot, accumulator=Accumulator, folded_add=FoldedAdd, chosen_add=ChosenAdd, multiplier=Multiplier,
-                  memory=BlockMemory, lut_memory=LutMemory, table=Table)
+                  shift_add=ShiftAdd, memory=BlockMemory, lut_memory=LutMemory, table=Table)
 
 
 class Pll(wiring.Component):

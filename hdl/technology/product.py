@@ -10,6 +10,7 @@ from ..config import sum_width
 from .holding import Holding
 from .memory import BlockMemory, LutMemory, SinglePortMemory
 from .multiplier import Multiplier
+from .shifter import ShiftAdd
 from .table import Table
 
 
@@ -211,6 +212,7 @@ class Technology(NamedTuple):
     folded_add: type = FoldedAdd
     chosen_add: type = ChosenAdd
     multiplier: type = Multiplier
+    shift_add: type = ShiftAdd
     holding: type = Holding
     memory: type = BlockMemory
     lut_memory: type = LutMemory

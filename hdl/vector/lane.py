@@ -10,23 +10,17 @@ from ...golden.feed_forward import SIGMOID, SIGMOID_BITS
 from ...golden.lanes import LANE_BITS
 from ..technology.multiplier import MULTIPLIER_LATENCY
 from ..technology.product import PORTABLE
-from ..technology.shifter import ShiftInto, differ
+from ..technology.shifter import SHIFT_ADD_LATENCY, SHIFT_BITS
 
 
-__all__ = ["LANE_LATENCY", "SQUARE_LATENCY", "Lane", "LaneControl"]
+__all__ = ["LANE_LATENCY", "SQUARE_LATENCY", "WEIGHT_SHIFT", "Lane", "LaneControl"]
 
 
-SHIFT_BITS = 5
-FINE_BITS = 3  # of the shift, in its second cycle
-TOTAL_BITS = 22  # a sum of two products that are shifted by 15 or more
-COARSE_BITS = TOTAL_BITS + (1 << FINE_BITS) - 1  # of a shifted product, a place below the point among them
-OCTAVE_BITS = 4  # beyond so many octaves a weight is 0
-WEIGHT_SHIFT = 1 << FINE_BITS  # of a weight beside its octaves; one place of it is the table's
-WEIGHT_FACTOR = 1 << WEIGHT_SHIFT - 1
+OCTAVE_BITS = 4
+WEIGHT_SHIFT = 1 << OCTAVE_BITS  # octaves beyond which a weight is 0: its power is times one of 2**15 to 1 before
 HIGHEST = (1 << LANE_BITS - 1) - 1
-SHIFT_CYCLES = 2
 SQUARE_LATENCY = 1 + MULTIPLIER_LATENCY
-LANE_LATENCY = 1 + MULTIPLIER_LATENCY + SHIFT_CYCLES + 2  # operands, product, shift, sum, saturation
+LANE_LATENCY = 1 + MULTIPLIER_LATENCY + SHIFT_ADD_LATENCY + 1  # operands, product, shift and sum, saturation
 
 
 class LaneControl(data.StructLayout):
@@ -51,10 +45,10 @@ class Lane(wiring.Component):
 
     Each name is a register, each column a cycle::
 
-        a, b -> multiplier (3) -> coarse -> fine -> total -> o
-        c -----------------------------------------^
+        a, b -> multiplier (3) -> shift and sum (3) -> o
+        c ------------------------------^
 
-    A weight is WEIGHT_FACTOR times the power of ``below``'s fraction, shifted by the octaves.
+    A weight is the power of ``below``'s fraction times 2 ** (15 - octaves), shifted by WEIGHT_SHIFT.
 
     Parameters
     ----------
@@ -75,8 +69,8 @@ class Lane(wiring.Component):
         The second factor of all elements, a cycle after they begin to come: ``b`` is 0 then, or this is. Both of a
         weight.
     shift : In(5)
-        Four cycles after the operands; holds while elements pass. 15 or more of two products that are added, 0 of a
-        weight.
+        Three cycles after the operands; holds while elements pass. 15 or more of two products that are added,
+        WEIGHT_SHIFT of a weight.
     count : In(count_bits)
         How many results have left before the one that leaves.
     clear : In(1)
@@ -126,9 +120,12 @@ class Lane(wiring.Component):
                 for name, signal in (("a", self.a), ("b", self.b)))
         m.submodules.exp2 = power = self.technology.table(EXP2.tolist())
         m.d.comb += power.i.eq(self.below)
-        weight = Signal.like(power.o, reset_less=True)
-        m.d.sync += [a.eq(Mux(self.control.exp2, WEIGHT_FACTOR, self.a)), b.eq(self.b),
-                     weight.eq(Mux(self.control.exp2, power.o, 0))]
+        weight, octave = Signal.like(power.o, reset_less=True), Signal(WEIGHT_SHIFT, reset_less=True)
+        octaves = self.below[EXP2_BITS:]
+        m.d.sync += [a.eq(Mux(self.control.exp2, 0, self.a)), b.eq(self.b),
+                     weight.eq(Mux(self.control.exp2, power.o, 0)), octave.eq(0)]
+        with m.If(self.control.exp2 & (octaves < WEIGHT_SHIFT)):
+            m.d.sync += octave.eq(1 << (WEIGHT_SHIFT - 1 - octaves)[:OCTAVE_BITS])
         total_stage = LANE_LATENCY - 2
         for stage in range(total_stage):
             addend = Signal(signed(LANE_BITS), name=f"addend_{stage}", reset_less=True)
@@ -140,15 +137,11 @@ class Lane(wiring.Component):
         factor = b | self.factor | weight  # of which one is not 0
         if self.silu:
             factor = Mux(controls[1].sigmoid, self._sigmoid(m), factor)
-        m.d.comb += [product.a.eq(a), product.b.eq(factor), square.a.eq(a), square.b.eq(a)]
-        fine, beyond, negative = self._shift(m, product.o, self._places(m))
-
-        # The place below the point rounds.
-        m.submodules.add = add = self.technology.chosen_add(width=TOTAL_BITS)
-        total, overflow = Signal(signed(TOTAL_BITS), reset_less=True), Signal(2, reset_less=True)
-        m.d.comb += [add.total.eq(fine >> 1), add.carry.eq(fine[0]), add.a.eq(addends[-1]), add.b.eq(total),
-                     add.choose.eq(controls[total_stage].chain)]
-        m.d.sync += [total.eq(add.o), overflow.eq(Cat(beyond, negative))]
+        m.d.comb += [product.a.eq(a | octave), product.b.eq(factor), square.a.eq(a), square.b.eq(a)]
+        m.submodules.shift_add = add = self.technology.shift_add()
+        m.d.comb += [add.i.eq(product.o), add.shift.eq(self.shift), add.addend.eq(addends[-1]),
+                     add.chain.eq(controls[total_stage - 1].chain)]
+        total, overflow = add.o, Cat(add.beyond, add.negative)
         upper, below = Signal(), Signal()
         m.d.comb += [upper.eq(Mux(overflow[0], ~overflow[1], ~total[-1] & total[LANE_BITS - 1:].any())),
                      below.eq(Mux(overflow[0], overflow[1], total[-1] & ~total[LANE_BITS - 1:].all()))]
@@ -162,40 +155,6 @@ class Lane(wiring.Component):
         m.d.comb += [self.square.eq(square.o), self.weight.eq(counted)]
         self._remember(m)
         return m
-
-    def _places(self, m):
-        """Shift of an element in the cycle of its product: ``shift``, or what a weight needs."""
-        octave = self.below[EXP2_BITS:]
-        far = octave[OCTAVE_BITS:].any()
-        weight = octave[:OCTAVE_BITS] + WEIGHT_SHIFT
-        places = Mux(self.control.exp2, Mux(far, -1, weight), 0)
-        for stage in range(MULTIPLIER_LATENCY):
-            later = Signal(SHIFT_BITS, name=f"places_{stage}", reset_less=True)
-            m.d.sync += later.eq(places)
-            places = later
-        o = Signal(SHIFT_BITS, name="places", reset_less=True)
-        m.d.sync += o.eq(places | self.shift)
-        return o
-
-    def _shift(self, m, product, places):
-        """The product shifted, with a place below the point; whether it is beyond what total holds; whether it is
-        negative. Two cycles, each of which leaves what the shifts to come can bring back into range."""
-        coarse = Signal(signed(COARSE_BITS), reset_less=True)
-        places_left = Signal(FINE_BITS, reset_less=True)
-        beyond, negative = Signal(reset_less=True), Signal(reset_less=True)
-        scaled = Cat(C(0, 1), product).as_signed()
-        steps = [scaled >> (step << FINE_BITS) for step in range(1 << SHIFT_BITS - FINE_BITS)]
-        low, high = places[FINE_BITS:]
-        m.d.sync += [coarse.eq(Mux(high, Mux(low, steps[3], steps[2]), Mux(low, steps[1], steps[0]))),
-                     places_left.eq(places[:FINE_BITS]),
-                     beyond.eq((places[FINE_BITS:] == 0) & differ(scaled[COARSE_BITS - 1:])),
-                     negative.eq(product[-1])]
-        m.submodules.shift = shift = ShiftInto(width=COARSE_BITS, to=TOTAL_BITS, places=FINE_BITS)
-        m.d.comb += [shift.i.eq(coarse), shift.shift.eq(places_left)]
-        fine = Signal.like(shift.o, name="fine", reset_less=True)
-        later_beyond, later_negative = Signal(reset_less=True), Signal(reset_less=True)
-        m.d.sync += [fine.eq(shift.o), later_beyond.eq(beyond | shift.beyond), later_negative.eq(negative)]
-        return fine, later_beyond, later_negative
 
     def _sigmoid(self, m):
         """golden.feed_forward.sigmoid of ``b``, in the cycle of its register."""

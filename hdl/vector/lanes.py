@@ -8,7 +8,7 @@ from amaranth.utils import ceil_log2
 from ...golden.lanes import LANE_BITS
 from ..technology.memory import BLOCK_LATENCY
 from ..technology.product import PORTABLE
-from .lane import LANE_LATENCY, SQUARE_LATENCY, Lane
+from .lane import LANE_LATENCY, SQUARE_LATENCY, WEIGHT_SHIFT, Lane
 
 
 __all__ = ["First", "Lanes", "MemoryWrite", "Second", "Step", "drain_cycles"]
@@ -143,7 +143,7 @@ class Lanes(wiring.Component):
 
         factor, shift = Signal(signed(LANE_BITS), reset_less=True), Signal.like(step.shift, reset_less=True)
         m.d.sync += [factor.eq(Mux(~step.exp2 & (step.second == Second.SCALAR), step.scalar, 0)),
-                     shift.eq(Mux(step.exp2, 0, step.shift))]
+                     shift.eq(Mux(step.exp2, WEIGHT_SHIFT, step.shift))]
 
         valid = Signal(lanes)
         written = Signal.like(step.destination)  # where the next result goes
