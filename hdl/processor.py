@@ -234,11 +234,12 @@ class Processor(wiring.Component):
 
     def _measures(self, m):
         """What shifts follow: bits of the last step's maximum, and of its sum."""
-        self.maximum_bits = _bit_length(m, self.lanes.maximum, "maximum_bits")
+        maximum_bits = _bit_length(m, self.lanes.maximum, "bits_of_maximum")
         sum_bits = _bit_length(m, self.lanes.sum[:32], "sum_bits")
-        self.narrow = Signal(5)
+        self.maximum_bits, self.narrow = Signal.like(maximum_bits, reset_less=True), Signal(5, reset_less=True)
         spare = WEIGHT_BITS + LOW_BITS
-        m.d.comb += self.narrow.eq(Mux(sum_bits > spare, sum_bits - spare, 0))
+        # Registers, for what follows a step comes two cycles behind its end.
+        m.d.sync += [self.maximum_bits.eq(maximum_bits), self.narrow.eq(Mux(sum_bits < spare, 0, sum_bits - spare))]
 
     def _connect(self, m):
         """Wires between the units that hold whatever is executed."""

@@ -109,10 +109,11 @@ class ScalarUnit(wiring.Component):
         pair = Signal(signed(WIDE_EXPONENT), reset_less=True)  # what the operands' exponents add to it
         begun, climb = Signal(), Signal(signed(STEPS[0].bit_length() + 1))
         result = Signal(MANTISSA_BITS + 1, reset_less=True)  # sum, quotient or root
-        rest, divisor = Signal(MANTISSA_BITS + 4, reset_less=True), Signal(MANTISSA_BITS, reset_less=True)
+        rest, divisor = Signal(signed(MANTISSA_BITS + 4), reset_less=True), Signal(MANTISSA_BITS, reset_less=True)
         radicand = Signal(MANTISSA_BITS + 1, reset_less=True)  # its upper bits; those below are 0
         digits = Signal(range(QUOTIENT_BITS + 1), reset_less=True)
         above, distance = Signal(reset_less=True), Signal(range(2 * MANTISSA_BITS), reset_less=True)
+        quotient, left = self._digits(m, result, rest, divisor)
         operation = self.operation
         loads = Cat(operation == load.value for load in LOADS).any()
 
@@ -146,17 +147,12 @@ class ScalarUnit(wiring.Component):
             with m.State("PRODUCT"):
                 m.next = "WRITE"
             with m.State("DIVIDE"):
-                quotient, left, double = result, rest, divisor << 1
-                for digit in range(DIGITS):
-                    fits, lower = Signal(name=f"fits_{digit}"), Signal.like(rest, name=f"left_{digit}")
-                    m.d.comb += [fits.eq(left >= double), lower.eq(Mux(fits, left - double, left) << 1)]
-                    quotient, left = Cat(fits, quotient), lower
                 m.d.sync += [result.eq(quotient), rest.eq(left), digits.eq(digits - 1)]
                 with m.If(digits == 1):
                     m.next = "WRITE"
             with m.State("ROOT"):
                 # Two bits of the radicand come down for a digit; ``result`` is the root so far.
-                brought, trial = Cat(radicand[-2:], rest), Cat(C(1, 2), result)
+                brought, trial = Cat(radicand[-2:], rest[:MANTISSA_BITS + 1]), Cat(C(1, 2), result)
                 fits = brought >= trial
                 m.d.sync += [rest.eq(Mux(fits, brought - trial, brought)), result.eq(Cat(fits, result)),
                              radicand.eq(radicand << 2), digits.eq(digits - 1)]
@@ -204,6 +200,16 @@ class ScalarUnit(wiring.Component):
                                         Cat(self.write_mantissa, self.write_exponent))),
         ]
         return m
+
+    def _digits(self, m, quotient, rest, divisor):
+        """The quotient with its next digits, and the rest: below 0 the divisor is added to it, not subtracted. Where it
+        is not below 0 after that the digit is 1, as if nothing too large were ever subtracted."""
+        for digit in range(DIGITS):
+            m.submodules[f"digit_{digit}"] = add = self.technology.folded_add(width=len(rest))
+            subtracts = ~rest[-1]
+            m.d.comb += [add.total.eq(Cat(subtracts, rest)), add.i.eq(divisor << 2), add.flip.eq(subtracts)]
+            quotient, rest = Cat(~add.o[-1], quotient), add.o
+        return quotient, rest
 
     def _pair(self, operation, a, b):
         """Sum or difference of exponents; of a root, half of an even one or of one that is made even."""
