@@ -142,12 +142,10 @@ class Processor(wiring.Component):
         m.d.comb += [self.angles.frequency.eq(self.fields[Angle].frequency), self.angles.position.eq(self.position)]
 
         # Scalars, angles and the program go on while the array multiplies; all else waits for its results.
-        needs_array = Signal()
-        passes = self.fields[Pass]
-        lists_elements = ((word[:OPCODE_BITS] == OPCODES.index(Pass)) & (passes.first == Source.ELEMENT.value)
+        needs_array, read = Signal(reset_less=True), program.read_data  # with ``word``
+        passes = data.View(layout(Pass, geometry), read[OPCODE_BITS:][:layout(Pass, geometry).size])
+        lists_elements = ((read[:OPCODE_BITS] == OPCODES.index(Pass)) & (passes.first == Source.ELEMENT.value)
                           & (passes.second == Operand.SCALAR.value) & (passes.sink == Sink.LIST.value))
-        m.d.comb += needs_array.eq(Cat(word[:OPCODE_BITS] == OPCODES.index(kind) for kind in ARRAY_KINDS).any()
-                                   & ~lists_elements)
         self._sequencer(m)
         with m.FSM() as fsm:
             with m.State("IDLE"):
@@ -161,7 +159,8 @@ class Processor(wiring.Component):
             with m.State("SPLIT"):
                 self._split(m)
             with m.State("READ"):
-                m.d.sync += word.eq(program.read_data)
+                m.d.sync += [word.eq(read), needs_array.eq(Cat(
+                    read[:OPCODE_BITS] == OPCODES.index(kind) for kind in ARRAY_KINDS).any() & ~lists_elements)]
                 with m.If(unread == 0):
                     m.next = "EXECUTE"
             with m.State("EXECUTE"):
@@ -266,9 +265,10 @@ class Processor(wiring.Component):
         fetched_word = Signal(range(geometry.results))
         chosen = Signal(signed(LANE_BITS))
         fetched = Signal()
-        token_lane = self.places["token"][1]
+        token_lane = Signal(geometry.tiles, reset_less=True)
         for tile in range(geometry.tiles):
-            with m.If(token_lane == tile):
+            m.d.sync += token_lane[tile].eq(self.places["token"][1] == tile)
+            with m.If(token_lane[tile]):
                 m.d.comb += [chosen.eq(engine.o_results[tile]), fetched.eq(engine.o_valid[tile])]
         with m.If(self.result_start):
             m.d.sync += [target.eq(0), fetched_word.eq(self.result_address)]
@@ -487,7 +487,8 @@ class Processor(wiring.Component):
         self._wait(m, "SCALAR", BLOCK_LATENCY - 1, "OPERAND")
         with m.State("OPERAND"):
             m.d.sync += [factor.eq(mantissa), shift.eq(-exponent)]
-            with m.If(takes_scalar & (mantissa != 0) & ((exponent > 0) | (exponent < -MAX_SHIFT))):
+            # The highest bit of a mantissa is only clear in 0.
+            with m.If(takes_scalar & mantissa[-1] & ((exponent >= 1) | (exponent < -MAX_SHIFT))):
                 m.next = "ALIGN"
             with m.Else():
                 self._start_lanes(m)

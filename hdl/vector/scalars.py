@@ -104,7 +104,7 @@ class ScalarUnit(wiring.Component):
         m.submodules.product = product = self.technology.multiplier(width=MANTISSA_BITS + 1, pipelined=False)
         m.d.comb += [product.a.eq(a.mantissa), product.b.eq(b.mantissa)]
 
-        loaded = Signal(VALUE_BITS, reset_less=True)
+        loaded, some = Signal(VALUE_BITS, reset_less=True), Signal(reset_less=True)  # whether it is not 0
         exponent = Signal(signed(WIDE_EXPONENT), reset_less=True)  # of the result before it is normalised
         pair = Signal(signed(WIDE_EXPONENT), reset_less=True)  # what the operands' exponents add to it
         begun, climb = Signal(), Signal(signed(STEPS[0].bit_length() + 1))
@@ -170,7 +170,7 @@ class ScalarUnit(wiring.Component):
             with m.State("CLIMB"):
                 m.next = "WRITE"
                 place = 0
-                with m.If(loaded != 0):
+                with m.If(some):
                     for step in STEPS:
                         with (m.Elif if place else m.If)(loaded[VALUE_BITS - step:] == 0):
                             m.d.sync += loaded.eq(loaded << step)
@@ -181,7 +181,8 @@ class ScalarUnit(wiring.Component):
                 m.next = "IDLE"
         m.d.sync += begun.eq(fsm.ongoing("BEGIN"))
         with m.If(fsm.ongoing("IDLE")):
-            m.d.sync += [loaded.eq(self.value), exponent.eq(self.exponent + self._constant(m, loads))]
+            m.d.sync += [loaded.eq(self.value), some.eq(self.value.any()),
+                         exponent.eq(self.exponent + self._constant(m, loads))]
         with m.Else():
             larger = Mux(above, a.exponent, b.exponent)
             added = Mux(operation == ScaleOperation.ADD.value, larger, pair)
