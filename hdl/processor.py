@@ -234,11 +234,13 @@ class Processor(wiring.Component):
     def _measures(self, m):
         """What shifts follow: bits of the last step's maximum, and of its sum."""
         maximum_bits = _bit_length(m, self.lanes.maximum, "bits_of_maximum")
-        sum_bits = _bit_length(m, self.lanes.sum[:32], "sum_bits")
-        self.maximum_bits, self.narrow = Signal.like(maximum_bits, reset_less=True), Signal(5, reset_less=True)
+        bits_of_sum = _bit_length(m, self.lanes.sum[:32], "bits_of_sum")
+        self.maximum_bits, sum_bits = (Signal.like(bits, reset_less=True) for bits in (maximum_bits, bits_of_sum))
+        self.narrow = Signal(5, reset_less=True)
         spare = WEIGHT_BITS + LOW_BITS
-        # Registers, for what follows a step comes two cycles behind its end.
-        m.d.sync += [self.maximum_bits.eq(maximum_bits), self.narrow.eq(Mux(sum_bits < spare, 0, sum_bits - spare))]
+        # Two registers, for what follows a step comes two cycles behind its end.
+        m.d.sync += [self.maximum_bits.eq(maximum_bits), sum_bits.eq(bits_of_sum),
+                     self.narrow.eq(Mux(sum_bits < spare, 0, sum_bits - spare))]
 
     def _connect(self, m):
         """Wires between the units that hold whatever is executed."""
@@ -261,7 +263,7 @@ class Processor(wiring.Component):
         m.d.comb += [port.eq(o) for port, o in zip(engine.i_entries, lists.o_entries)]
         m.d.comb += [port.eq(o) for port, o in zip(engine.i_lengths, lists.o_lengths)]
         # Results of a Run: word after word in each lane. Of a Fetch: the token's tile fills lane after lane.
-        target = Signal(range(max(geometry.tiles, 2)))
+        target = Signal(geometry.tiles)
         fetched_word = Signal(range(geometry.results))
         chosen = Signal(signed(LANE_BITS))
         fetched = Signal()
@@ -271,11 +273,9 @@ class Processor(wiring.Component):
             with m.If(token_lane[tile]):
                 m.d.comb += [chosen.eq(engine.o_results[tile]), fetched.eq(engine.o_valid[tile])]
         with m.If(self.result_start):
-            m.d.sync += [target.eq(0), fetched_word.eq(self.result_address)]
+            m.d.sync += [target.eq(1), fetched_word.eq(self.result_address)]
         with m.Elif(fetched):
-            m.d.sync += target.eq(target + 1)
-            with m.If(target == geometry.tiles - 1):
-                m.d.sync += [target.eq(0), fetched_word.eq(fetched_word + 1)]
+            m.d.sync += [target.eq(target.rotate_left(1)), fetched_word.eq(fetched_word + target[-1])]
         host, from_array = self.i_host, self.busy & ~self.fetching
         place, value = Signal(range(geometry.results)), Signal(signed(LANE_BITS))  # what does not come lane by lane
         m.d.comb += [place.eq(Mux(self.busy, fetched_word, host.address)), value.eq(Mux(self.busy, chosen, host.data))]
@@ -289,7 +289,7 @@ class Processor(wiring.Component):
             from_host = host.valid & (host.space == Space.RESULTS) & (host.lane == tile)
             m.d.comb += [
                 write.enable.eq(Mux(from_array, engine.o_valid[tile],
-                                    Mux(self.busy, fetched & (target == tile), from_host))),
+                                    Mux(self.busy, fetched & target[tile], from_host))),
                 write.address.eq(Mux(from_array, address, place)),
                 write.data.eq(Mux(from_array, engine.o_results[tile], value)),
             ]
@@ -481,12 +481,12 @@ class Processor(wiring.Component):
         fields = self.fields[Pass]
         mantissa, exponent = scalars.read_mantissa, scalars.read_exponent
         shift = Signal(signed(SCALAR_BITS[1] + 2), reset_less=True)
-        factor = Signal(LANE_BITS - 1, reset_less=True)
+        factor, some = Signal(LANE_BITS - 1, reset_less=True), Signal(reset_less=True)  # whether it is not 0
         largest = (1 << LANE_BITS - 1) - 1
         takes_scalar = self.storing | (fields.second == Operand.SCALAR.value)
         self._wait(m, "SCALAR", BLOCK_LATENCY - 1, "OPERAND")
         with m.State("OPERAND"):
-            m.d.sync += [factor.eq(mantissa), shift.eq(-exponent)]
+            m.d.sync += [factor.eq(mantissa), some.eq(mantissa[-1]), shift.eq(-exponent)]
             # The highest bit of a mantissa is only clear in 0.
             with m.If(takes_scalar & mantissa[-1] & ((exponent >= 1) | (exponent < -MAX_SHIFT))):
                 m.next = "ALIGN"
@@ -495,14 +495,14 @@ class Processor(wiring.Component):
                 m.next = "SHIFT"
         with m.State("ALIGN"):
             # golden.lanes.operand: a negative shift doubles the factor as far as it goes.
-            with m.If(takes_scalar & (shift < 0) & (factor != 0)):
+            with m.If(takes_scalar & shift[-1] & some):
                 m.d.sync += shift.eq(0)
                 with m.If(shift == -1):
                     m.d.sync += factor.eq(factor << 1)
                 with m.Else():
                     m.d.sync += factor.eq(largest)
-            with m.Elif(takes_scalar & (shift > MAX_SHIFT) & (factor != 0)):
-                m.d.sync += [shift.eq(shift - 1), factor.eq(factor >> 1)]
+            with m.Elif(takes_scalar & ~shift[-1] & shift[MAX_SHIFT.bit_length():-1].any() & some):
+                m.d.sync += [shift.eq(shift - 1), factor.eq(factor >> 1), some.eq(factor[1:].any())]
             with m.Else():
                 self._start_lanes(m)
                 m.next = "SHIFT"

@@ -160,8 +160,11 @@ class Lanes(wiring.Component):
         top = Signal.like(self.largest, reset_less=True)  # of the step before
         with m.If(self.start):
             m.d.sync += top.eq(self.largest)
-        outside = Cat(write.enable for write in self.write_elements).any()
-        elements = self._elements(m, issue.elements, Mux(outside, self.write_elements[0].address, written))
+        writes_elements = [Signal.like(write, name=f"write_{number}", reset_less=True)
+                           for number, write in enumerate(self.write_elements)]
+        m.d.sync += [later.eq(write) for later, write in zip(writes_elements, self.write_elements)]
+        outside = Cat(write.enable for write in writes_elements).any()
+        elements = self._elements(m, issue.elements, Mux(outside, writes_elements[0].address, written))
         found = []
         for number in range(lanes):
             m.submodules[f"results_{number}"] = results = self.technology.memory(
@@ -171,7 +174,7 @@ class Lanes(wiring.Component):
             result = results.read_data.as_signed()
             element, writes, written_data = elements[number]
             taken = Mux((step.first == First.POSITIVE) & result[-1], 0, result)
-            outside, computed = self.write_elements[number], self.write_results[number]
+            outside, computed = writes_elements[number], self.write_results[number]
             m.d.comb += [
                 results.write_enable.eq(computed.enable),
                 results.write_address.eq(computed.address),
@@ -240,7 +243,7 @@ class Lanes(wiring.Component):
             self.busy.eq(running | drain.any()),
         ]
         for number in range(lanes):
-            beyond = (word > step.limit_word) | (word == step.limit_word) & (number > step.limit_lane)
+            beyond = (step.limit_word < word) | (word == step.limit_word) & (step.limit_lane < number)
             m.d.comb += issue.takes[number].eq(~(step.limited & beyond))
         with m.If(step.rotate):
             # low cos, high -sin, high cos, low sin: their words of results and of the pair's angles.
