@@ -98,22 +98,24 @@ class Register(enum.IntEnum, shape=8):
     ELEMENTS = 7
     SCALARS = 8
     INSTRUCTIONS = 9
-    SILU = 10
-    VOCABULARY = 11
-    CONTEXT = 12
-    STATE = 13  # State
-    POSITION = 14  # that comes next; those before it were run in this session
-    CYCLES = 15  # since GO, while tokens are run
-    GIVEN = 16  # tokens that the host wrote: what comes at these positions is not replaced
-    LAST_TOKEN = 17  # the model's largest token
-    END_TOKEN = 18  # ends a text where it is generated; NO_TOKEN: none does
-    LIMIT = 19  # position that is not run any more; GO sets it, and a smaller one stops the machine after a token
+    COLUMNS = 10
+    SILU = 11
+    VOCABULARY = 12
+    CONTEXT = 13
+    STATE = 14  # State
+    POSITION = 15  # that comes next; those before it were run in this session
+    CYCLES = 16  # since GO, while tokens are run
+    GIVEN = 17  # tokens that the host wrote: what comes at these positions is not replaced
+    LAST_TOKEN = 18  # the model's largest token
+    END_TOKEN = 19  # ends a text where it is generated; NO_TOKEN: none does
+    LIMIT = 20  # position that is not run any more; GO sets it, and a smaller one stops the machine after a token
 
 
 SETTINGS = (Register.GIVEN, Register.LAST_TOKEN, Register.END_TOKEN, Register.LIMIT)  # that the host writes
 GEOMETRY = {"banks": Register.BANKS, "tiles": Register.TILES, "depth": Register.DEPTH, "results": Register.RESULTS,
             "elements": Register.ELEMENTS, "scalars": Register.SCALARS, "instructions": Register.INSTRUCTIONS,
-            "silu": Register.SILU, "vocabulary": Register.VOCABULARY, "context": Register.CONTEXT}
+            "columns": Register.COLUMNS, "silu": Register.SILU, "vocabulary": Register.VOCABULARY,
+            "context": Register.CONTEXT}
 
 
 class State(enum.IntEnum, shape=3):

@@ -18,7 +18,7 @@ from amaranth import signed
 from amaranth.lib import data
 
 from ..errors import ArgumentError
-from .config import TRITS
+from .config import MAX_COLUMNS, TRITS
 
 
 __all__ = ["ARRAY_KINDS", "Address", "Adjust", "Angle", "Count", "End", "Fetch", "Geometry", "Instruction", "Limit",
@@ -34,8 +34,8 @@ PHASE_BITS = 24
 MOST_INSTRUCTIONS = 1 << 20  # of a token, before the watchdog ends it
 
 
-MOST = {"banks": 64, "tiles": 32, "depth": 65536, "results": 65535, "elements": 65535, "scalars": 4096,
-        "instructions": 4096, "vocabulary": 65536, "context": 65535}
+MOST = {"banks": 64, "tiles": 32, "depth": 65536, "columns": MAX_COLUMNS, "results": 65535, "elements": 65535,
+        "scalars": 4096, "instructions": 4096, "vocabulary": 65536, "context": 65535}
 MOST_TILES = 980  # a word of all tiles fits a frame
 
 
@@ -53,6 +53,8 @@ class Geometry:
         Tiles N of five rows, and lanes.
     depth : int
         Words of five trits in the memory of a bank and tile.
+    columns : int
+        Longest list, in elements: that of slot 0. That of slot 1 is half as long at most.
     results, elements : int
         Words of 18 bits in a lane's two memories.
     scalars : int
@@ -70,6 +72,7 @@ class Geometry:
     banks: int
     tiles: int
     depth: int
+    columns: int = 512
     results: int = 1024
     elements: int = 512
     scalars: int = 256
@@ -94,6 +97,8 @@ class Geometry:
         if self.banks * self.tiles > MOST_TILES:
             raise ArgumentError(f"Geometry {self.name!r}: banks * tiles must be at most {MOST_TILES}, "
                                 f"not {self.banks * self.tiles}")
+        if self.columns < 2:
+            raise ArgumentError(f"Geometry {self.name!r}: columns must be two or more, not {self.columns}")
         if not self.name:
             object.__setattr__(self, "name", f"{self.banks}x{self.rows}")
 
@@ -111,6 +116,10 @@ class Geometry:
     def capacity(self):
         """Ternary weights on chip."""
         return self.products * self.depth
+
+    def longest_list(self, slot):
+        """Elements that the list of a slot holds."""
+        return self.columns // (1 if slot == 0 else 2)
 
 
 class Count(enum.Enum):
@@ -190,8 +199,9 @@ class Run:
     """Multiply row blocks by a list; block b lies at ``weights`` + b ``stride`` and its results go to the lanes.
 
     Ternary products leave five words of results a block, those of int8, whose five trits are the rows of a tile, one.
-    Sums are shifted right by ``narrow``. With ``softmax`` the list holds weights of two digits: all blocks are run with
-    the upper and then with the lower ones, and sums are shifted by what the last Pass's sum needs as well.
+    Sums are shifted right by ``narrow``, at most as far as brings the largest into a lane. With ``softmax`` the list
+    holds weights of two digits: all blocks are run with the upper and then with the lower ones, and sums are shifted by
+    what the last Pass's sum needs as well.
     """
     slot: int
     softmax: bool = False

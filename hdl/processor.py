@@ -136,12 +136,10 @@ class Processor(wiring.Component):
         m.d.comb += [self.angles.frequency.eq(self.fields[Angle].frequency), self.angles.position.eq(self.position)]
 
         # Scalars, angles and the program go on while the array multiplies; all else waits for its results.
-        needs_array = Signal()
-        passes = self.fields[Pass]
-        lists_elements = ((word[:OPCODE_BITS] == OPCODES.index(Pass)) & (passes.first == Source.ELEMENT.value)
+        needs_array, read = Signal(reset_less=True), program.read_data  # with ``word``
+        passes = data.View(layout(Pass, geometry), read[OPCODE_BITS:][:layout(Pass, geometry).size])
+        lists_elements = ((read[:OPCODE_BITS] == OPCODES.index(Pass)) & (passes.first == Source.ELEMENT.value)
                           & (passes.second == Operand.SCALAR.value) & (passes.sink == Sink.LIST.value))
-        m.d.comb += needs_array.eq(Cat(word[:OPCODE_BITS] == OPCODES.index(kind) for kind in ARRAY_KINDS).any()
-                                   & ~lists_elements)
         self._sequencer(m)
         with m.FSM() as fsm:
             with m.State("IDLE"):
@@ -155,7 +153,8 @@ class Processor(wiring.Component):
             with m.State("SPLIT"):
                 self._split(m)
             with m.State("READ"):
-                m.d.sync += word.eq(program.read_data)
+                m.d.sync += [word.eq(read), needs_array.eq(Cat(
+                    read[:OPCODE_BITS] == OPCODES.index(kind) for kind in ARRAY_KINDS).any() & ~lists_elements)]
                 with m.If(unread == 0):
                     m.next = "EXECUTE"
             with m.State("EXECUTE"):
@@ -234,17 +233,20 @@ class Processor(wiring.Component):
 
     def _measures(self, m):
         """What shifts follow: bits of the last step's maximum, and of its sum."""
-        self.maximum_bits = _bit_length(m, self.lanes.maximum, "maximum_bits")
-        sum_bits = _bit_length(m, self.lanes.sum[:32], "sum_bits")
-        self.narrow = Signal(5)
+        maximum_bits = _bit_length(m, self.lanes.maximum, "bits_of_maximum")
+        bits_of_sum = _bit_length(m, self.lanes.sum[:32], "bits_of_sum")
+        self.maximum_bits, sum_bits = (Signal.like(bits, reset_less=True) for bits in (maximum_bits, bits_of_sum))
+        self.narrow = Signal(5, reset_less=True)
         spare = WEIGHT_BITS + LOW_BITS
-        m.d.comb += self.narrow.eq(Mux(sum_bits > spare, sum_bits - spare, 0))
+        # Two registers, for what follows a step comes two cycles behind its end.
+        m.d.sync += [self.maximum_bits.eq(maximum_bits), sum_bits.eq(bits_of_sum),
+                     self.narrow.eq(Mux(sum_bits < spare, 0, sum_bits - spare))]
 
     def _connect(self, m):
         """Wires between the units that hold whatever is executed."""
         engine, lanes, lists, stores, geometry = self.engine, self.lanes, self.lists, self.stores, self.geometry
         self.step, self.beat = Signal(Step(geometry), reset_less=True), Signal(EngineBeat(geometry))
-        self.int8, self.narrow_now = Signal(), Signal(5)
+        self.int8, self.narrow_now = Signal(), Signal.like(engine.narrow)
         self.result_start, self.result_address = Signal(), Signal(range(geometry.results))
         self.fetching = Signal()
         self.listing = Signal()
@@ -261,36 +263,40 @@ class Processor(wiring.Component):
         m.d.comb += [port.eq(o) for port, o in zip(engine.i_entries, lists.o_entries)]
         m.d.comb += [port.eq(o) for port, o in zip(engine.i_lengths, lists.o_lengths)]
         # Results of a Run: word after word in each lane. Of a Fetch: the token's tile fills lane after lane.
-        target = Signal(range(max(geometry.tiles, 2)))
+        target = Signal(geometry.tiles)
         fetched_word = Signal(range(geometry.results))
         chosen = Signal(signed(LANE_BITS))
         fetched = Signal()
-        token_lane = self.places["token"][1]
+        token_lane = Signal(geometry.tiles, reset_less=True)
         for tile in range(geometry.tiles):
-            with m.If(token_lane == tile):
+            m.d.sync += token_lane[tile].eq(self.places["token"][1] == tile)
+            with m.If(token_lane[tile]):
                 m.d.comb += [chosen.eq(engine.o_results[tile]), fetched.eq(engine.o_valid[tile])]
         with m.If(self.result_start):
-            m.d.sync += [target.eq(0), fetched_word.eq(self.result_address)]
+            m.d.sync += [target.eq(1), fetched_word.eq(self.result_address)]
         with m.Elif(fetched):
-            m.d.sync += target.eq(target + 1)
-            with m.If(target == geometry.tiles - 1):
-                m.d.sync += [target.eq(0), fetched_word.eq(fetched_word + 1)]
+            m.d.sync += [target.eq(target.rotate_left(1)), fetched_word.eq(fetched_word + target[-1])]
+        access, from_array = self.i_access, self.busy & ~self.fetching
+        place, value = Signal(range(geometry.results)), Signal(signed(LANE_BITS))  # what does not come lane by lane
+        m.d.comb += [place.eq(Mux(self.busy, fetched_word, access.address)),
+                     value.eq(Mux(self.busy, chosen, access.data))]
+        address = Signal(range(geometry.results))
+        with m.If(self.result_start):
+            m.d.sync += address.eq(self.result_address)
+        with m.Elif(engine.o_valid[0]):
+            m.d.sync += address.eq(address + 1)
         for tile in range(geometry.tiles):
-            address = Signal(range(geometry.results), name=f"result_{tile}")
-            with m.If(self.result_start):
-                m.d.sync += address.eq(self.result_address)
-            with m.Elif(engine.o_valid[tile]):
-                m.d.sync += address.eq(address + 1)
-            write, access = lanes.write_results[tile], self.i_access
+            write = lanes.write_results[tile]
             from_host = access.write & (access.space == Space.RESULTS) & (access.lane == tile)
-            with m.If(self.busy):
-                m.d.comb += [
-                    write.enable.eq(Mux(self.fetching, fetched & (target == tile), engine.o_valid[tile])),
-                    write.address.eq(Mux(self.fetching, fetched_word, address)),
-                    write.data.eq(Mux(self.fetching, chosen, engine.o_results[tile])),
-                ]
-            with m.Else():
-                m.d.comb += [write.enable.eq(from_host), write.address.eq(access.address), write.data.eq(access.data)]
+            m.d.comb += [
+                write.enable.eq(Mux(from_array, engine.o_valid[tile],
+                                    Mux(self.busy, fetched & target[tile], from_host))),
+                write.address.eq(Mux(from_array, address, place)),
+                write.data.eq(Mux(from_array, engine.o_results[tile], value)),
+            ]
+            later = Signal.like(address, name=f"result_{tile + 1}", reset_less=True)  # as the next tile's results
+            m.d.sync += later.eq(address)
+            address = later
 
     def _memories(self, m, program):
         """What is written and read from outside."""
@@ -490,27 +496,28 @@ class Processor(wiring.Component):
         fields = self.fields[Pass]
         mantissa, exponent = scalars.read_mantissa, scalars.read_exponent
         shift = Signal(signed(SCALAR_BITS[1] + 2), reset_less=True)
-        factor = Signal(LANE_BITS - 1, reset_less=True)
+        factor, some = Signal(LANE_BITS - 1, reset_less=True), Signal(reset_less=True)  # whether it is not 0
         largest = (1 << LANE_BITS - 1) - 1
         takes_scalar = self.storing | (fields.second == Operand.SCALAR.value)
         self._wait(m, "SCALAR", BLOCK_LATENCY - 1, "OPERAND")
         with m.State("OPERAND"):
-            m.d.sync += [factor.eq(mantissa), shift.eq(-exponent)]
-            with m.If(takes_scalar & (mantissa != 0) & ((exponent > 0) | (exponent < -MAX_SHIFT))):
+            m.d.sync += [factor.eq(mantissa), some.eq(mantissa[-1]), shift.eq(-exponent)]
+            # The highest bit of a mantissa is only clear in 0.
+            with m.If(takes_scalar & mantissa[-1] & ((exponent >= 1) | (exponent < -MAX_SHIFT))):
                 m.next = "ALIGN"
             with m.Else():
                 self._start_lanes(m)
                 m.next = "SHIFT"
         with m.State("ALIGN"):
             # golden.lanes.operand: a negative shift doubles the factor as far as it goes.
-            with m.If(takes_scalar & (shift < 0) & (factor != 0)):
+            with m.If(takes_scalar & shift[-1] & some):
                 m.d.sync += shift.eq(0)
                 with m.If(shift == -1):
                     m.d.sync += factor.eq(factor << 1)
                 with m.Else():
                     m.d.sync += factor.eq(largest)
-            with m.Elif(takes_scalar & (shift > MAX_SHIFT) & (factor != 0)):
-                m.d.sync += [shift.eq(shift - 1), factor.eq(factor >> 1)]
+            with m.Elif(takes_scalar & ~shift[-1] & shift[MAX_SHIFT.bit_length():-1].any() & some):
+                m.d.sync += [shift.eq(shift - 1), factor.eq(factor >> 1), some.eq(factor[1:].any())]
             with m.Else():
                 self._start_lanes(m)
                 m.next = "SHIFT"
@@ -559,11 +566,13 @@ class Processor(wiring.Component):
                 m.d.comb += scalars.read_address.eq(self._address(self.fields[Store].scalar, "scalars"))
             with m.Case(OPCODES.index(Pass)):
                 m.d.comb += scalars.read_address.eq(self._address(self.fields[Pass].scalar, "scalars"))
+            with m.Case(OPCODES.index(Scale)):
+                m.d.comb += scalars.read_address.eq(self._address(fields.a, "scalars"))
         with m.If(~self.busy):
             m.d.comb += scalars.read_address.eq(self.i_access.address)
         m.d.comb += [
             scalars.operation.eq(fields.operation), scalars.destination.eq(fields.destination),
-            scalars.a.eq(self._address(fields.a, "scalars")), scalars.b.eq(self._address(fields.b, "scalars")),
+            scalars.b.eq(self._address(fields.b, "scalars")),
             scalars.exponent.eq(self.exponent),
         ]
         with m.Switch(fields.operation):

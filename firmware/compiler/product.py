@@ -31,7 +31,7 @@ def pieces(shape, geometry):
     and the weights' memories.
     """
     rows, columns = shape
-    width = min(columns, LONGEST, geometry.elements * geometry.tiles)
+    width = min(columns, LONGEST, geometry.columns, geometry.elements * geometry.tiles)
     blocks = min(geometry.results // TRITS, geometry.depth // matrix_words(1, width, geometry.banks, geometry.tiles,
                                                                           False)[1])
     height = blocks * TRITS * geometry.tiles

@@ -54,7 +54,7 @@ from .image import Image, Map
 __all__ = ["TooLarge", "compile_model"]
 
 
-VECTOR_LIST, HEAD_LISTS = 0, (1, 2)  # slots; heads take turns, so that one is listed while another is multiplied
+VECTOR_LIST, WEIGHT_LIST = 0, 1  # slots; a query is listed while the weights of the head before are multiplied
 
 
 class TooLarge(Error, ValueError):
@@ -247,21 +247,21 @@ class _Compiler:
 
     def attend(self, kv, head, reciprocal, factor, shift):
         """One head: scores, the softmax's weights, and the values that they mix."""
-        words, slot = self.words(self.head), HEAD_LISTS[head % 2]
-        self.to_list(words, self.rotated + head * words, slot, reciprocal)
+        words = self.words(self.head)
+        self.to_list(words, self.rotated + head * words, VECTOR_LIST, reciprocal)
         if head:
             self.mix()
         base, _, stride = self.matrices[f"keys.{kv}"]
-        self.emit(Run(slot=slot, int8=True, weights=Address(base, True), stride=stride, count=Count.POSITIONS,
+        self.emit(Run(slot=VECTOR_LIST, int8=True, weights=Address(base, True), stride=stride, count=Count.POSITIONS,
                       results=self.sums, narrow=shift),
                   Pass(count=Count.POSITIONS, first=Source.RESULT, results=Address(self.sums), second=Operand.SCALAR,
                        scalar=factor, shift_by_scalar=True, sink=Sink.ELEMENT, destination=self.scores,
                        limit=Limit.POSITION),
                   Pass(count=Count.POSITIONS, first=Source.BELOW, elements=self.scores, second=Operand.EXP2,
-                       sink=Sink.LIST, destination=slot, limit=Limit.POSITION))
+                       sink=Sink.LIST, destination=WEIGHT_LIST, limit=Limit.POSITION))
         base, _, stride = self.matrices[f"values.{kv}"]
-        self.emit(Run(slot=slot, softmax=True, int8=True, weights=Address(base, True), stride=stride, blocks=words,
-                      results=self.sums))
+        self.emit(Run(slot=WEIGHT_LIST, softmax=True, int8=True, weights=Address(base, True), stride=stride,
+                      blocks=words, results=self.sums))
         weight = self.scale(ScaleOperation.LOAD_SUM, "weight")
         mix = self.divide("mix", self.layer_constant(f"mix.{kv}"), weight, LOW_BITS + OUTPUT_FRACTION, Adjust.NARROW)
         self.mixing = head, mix
@@ -421,7 +421,20 @@ class _Compiler:
         self.absmax = self.constant("127", normalise(ABSMAX, 0))
         self.one = self.constant("1", ONE)
 
+    def check_lists(self):
+        """Vectors must fit the lists that the program writes them to."""
+        context = self.model.context
+        for slot, what, elements in ((VECTOR_LIST, "a vector of hidden", len(self.hidden)),
+                                     (VECTOR_LIST, "a vector of inner", len(self.inner)),
+                                     (VECTOR_LIST, "a vector of all heads", len(self.queries)),
+                                     (WEIGHT_LIST, "context", context)):
+            longest = self.geometry.longest_list(slot)
+            if elements > longest:
+                raise TooLarge(f"columns: {what} has {elements:,} elements and list {slot} of a processor with columns "
+                               f"{self.geometry.columns:,} holds {longest:,}: choose more columns, or a smaller model")
+
     def check(self):
+        self.check_lists()
         self.weights.check("choose a larger one, or a model with fewer weights, positions or tokens")
         self.results.check("choose more words of results, or a model with narrower layers or fewer of them")
         self.elements.check("choose more words of elements, or a model with narrower layers, positions or tokens")

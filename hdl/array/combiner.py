@@ -5,39 +5,42 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import TRITS
+from ..technology.shifter import ShiftInto
 
 
-__all__ = ["COMBINER_LATENCY", "Combiner", "NARROW_LATENCY", "NARROW_SHIFT_BITS", "Narrow"]
+__all__ = ["COMBINER_LATENCY", "Combiner", "NARROW_LATENCY", "Narrow"]
 
 
-COMBINER_LATENCY = 4  # cycles from the rows' sums to the product
-COMBINED_BITS = 8  # that a sum of rows has more than a row: 1 + 3 + 9 + 27 + 81 is 121
-NARROW_LATENCY = 3
-NARROW_SHIFT_BITS = 5
+COMBINER_LATENCY = 5  # cycles from the rows' sums to the product
+NARROW_LATENCY = 2
 
 
 class Combiner(wiring.Component):
-    """o = i[0] + 3 i[1] + 9 i[2] + 27 i[3] + 81 i[4], four cycles later: five rows are the digits of int8 weights.
+    """o = i[0] + 3 i[1] + 9 i[2] + 27 i[3] + 81 i[4], five cycles later: five rows are the digits of int8 weights.
 
-    A drawing of the cycles; each name is a register::
+    A drawing of the cycles; each name is a register, and 8 additions do it::
 
-        pair_0 = i0 + i1          low  = pair_0 + 2 i1         low + high        o
-        pair_1 = i2 + i3          high = pair_1 + 2 i3         8 high + top      = both
-        quint  = i4 + 4 i4        top  = i4 + 16 quint
+        pair_0 = i0 + 2 i1     low  = pair_0 + i1     .                     near = low + upper     o = near + 8 upper
+        pair_1 = i2 + 2 i3     high = pair_1 + i3     upper = high + nine
+        nine = i4 + 8 i4
 
     Parameters
     ----------
     width : int
         Bits of a row's sum.
+    to : int
+        Bits of the product.
 
     Members
     -------
     i : In(signed(width)), five
-    o : Out(signed(width + 8))
+    show : In(1)
+        A cycle before ``o``: else it is 0.
+    o : Out(signed(to))
     """
 
-    def __init__(self, *, width):
-        super().__init__({"i": In(signed(width)).array(TRITS), "o": Out(signed(width + COMBINED_BITS))})
+    def __init__(self, *, width, to):
+        super().__init__({"i": In(signed(width)).array(TRITS), "show": In(1), "o": Out(signed(to))})
 
     def elaborate(self, platform):
         m = Module()
@@ -47,20 +50,27 @@ class Combiner(wiring.Component):
             m.d.sync += stored.eq(value)
             return stored
 
-        i = self.i
-        pair_0, pair_1 = register(i[0] + i[1], "pair_0"), register(i[2] + i[3], "pair_1")
-        quint = register(i[4] + (i[4] << 2), "quint")
-        second, fourth, fifth = (register(i[row], f"row_{row}") for row in (1, 3, 4))
-        low, high = register(pair_0 + (second << 1), "low"), register(pair_1 + (fourth << 1), "high")
-        top = register(fifth + (quint << 4), "top")
-        near = register(low + high, "near")  # 9 high is high and 8 high
-        far = register((high << 3) + top, "far")
-        m.d.comb += self.o.eq(register((near + far)[:len(self.o)].as_signed(), "both"))
+        def add(a, b, places):
+            """a + (b << places), in so many places less."""
+            return Cat(a[:places], (a >> places) + b).as_signed()
+
+        i, to = self.i, len(self.o)
+        pair_0, pair_1 = register(add(i[0], i[1], 1), "pair_0"), register(add(i[2], i[3], 1), "pair_1")
+        nine = register(register(add(i[4], i[4], 3), "nine"), "later_nine")
+        second, fourth = register(i[1], "second"), register(i[3], "fourth")
+        low, high = register(pair_0 + second, "low"), register(pair_1 + fourth, "high")
+        upper = register(high + nine, "upper")
+        near = register((register(low, "later_low") + upper)[:to].as_signed(), "near")
+        o = Signal.like(self.o, reset_less=True)
+        m.d.sync += o.eq(Mux(self.show, add(near, register(upper, "later_upper"), 3), 0))
+        m.d.comb += self.o.eq(o)
         return m
 
 
 class Narrow(wiring.Component):
-    """golden.lanes.narrow_sums, three cycles later: shifted right, rounded half up, saturated.
+    """Sums with what rounds them, shifted right and saturated, two cycles later.
+
+    With half of 2 ** ``shift`` added to a sum before this is golden.lanes.narrow_sums.
 
     Parameters
     ----------
@@ -72,25 +82,22 @@ class Narrow(wiring.Component):
     Members
     -------
     i : In(signed(width))
-    shift : In(5)
-        Holds while sums pass.
+    shift : In
+        At most what brings ``width`` to ``to`` bits. Holds while sums pass.
     o : Out(signed(to))
     """
 
     def __init__(self, *, width, to):
         self.to = to
-        super().__init__({"i": In(signed(width)), "shift": In(NARROW_SHIFT_BITS), "o": Out(signed(to))})
+        super().__init__({"i": In(signed(width)), "shift": In(range(max(width - to, 0) + 1)), "o": Out(signed(to))})
 
     def elaborate(self, platform):
         m = Module()
-        shifted = Signal(signed(len(self.i) + 1), reset_less=True)  # with the bit that decides the rounding
-        rounded = Signal(signed(len(self.i) + 1), reset_less=True)
-        o = Signal.like(self.o, reset_less=True)
-        beyond = rounded[self.to - 1:]
-        m.d.sync += [
-            shifted.eq(Cat(C(0, 1), self.i).as_signed() >> self.shift),
-            rounded.eq((shifted >> 1) + shifted[0]),
-            o.eq(Mux(beyond.all() | ~beyond.any(), rounded, Cat((~rounded[-1]).replicate(self.to - 1), rounded[-1]))),
-        ]
+        m.submodules.shifter = shifter = ShiftInto(width=len(self.i), to=self.to, places=len(self.shift))
+        m.d.comb += [shifter.i.eq(self.i), shifter.shift.eq(self.shift)]
+        shifted, o = Signal.like(self.o, reset_less=True), Signal.like(self.o, reset_less=True)
+        beyond, negative = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [shifted.eq(shifter.o), beyond.eq(shifter.beyond), negative.eq(self.i[-1]),
+                     o.eq(Mux(beyond, Cat((~negative).replicate(self.to - 1), negative), shifted))]
         m.d.comb += self.o.eq(o)
         return m

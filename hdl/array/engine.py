@@ -7,23 +7,39 @@ from amaranth.utils import ceil_log2
 
 from ...golden.attention import LOW_BITS
 from ...golden.lanes import LANE_BITS
-from ..config import GROUP, TRITS, Config
-from ..technology.memory import BLOCK_LATENCY
+from ...golden.model import LEVELS
+from ..config import GROUP, TRITS, Config, sum_width
 from ..technology.product import DOT_LATENCY, PORTABLE
-from .combiner import COMBINER_LATENCY, NARROW_LATENCY, NARROW_SHIFT_BITS, Combiner, Narrow
+from .combiner import COMBINER_LATENCY, NARROW_LATENCY, Combiner, Narrow
 from .tile import Operand, TileStack, WeightWrite
 
 
-__all__ = ["Engine", "EngineBank", "EngineBeat", "ListEntry", "array_config", "engine_latency"]
+__all__ = ["Engine", "EngineBank", "EngineBeat", "ListEntry", "SLOTS", "array_config", "engine_latency", "list_address",
+           "most_narrow"]
 
 
-SLOTS = 4
+SLOTS = 2
+LIST_LATENCY = 2  # cycles from a beat to its entry: a register of the beat, and one of the entry
 
 
 def array_config(geometry):
     """The Config of the weights' memories and sums of such a processor; its vectors fill the results' memories."""
-    columns = min(max(geometry.results, geometry.elements) * geometry.tiles, 32768)
-    return Config(banks=geometry.banks, tiles=geometry.tiles, depth=geometry.depth, columns=columns, blocks=1)
+    return Config(banks=geometry.banks, tiles=geometry.tiles, depth=geometry.depth, columns=geometry.columns, blocks=1)
+
+
+def _bits(geometry, weight):
+    """Of a sum of products by weights of at most that magnitude, with what rounds it."""
+    return (128 * weight * geometry.columns + (1 << most_narrow(geometry) >> 1)).bit_length() + 1
+
+
+def most_narrow(geometry):
+    """How far results are shifted at most: what brings the largest sum of int8 products into a lane."""
+    return max(sum_width(LEVELS * geometry.columns) - LANE_BITS, 0)
+
+
+def list_address(slot, number):
+    """Where entry ``number`` of a slot's list is in a bank's memory: slot 1's list is behind that of slot 0."""
+    return Cat(number[:-1], number[-1] & ~slot, slot)
 
 
 class EngineBeat(data.StructLayout):
@@ -41,17 +57,16 @@ class EngineBeat(data.StructLayout):
 
 
 class ListEntry(data.StructLayout):
-    """A write to a bank's list: the two digits of a value, and the word of its column."""
+    """A write to a bank's list at a list_address: the two digits of a value, and the word of its column."""
 
     def __init__(self, geometry):
-        depth = array_config(geometry).list_depth
-        super().__init__({"slot": range(SLOTS), "address": ceil_log2(depth), "index": ceil_log2(depth),
-                          "high": signed(8), "low": LOW_BITS})
+        bits = ceil_log2(array_config(geometry).list_depth)
+        super().__init__({"address": bits + 1, "index": bits, "high": signed(8), "low": LOW_BITS})
 
 
 def _sum_cycles(config):
     """Cycles from a beat to its sums of the first tile: list, address, weights (3), groups."""
-    return BLOCK_LATENCY + 1 + 3 + DOT_LATENCY + config.groups - 1
+    return LIST_LATENCY + 1 + 3 + DOT_LATENCY + config.groups - 1
 
 
 def engine_latency(geometry, int8):
@@ -64,7 +79,7 @@ class EngineBank(wiring.Component):
     """Looks up the activation of a beat, and sends it down the tiles.
 
     Entries beyond a list's length count as zero. A beat enters in cycle 0; the activation is at tile ``t``, with its
-    weights, in cycle 6 + t.
+    weights, in cycle 5 + t.
 
     Members
     -------
@@ -97,25 +112,20 @@ class EngineBank(wiring.Component):
         config, beat, write = self.config, self.i_beat, self.i_entry
         stored = data.StructLayout({"index": len(write.index), "high": signed(8), "low": LOW_BITS})
         entry = Signal(stored)
-        m.submodules.list = entries = self.technology.memory(depth=SLOTS << len(beat.beat), width=stored.size)
+        m.submodules.list = entries = self.technology.lut_memory(depth=3 << len(write.index) - 1, width=stored.size)
         m.d.comb += [
             entries.write_enable.eq(self.write),
-            entries.write_address.eq(Cat(write.address, write.slot)),
+            entries.write_address.eq(write.address),
             entries.write_data.eq(Cat(write.index, write.high, write.low)),
-            entries.read_enable.eq(beat.valid),
-            entries.read_address.eq(Cat(beat.beat, beat.slot)),
+            entries.read_address.eq(list_address(beat.slot, beat.beat)),
             entry.eq(entries.read_data),
         ]
 
         known = data.StructLayout({"valid": 1, "listed": 1, "low": 1, "probe": 1, "probed": 1, "base": len(beat.base)})
-        stage = Signal(known)
-        m.d.comb += [stage.valid.eq(beat.valid), stage.listed.eq(beat.beat < self.i_length), stage.low.eq(beat.low),
+        stage = Signal(known, reset_less=True)
+        m.d.sync += [stage.valid.eq(beat.valid), stage.listed.eq(beat.beat < self.i_length), stage.low.eq(beat.low),
                      stage.probe.eq(beat.probe), stage.probed.eq(beat.bank == self.position),
                      stage.base.eq(beat.base)]
-        for number in range(BLOCK_LATENCY):
-            later = Signal(known, name=f"stage_{number}", reset_less=True)
-            m.d.sync += later.eq(stage)
-            stage = later
         operand, value = Signal(Operand(config), reset_less=True), Signal(signed(8))
         m.d.comb += value.eq(Mux(stage.low, entry.low, entry.high))
         m.d.sync += [operand.valid.eq(stage.valid),
@@ -123,14 +133,15 @@ class EngineBank(wiring.Component):
                      operand.x.eq(Mux(stage.probe, stage.probed, Mux(stage.listed, value, 0)))]
 
         weights = self.i_weights
+        select, enable = Signal(reset_less=True), Signal.like(weights.tile, name="enable", reset_less=True)
+        m.d.sync += [select.eq(weights.bank[self.position]), enable.eq(weights.tile)]
         for tile, x in enumerate(self.o_x):
             rows = slice(tile * TRITS, (tile + 1) * TRITS)
-            write_enable = Signal(name=f"write_{tile}", reset_less=True)
-            m.d.sync += write_enable.eq(weights.bank[self.position] & weights.tile[tile])
             m.submodules[f"tile_{tile}"] = below = TileStack(config, self.technology)
             m.d.comb += [
                 below.i_operand.eq(operand),
-                below.write_enable.eq(write_enable),
+                below.write_enable.eq(enable[tile]),
+                below.write_select.eq(select),
                 below.write_address.eq(weights.address),
                 below.write_word.eq(weights.word),
                 x.eq(below.o_x),
@@ -157,12 +168,14 @@ class Engine(wiring.Component):
     i_beat : In(EngineBeat)
     int8 : In(1)
         Five rows are the digits of one; holds while a Run's beats and results pass, as the next.
-    narrow : In(5)
+    narrow : In
+        How far results are shifted, most_narrow(geometry) at most; holds as ``int8``.
     write : In(banks)
         Lists that are written.
-    i_entries : In(ListEntry), one for each bank
+    i_entries : In(ListEntry), one for each tile
+        Of the banks that its lane feeds.
     i_lengths : In, one for each bank
-        Of the beat's list.
+        Of the beat's list, a cycle after the beat; holds.
     i_weights : In(WeightWrite)
     o_valid : Out(tiles)
     o_results : Out(signed(18)), one for each tile
@@ -175,9 +188,9 @@ class Engine(wiring.Component):
         super().__init__({
             "i_beat": In(EngineBeat(geometry)),
             "int8": In(1),
-            "narrow": In(NARROW_SHIFT_BITS),
+            "narrow": In(range(most_narrow(geometry) + 1)),
             "write": In(geometry.banks),
-            "i_entries": In(ListEntry(geometry)).array(geometry.banks),
+            "i_entries": In(ListEntry(geometry)).array(geometry.tiles),
             "i_lengths": In(range(config.list_depth + 1)).array(geometry.banks),
             "i_weights": In(WeightWrite(config)),
             "o_valid": Out(geometry.tiles),
@@ -186,7 +199,9 @@ class Engine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config, beat, weights = self.config, self.i_beat, self.i_weights
+        config, weights = self.config, self.i_weights
+        beat = Signal.like(self.i_beat, name="beat", reset_less=True)
+        m.d.sync += beat.eq(self.i_beat)
         sums, carries = [C(0, signed(1))] * config.rows, C(0, config.rows)
         for first in range(0, config.banks, GROUP):
             later_weights = Signal.like(weights, name=f"weights_{first}", reset_less=True)
@@ -198,6 +213,10 @@ class Engine(wiring.Component):
                 beat = later_beat
             sums, carries = self._group(m, first, beat, weights, sums, carries)
 
+        half = Signal(most_narrow(self.geometry), reset_less=True)  # rounds rows of a result, or its lowest digits
+        half_of_rows = Signal.like(half, reset_less=True)
+        m.d.sync += [half.eq(1 << self.narrow >> 1), half_of_rows.eq(Mux(self.int8, 0, 1 << self.narrow >> 1))]
+
         settle = Signal(3)  # valid, first, last
         m.d.comb += settle.eq(Cat(self.i_beat.valid, self.i_beat.first & self.i_beat.valid,
                                   self.i_beat.last & self.i_beat.valid))
@@ -207,7 +226,7 @@ class Engine(wiring.Component):
             settle = later
         for tile in range(config.tiles):
             rows = slice(tile * TRITS, (tile + 1) * TRITS)
-            self._drain(m, tile, settle, sums[rows], carries[rows])
+            self._drain(m, tile, settle, sums[rows], carries[rows], [half] + [half_of_rows] * (TRITS - 1))
             later = Signal(3, name=f"settle_tile_{tile}")
             m.d.sync += later.eq(settle)
             settle = later
@@ -219,8 +238,8 @@ class Engine(wiring.Component):
         for position in range(first, min(first + GROUP, config.banks)):
             m.submodules[f"bank_{position}"] = bank = EngineBank(self.geometry, self.technology, position=position)
             m.d.comb += [bank.i_beat.eq(beat), bank.write.eq(self.write[position]),
-                         bank.i_entry.eq(self.i_entries[position]), bank.i_length.eq(self.i_lengths[position]),
-                         bank.i_weights.eq(weights)]
+                         bank.i_entry.eq(self.i_entries[position % config.tiles]),
+                         bank.i_length.eq(self.i_lengths[position]), bank.i_weights.eq(weights)]
             banks.append(bank)
         dots = []
         for row in range(config.rows):
@@ -235,29 +254,32 @@ class Engine(wiring.Component):
             dots.append(dot)
         return [dot.o for dot in dots], Cat(dot.o_carry for dot in dots)
 
-    def _drain(self, m, tile, settle, sums, carries):
+    def _drain(self, m, tile, settle, sums, carries, starts):
         """Accumulators of a tile; their totals leave one by one, or as one product of int8."""
-        width = self.config.accumulator_bits
+        width, combined = _bits(self.geometry, 1), _bits(self.geometry, LEVELS)
         valid, first, last = settle
         totals = []
         for row in range(TRITS):
             m.submodules[f"accumulator_{tile}_{row}"] = accumulator = self.technology.accumulator(
                 products=self.config.banks, width=width)
             m.d.comb += [accumulator.i.eq(sums[row]), accumulator.i_carry.eq(carries[row]),
-                         accumulator.enable.eq(valid), accumulator.first.eq(first)]
+                         accumulator.enable.eq(valid), accumulator.first.eq(first), accumulator.start.eq(starts[row])]
             totals.append(accumulator.o)
-        m.submodules[f"combiner_{tile}"] = combiner = Combiner(width=width)
+        m.submodules[f"combiner_{tile}"] = combiner = Combiner(width=width, to=combined)
+        m.d.comb += combiner.show.eq(self.int8)
         m.d.comb += [port.eq(total) for port, total in zip(combiner.i, totals)]
         m.submodules[f"holding_{tile}"] = holding = self.technology.holding(width=width)
         m.d.comb += [port.eq(total) for port, total in zip(holding.i, totals)]
         ready = Signal(COMBINER_LATENCY + 1, name=f"ready_{tile}")  # the totals, and in cycles behind them
         leaving = Signal(TRITS, name=f"leaving_{tile}")
-        m.d.sync += [ready.eq(Cat(last, ready)), leaving.eq(Cat(ready[0], leaving))]
-        m.d.comb += holding.select.eq(Cat(ready[0], leaving))
-        m.submodules[f"narrow_{tile}"] = narrow = Narrow(width=len(combiner.o), to=LANE_BITS)
+        leaves = ready[0] & ~self.int8
+        m.d.sync += [ready.eq(Cat(last, ready)), leaving.eq(Cat(leaves, leaving))]
+        m.d.comb += holding.select.eq(Cat(leaves, leaving))
+        m.submodules[f"narrow_{tile}"] = narrow = Narrow(width=combined, to=LANE_BITS)
         left = Signal(name=f"left_{tile}")
         delay = Signal(NARROW_LATENCY, name=f"delay_{tile}")
-        m.d.comb += [left.eq(Mux(self.int8, ready[-1], leaving.any())),
-                     narrow.i.eq(Mux(self.int8, combiner.o, holding.o)), narrow.shift.eq(self.narrow),
+        m.d.comb += [left.eq(leaving.any() | self.int8 & ready[-1]),
+                     narrow.i.eq(combiner.o | holding.o),  # the one that is not asked for is 0
+                     narrow.shift.eq(self.narrow),
                      self.o_valid[tile].eq(delay[-1]), self.o_results[tile].eq(narrow.o)]
         m.d.sync += delay.eq(Cat(left, delay))

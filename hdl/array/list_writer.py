@@ -4,9 +4,9 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ...golden.attention import LOW_BITS
+from ...golden.attention import LOW_BITS, WEIGHT_BITS
 from ...golden.lanes import LANE_BITS
-from .engine import SLOTS, ListEntry, array_config
+from .engine import SLOTS, ListEntry, array_config, list_address
 
 
 __all__ = ["ListWriter"]
@@ -24,7 +24,8 @@ class ListWriter(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin the list of ``slot``, which holds; the words of the one before have been written.
+        Begin the list of ``slot``, which holds until its last word; no word of a list comes with it, and those of the
+        one before have been written.
     slot : In
     digits : In(1)
         Elements are weights of two digits, not int8; holds.
@@ -35,10 +36,12 @@ class ListWriter(wiring.Component):
     query : In
         A slot, of which the next two tell.
     o_lengths : Out, one for each bank
+        A cycle later.
     o_beats : Out
         Of the longest bank's list.
     write : Out(banks)
-    o_entries : Out(ListEntry), one for each bank
+    o_entries : Out(ListEntry), one for each lane
+        For the bank that is written of those that the lane feeds.
     """
 
     def __init__(self, geometry):
@@ -48,7 +51,7 @@ class ListWriter(wiring.Component):
             "start": In(1), "slot": In(range(SLOTS)), "digits": In(1), "i_valid": In(1), "i_takes": In(geometry.tiles),
             "i": In(signed(LANE_BITS)).array(geometry.tiles), "query": In(range(SLOTS)),
             "o_lengths": Out(self.length).array(geometry.banks), "o_beats": Out(self.length),
-            "write": Out(geometry.banks), "o_entries": Out(ListEntry(geometry)).array(geometry.banks),
+            "write": Out(geometry.banks), "o_entries": Out(ListEntry(geometry)).array(geometry.tiles),
         })
 
     def elaborate(self, platform):
@@ -61,29 +64,39 @@ class ListWriter(wiring.Component):
             m.d.sync += turn.eq(turn + 1)
             with m.If(turn == turns - 1):
                 m.d.sync += [turn.eq(0), index.eq(index + 1)]
-        lengths = [[Signal(self.length, name=f"length_{slot}_{bank}") for bank in range(banks)]
-                   for slot in range(SLOTS)]
         beats = Array(Signal(self.length, name=f"beats_{slot}") for slot in range(SLOTS))
-        longer = Signal(banks)
-        for bank, entry in enumerate(self.o_entries):
-            value = self.i[bank % lanes]
-            counted = Array(lengths[slot][bank] for slot in range(SLOTS))
-            listed = Signal(name=f"listed_{bank}")
+        longer, started = Signal(lanes), Signal()
+        slot = Signal.like(self.slot, name="written_slot", reset_less=True)
+        m.d.sync += [started.eq(self.start), slot.eq(self.slot)]
+        for lane, (value, entry) in enumerate(zip(self.i, self.o_entries)):
+            # Entries of the lane's banks so far, those of the bank whose turn it is first.
+            counts = [Signal(self.length, name=f"count_{lane}_{place}", reset_less=True) for place in range(turns)]
+            listed, more = Signal(name=f"listed_{lane}"), Signal(self.length, name=f"more_{lane}")
+            grown = Signal(self.length, name=f"grown_{lane}", reset_less=True)
             m.d.comb += [
-                listed.eq(self.i_valid & (turn == bank // lanes) & self.i_takes[bank % lanes]
-                          & Mux(self.digits, value.any(), value[:8].any())),
-                self.o_lengths[bank].eq(counted[self.query]),
-                longer[bank].eq(listed & (counted[self.slot] == beats[self.slot])),
+                listed.eq(self.i_valid & self.i_takes[lane]
+                          & (value[:8].any() | self.digits & value[8:WEIGHT_BITS].any())),
+                more.eq(counts[0] + listed),
+                longer[lane].eq(listed & (counts[0] == beats[self.slot])),
             ]
+            with m.If(self.i_valid):
+                m.d.sync += Cat(counts).eq(Cat(*counts[1:], more))
             m.d.sync += [
-                self.write[bank].eq(listed), entry.slot.eq(self.slot), entry.address.eq(counted[self.slot]),
-                entry.index.eq(index), entry.low.eq(Mux(self.digits, value[:LOW_BITS], 0)),
-                entry.high.eq(Mux(self.digits, value >> LOW_BITS, value[:8].as_signed())),
+                entry.address.eq(list_address(self.slot, counts[0][:len(entry.index)])), entry.index.eq(index),
+                entry.low.eq(Mux(self.digits, value[:LOW_BITS], 0)),
+                entry.high.eq(Mux(self.digits, value[LOW_BITS:WEIGHT_BITS], value[:8].as_signed())), grown.eq(more),
             ]
-            with m.If(listed):
-                m.d.sync += counted[self.slot].eq(counted[self.slot] + 1)
             with m.If(self.start):
-                m.d.sync += counted[self.slot].eq(0)
+                m.d.sync += [Cat(counts).eq(0), grown.eq(0)]
+            for place in range(turns):
+                bank = place * lanes + lane
+                m.d.sync += self.write[bank].eq(listed & (turn == place))
+                lengths = [Signal(self.length, name=f"length_{bank}_{number}", reset_less=True)
+                           for number in range(SLOTS)]
+                for number, length in enumerate(lengths):
+                    with m.If((started | self.write[bank]) & (slot == number)):
+                        m.d.sync += length.eq(grown)
+                m.d.sync += self.o_lengths[bank].eq(Array(lengths)[self.query])
         m.d.comb += self.o_beats.eq(beats[self.query])
         with m.If(longer.any()):
             m.d.sync += beats[self.slot].eq(beats[self.slot] + 1)

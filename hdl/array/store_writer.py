@@ -7,6 +7,8 @@ from amaranth.lib.wiring import In, Out
 from ...golden.codes import level_trits
 from ...golden.lanes import LANE_BITS
 from ...golden.model import LEVELS
+from ..config import TRITS
+from ..technology.shifter import differ
 from .codes import Trits, WordEncoder
 from .engine import array_config
 from .tile import WeightWrite
@@ -14,6 +16,8 @@ from .tile import WeightWrite
 
 __all__ = ["StoreWriter"]
 
+
+LEVEL_BITS = 7  # of a magnitude up to LEVELS
 
 class StoreWriter(wiring.Component):
     """Writes a word of N elements, limited to +-121, one after the other: their five trits are a word of a tile.
@@ -73,20 +77,25 @@ class StoreWriter(wiring.Component):
             m.d.sync += [address.eq(self.address), bank.eq(Mux(self.value, self.fixed, 0)),
                          tile.eq(Mux(self.value, 0, self.fixed))]
 
-        # limited -> trits -> word, while bank and tile go a cycle ahead of the word and its address.
+        # magnitude -> trits -> word, while bank and tile go a cycle ahead of the word and its address.
         element = waiting[0]
-        limited, valid = Signal(signed(8), reset_less=True), Signal(3)
+        negative, beyond = element[-1], differ(element[LEVEL_BITS:])
+        magnitude, sign, valid = Signal(LEVEL_BITS + 1, reset_less=True), Signal(reset_less=True), Signal(3)
         m.d.sync += [
-            limited.eq(Mux(element > LEVELS, LEVELS, Mux(element < -LEVELS, -LEVELS, element))),
-            valid.eq(Cat(left.any() & ~self.i_valid, valid)),
+            magnitude.eq((element[:LEVEL_BITS] ^ negative.replicate(LEVEL_BITS) | beyond.replicate(LEVEL_BITS))
+                         + negative),
+            sign.eq(negative), valid.eq(Cat(left.any() & ~self.i_valid, valid)),
         ]
         trits, code = Signal(Trits, reset_less=True), Signal.like(self.o_weights.word, reset_less=True)
-        with m.Switch(limited):
-            for level in range(-LEVELS, LEVELS + 1):
-                digits = level_trits(level).tolist()
+        digits = [level_trits(min(level, LEVELS)).tolist() for level in range(1 << LEVEL_BITS)]
+        bits = Signal(Trits)
+        with m.Switch(magnitude[:-1]):
+            for level, places in enumerate(digits):
                 with m.Case(level):
-                    m.d.sync += [trits.non_zero.eq(sum((digit != 0) << place for place, digit in enumerate(digits))),
-                                 trits.sign.eq(sum((digit < 0) << place for place, digit in enumerate(digits)))]
+                    m.d.comb += [bits.non_zero.eq(sum((digit != 0) << place for place, digit in enumerate(places))),
+                                 bits.sign.eq(sum((digit < 0) << place for place, digit in enumerate(places)))]
+        most = magnitude[-1].replicate(TRITS)  # of 2 ** LEVEL_BITS, which is limited as all above LEVELS are
+        m.d.sync += [trits.non_zero.eq(bits.non_zero | most), trits.sign.eq(bits.sign ^ sign.replicate(TRITS))]
         m.submodules.encoder = encoder = WordEncoder()
         m.d.comb += [encoder.trits.eq(trits), self.o_weights.word.eq(code)]
         m.d.sync += code.eq(encoder.word)

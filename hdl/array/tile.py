@@ -55,6 +55,8 @@ class TileStack(wiring.Component):
         To the stack below, a cycle later.
     write_enable : In(config.stack)
         Tiles that are written.
+    write_select : In(1)
+        Clear where none is. Set where it is not connected.
     write_address, write_word : In
     o_x : Out(signed(8))
     o_non_zero, o_sign : Out(5 * config.stack)
@@ -67,6 +69,7 @@ class TileStack(wiring.Component):
             "i_operand": In(Operand(config)),
             "o_operand": Out(Operand(config)),
             "write_enable": In(config.stack),
+            "write_select": In(1, init=1),
             "write_address": In(config.address_bits),
             "write_word": In(code_bits(config)),
             "o_x": Out(signed(8)),
@@ -86,6 +89,7 @@ class TileStack(wiring.Component):
         m.submodules.weights = weights = memory(depth=self.config.depth, width=width, lanes=stack)
         m.d.comb += [
             weights.write_enable.eq(self.write_enable),
+            weights.write_select.eq(self.write_select),
             weights.write_address.eq(self.write_address),
             weights.write_data.eq(self.write_word.replicate(stack)),
             weights.read_enable.eq(self.i_operand.valid),

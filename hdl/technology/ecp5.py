@@ -14,16 +14,21 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from .family import Family
+from .memory import LutMemory as PortableLutMemory
 from .memory import MemorySignature
 from .product import LEVELS, AccumulatorSignature, DotSignature, Technology
+from .shifter import PRODUCT_BITS, SHIFT_BITS, TOTAL_BITS, ShiftAddSignature, differ
 
 
-__all__ = ["ECP5", "FAMILY", "FULL", "BlockMemory", "CarryChain", "Dot", "FoldedAdd", "MaskedDot", "Pll"]
+__all__ = ["ECP5", "FAMILY", "FULL", "BlockMemory", "CarryChain", "ChosenAdd", "Dot", "FoldedAdd", "LutMemory",
+           "MaskedDot", "Multiplier", "Pll", "ShiftAdd", "Table", "multiplier_block"]
 
 
 BLOCK_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}  # bits of a word: words
 BLOCK_BITS = 18  # of a port
 BLOCK_LANE = 9  # bits that are written together, of 18 and 36
+LUT_INPUTS = 4
+FACTOR_BITS = 18  # of a multiplier
 BLOCK_ROWS, INIT_ROWS, INIT_PITCH = 1024, 16, 20
 
 
@@ -32,6 +37,7 @@ def lut4(function):
     return sum(bool(function(*((index >> bit) & 1 for bit in range(4)))) << index for index in range(16))
 
 
+CHOICE = lut4(lambda a, b, c, d: a ^ (d if b else c))  # an addend, a choice, and the two of which one is added
 PASSES = lut4(lambda a, b, c, d: a & ~c)  # of a half with C = 1: P is 0, thus the carry out GEN, which is A
 
 
@@ -87,6 +93,21 @@ class FoldedAdd(wiring.Component):
         m.submodules.chain = CarryChain(
             lut4(lambda a, b, c, d: a ^ c ^ d),
             a=self.total, b=C(0, self.width), c=self.i, d=self.flip.replicate(self.width), o=self.o)
+        return m
+
+
+class ChosenAdd(wiring.Component):
+    """hdl.technology.product.ChosenAdd in one LUT a bit."""
+
+    def __init__(self, *, width):
+        self.width = width
+        super().__init__({"total": In(signed(width)), "a": In(signed(width)), "b": In(signed(width)),
+                          "choose": In(1), "carry": In(1), "o": Out(signed(width))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.chain = CarryChain(CHOICE, a=self.total, b=self.choose.replicate(self.width), c=self.a, d=self.b,
+                                        o=self.o, carry=self.carry)
         return m
 
 
@@ -174,8 +195,7 @@ class Accumulator(wiring.Component):
         width = len(self.o)
         total, i, o = Signal.like(self.o), Signal.like(self.o), Signal.like(self.o, reset_less=True)
         m.submodules.chain = CarryChain(
-            lut4(lambda a, b, c, d: (a & ~b) ^ c), a=o, b=self.first.replicate(width), c=i, d=C(0, width), o=total,
-            carry=self.i_carry)
+            CHOICE, a=i, b=self.first.replicate(width), c=o, d=self.start, o=total, carry=self.i_carry)
         m.d.comb += [i.eq(self.i), self.o.eq(o)]
         with m.If(self.enable):
             m.d.sync += o.eq(total)
@@ -191,7 +211,7 @@ class BlockMemory(wiring.Component):
     ----------
     depth, width, lanes : int
     init : list of int
-        As of hdl.technology.memory.BlockMemory; at most 16384 words, and of 9 bits where there are 2 or 4 lanes.
+        As of hdl.technology.memory.BlockMemory; at most 16384 words. Lanes are 2 or 4 of 9 bits, or 2 of 18.
         Initial contents are for words of 9 bits and more in a block, that is for at most 2048 of them.
 
     Raises ValueError where the blocks have no such shape.
@@ -200,7 +220,9 @@ class BlockMemory(wiring.Component):
     def __init__(self, *, depth, width, lanes=1, init=()):
         self.depth, self.width, self.lanes, self.init = depth, width, lanes, init
         fits = [bits for bits, words in BLOCK_SHAPES.items() if depth <= words]
-        if not fits or lanes > 1 and (lanes not in (2, 4) or width != BLOCK_LANE or fits[-1] < BLOCK_LANE):
+        self.enables = width // BLOCK_LANE if lanes > 1 else 1  # of a lane, in the blocks
+        if not fits or lanes > 1 and (
+                lanes * self.enables not in (2, 4) or width % BLOCK_LANE or fits[-1] < BLOCK_LANE):
             raise ValueError(f"the ECP5's block RAM has no {depth} words of {lanes} x {width} bits")
         if init and fits[-1] < BLOCK_LANE:
             raise ValueError(f"of {depth} words none can have initial contents: choose 2048 or less")
@@ -232,7 +254,8 @@ class BlockMemory(wiring.Component):
         lanes = self.bits // BLOCK_LANE
         chosen = self.write_enable.replicate(max(lanes, 1))
         if self.lanes > 1:
-            chosen = self.write_enable[low // BLOCK_LANE:low // BLOCK_LANE + lanes]
+            enables = Cat(enable.replicate(self.enables) for enable in self.write_enable)
+            chosen = enables[low // BLOCK_LANE:low // BLOCK_LANE + lanes]
         if lanes > 1:
             m.d.comb += write[:lanes].eq(chosen)
         ports = {}
@@ -251,11 +274,129 @@ class BlockMemory(wiring.Component):
             ports |= {f"p_DATA_WIDTH_{port}": self.bits, f"p_REGMODE_{port}": "OUTREG", f"p_CSDECODE_{port}": "0b000",
                       f"p_WRITEMODE_{port}": "NORMAL", f"i_CLK{port}": ClockSignal(), f"i_RST{port}": C(0, 1)}
         return Instance("DP16KD", p_RESETMODE="SYNC", p_GSR="DISABLED",
-                        i_CEA=C(1, 1), i_WEA=chosen.any(), i_CEB=self.read_enable, i_WEB=C(0, 1),
+                        i_CEA=self.write_select, i_WEA=chosen.any(), i_CEB=self.read_enable, i_WEB=C(0, 1),
                         i_OCEA=self.output_enable, i_OCEB=self.output_enable, **ports)
 
 
-ECP5 = Technology(dot=Dot, accumulator=Accumulator, folded_add=FoldedAdd, memory=BlockMemory)
+class LutMemory(PortableLutMemory):
+    """hdl.technology.memory.LutMemory in TRELLIS_DPR16X4."""
+
+    ATTRIBUTES = {"ram_style": "distributed"}
+
+
+class Table(wiring.Component):
+    """hdl.technology.table.Table of 64 words: a bit is four LUT4, joined by the multiplexers of their slices (PFUMX,
+    L6MUX21), which synthesis is told not to use.
+
+    Parameters
+    ----------
+    contents : list of int
+
+    Raises ValueError where there are not 64.
+    """
+
+    def __init__(self, contents):
+        self.contents = list(contents)
+        if len(self.contents) != 4 << LUT_INPUTS:
+            raise ValueError(f"a table of the ECP5 has {4 << LUT_INPUTS} words, not {len(self.contents)}")
+        super().__init__({"i": In(LUT_INPUTS + 2), "o": Out(max(self.contents).bit_length())})
+
+    def elaborate(self, platform):
+        m = Module()
+        for bit in range(len(self.o)):
+            luts = Signal(4, name=f"luts_{bit}")
+            for number, lut in enumerate(luts):
+                words = self.contents[number << LUT_INPUTS:number + 1 << LUT_INPUTS]
+                m.submodules[f"bit_{bit}_{number}"] = Instance(
+                    "LUT4", p_INIT=C(sum((word >> bit & 1) << place for place, word in enumerate(words)), 16),
+                    i_A=self.i[0], i_B=self.i[1], i_C=self.i[2], i_D=self.i[3], o_Z=lut)
+            halves = Signal(2, name=f"halves_{bit}")
+            for number, half in enumerate(halves):
+                m.submodules[f"bit_{bit}_half_{number}"] = Instance(
+                    "PFUMX", i_ALUT=luts[2 * number + 1], i_BLUT=luts[2 * number], i_C0=self.i[4], o_Z=half)
+            m.submodules[f"bit_{bit}"] = Instance("L6MUX21", i_D0=halves[0], i_D1=halves[1], i_SD=self.i[5],
+                                                  o_Z=self.o[bit])
+        return m
+
+
+def multiplier_block(a, b, o, *, pipelined, signed_a=1, signed_b=1):
+    """MULT18X18D with its registers (Lattice FPGA-TN-02205): ``o`` follows the factors after three cycles, or two."""
+    ports = {f"i_{name}{bit}": factor[bit] for name, factor in (("A", a), ("B", b)) for bit in range(FACTOR_BITS)}
+    ports |= {f"i_C{bit}": C(0, 1) for bit in range(FACTOR_BITS)}
+    ports |= {f"o_P{bit}": o[bit] for bit in range(2 * FACTOR_BITS)}
+    for number in range(4):
+        ports |= {f"i_CLK{number}": C(0, 1) if number else ClockSignal(), f"i_CE{number}": C(1, 1),
+                  f"i_RST{number}": C(0, 1)}
+    for register in ("INPUTA", "INPUTB", *["PIPELINE"] * pipelined, "OUTPUT"):
+        ports |= {f"p_REG_{register}_CLK": "CLK0", f"p_REG_{register}_CE": "CE0", f"p_REG_{register}_RST": "RST0"}
+    return Instance("MULT18X18D", i_SIGNEDA=C(signed_a, 1), i_SIGNEDB=C(signed_b, 1), i_SOURCEA=C(0, 1),
+                    i_SOURCEB=C(0, 1), p_RESETMODE="SYNC", p_GSR="DISABLED", **ports)
+
+
+class Multiplier(wiring.Component):
+    """hdl.technology.multiplier.Multiplier in a MULT18X18D.
+
+    Parameters
+    ----------
+    width : int
+        At most 18.
+    pipelined : bool
+    """
+
+    def __init__(self, *, width, pipelined=True):
+        self.width, self.pipelined = width, pipelined
+        super().__init__({"a": In(signed(width)), "b": In(signed(width)), "o": Out(signed(2 * width))})
+
+    def elaborate(self, platform):
+        m = Module()
+        a, b, o = Signal(signed(FACTOR_BITS)), Signal(signed(FACTOR_BITS)), Signal(2 * FACTOR_BITS)
+        m.d.comb += [a.eq(self.a), b.eq(self.b), self.o.eq(o)]
+        m.submodules.block = multiplier_block(a, b, o, pipelined=self.pipelined)
+        return m
+
+
+class ShiftAdd(wiring.Component):
+    """hdl.technology.shifter.ShiftAdd by two multiplications by a power of two, and one LUT a bit of the sum.
+
+    The product, doubled, has 36 bits but for one value, which is taken as one less: rounded, it is the same. It is
+    shifted by 14 places or not before the multipliers, and by 1 to 18 after them: its upper half times 2**k and the
+    upper half of its lower half times 2**k share no bit.
+    """
+
+    STEP = 14
+
+    def __init__(self):
+        super().__init__(ShiftAddSignature())
+
+    def elaborate(self, platform):
+        m = Module()
+        stepped, factor = Signal(reset_less=True), Signal(FACTOR_BITS, reset_less=True)
+        steps = self.shift >= FACTOR_BITS
+        m.d.sync += [stepped.eq(steps),
+                     factor.eq(1 << (FACTOR_BITS - 1 - self.shift + Mux(steps, self.STEP, 0))[:SHIFT_BITS])]
+        largest = self.i[-2] & ~self.i[-1]
+        doubled = (Cat(C(0, 1), self.i[:-2]) | largest.replicate(PRODUCT_BITS - 1))
+        halves = Signal(PRODUCT_BITS)
+        m.d.comb += halves.eq(Mux(stepped, self.i >> self.STEP - 1, Cat(doubled, self.i[-1])))
+        low, high = Signal(PRODUCT_BITS), Signal(PRODUCT_BITS)
+        m.submodules.low = multiplier_block(halves[:FACTOR_BITS], factor, low, pipelined=False, signed_a=0, signed_b=0)
+        m.submodules.high = multiplier_block(halves[FACTOR_BITS:], factor, high, pipelined=False, signed_b=0)
+
+        addend, below, total = Signal(signed(TOTAL_BITS)), Signal(TOTAL_BITS), Signal(TOTAL_BITS)
+        o, kept = Signal.like(self.o, reset_less=True), Signal.like(self.o, reset_less=True)
+        m.d.comb += [addend.eq(self.addend), below.eq(low[FACTOR_BITS:])]
+        m.submodules.chain = CarryChain(
+            lut4(lambda a, b, c, d: a ^ b ^ (c | d)), a=high[:TOTAL_BITS], b=below, c=addend, d=kept, o=total,
+            carry=low[FACTOR_BITS - 1])
+        beyond, negative = Signal(reset_less=True), Signal(3, reset_less=True)
+        m.d.sync += [o.eq(total), kept.eq(Mux(self.chain, total, 0)), beyond.eq(differ(high[TOTAL_BITS - 2:])),
+                     negative.eq(Cat(self.i[-1], negative))]
+        m.d.comb += [self.o.eq(o), self.beyond.eq(beyond), self.negative.eq(negative[-1])]
+        return m
+
+
+ECP5 = Technology(dot=Dot, accumulator=Accumulator, folded_add=FoldedAdd, chosen_add=ChosenAdd, multiplier=Multiplier,
+                  shift_add=ShiftAdd, memory=BlockMemory, lut_memory=LutMemory, table=Table)
 
 
 class Pll(wiring.Component):

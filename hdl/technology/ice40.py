@@ -36,7 +36,7 @@ class SinglePortMemory(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        writes = self.write_enable.any()
+        writes = self.write_select & self.write_enable.any()
         mask = Cat(enable.replicate(self.width // MASK_BITS) for enable in self.write_enable)
         for low in range(0, len(self.read_data), SPRAM_BITS):
             high = min(low + SPRAM_BITS, len(self.read_data))

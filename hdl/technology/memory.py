@@ -6,9 +6,10 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 
-__all__ = ["BLOCK_LATENCY", "BlockMemory", "Lag", "MemorySignature", "SinglePortMemory"]
+__all__ = ["BLOCK_LATENCY", "BlockMemory", "Lag", "LutMemory", "MemorySignature", "SinglePortMemory"]
 
 
+ROW = 16  # words of a LutMemory that need no choice, as the ECP5 has them
 BLOCK_LATENCY = 2  # cycles from an address to its data
 
 
@@ -19,6 +20,8 @@ class MemorySignature(wiring.Signature):
     -------
     write_enable : In(lanes)
         Lanes that are written, the lowest bits first.
+    write_select : In(1)
+        Clear where no lane is written. Set where it is not connected.
     write_address, write_data : In
     read_enable, read_address : In
     output_enable : In(1)
@@ -30,6 +33,7 @@ class MemorySignature(wiring.Signature):
         address = max(ceil_log2(depth), 1)
         super().__init__({
             "write_enable": In(lanes),
+            "write_select": In(1, init=1),
             "write_address": In(address),
             "write_data": In(lanes * width),
             "read_enable": In(1),
@@ -69,7 +73,7 @@ class BlockMemory(wiring.Component):
         # Synthesis merges the register behind an asynchronous port into the block RAM, and only so heeds the attribute.
         write, read = storage.write_port(granularity=self.width), storage.read_port(domain="comb")
         m.d.comb += [
-            write.en.eq(self.write_enable),
+            write.en.eq(Mux(self.write_select, self.write_enable, 0)),
             write.addr.eq(self.write_address),
             write.data.eq(self.write_data),
             read.addr.eq(self.read_address),
@@ -101,13 +105,64 @@ class SinglePortMemory(wiring.Component):
         m.submodules.block = block = BlockMemory(depth=self.depth, width=self.width, lanes=self.lanes)
         m.d.comb += [
             block.write_enable.eq(self.write_enable),
+            block.write_select.eq(self.write_select),
             block.write_address.eq(self.write_address),
             block.write_data.eq(self.write_data),
-            block.read_enable.eq(self.read_enable & ~self.write_enable.any()),
+            block.read_enable.eq(self.read_enable & ~(self.write_select & self.write_enable.any())),
             block.read_address.eq(self.read_address),
             block.output_enable.eq(self.output_enable),
             self.read_data.eq(block.read_data),
         ]
+        return m
+
+
+class LutMemory(wiring.Component):
+    """A small memory with one write port and one read port: ``read_data`` follows ``read_address`` after one cycle.
+
+    A word that is read in the cycle in which it is written is the one before. Each ROW words have a register, which is
+    0 while another's word is read: an OR instead of a multiplexer.
+
+    Parameters
+    ----------
+    depth : int
+        Words.
+    width : int
+        Bits.
+
+    Members
+    -------
+    write_enable : In(1)
+    write_address, write_data : In
+    read_address : In
+    read_data : Out(width)
+    """
+
+    ATTRIBUTES = {}  # of the storage, for synthesis
+
+    def __init__(self, *, depth, width):
+        self.depth, self.width = depth, width
+        address = max(ceil_log2(depth), 1)
+        super().__init__({"write_enable": In(1), "write_address": In(address), "write_data": In(width),
+                          "read_address": In(address), "read_data": Out(width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        found, place = 0, ceil_log2(ROW)
+        for first in range(0, self.depth, ROW):
+            m.submodules[f"row_{first}"] = storage = memory.Memory(
+                shape=self.width, depth=min(self.depth - first, ROW), init=[], attrs=self.ATTRIBUTES)
+            write, read = storage.write_port(), storage.read_port(domain="comb")
+            data = Signal.like(self.read_data, name=f"data_{first}", reset_less=True)
+            row = first // ROW
+            m.d.comb += [
+                write.en.eq(self.write_enable & (self.write_address[place:] == row)),
+                write.addr.eq(self.write_address),
+                write.data.eq(self.write_data),
+                read.addr.eq(self.read_address),
+            ]
+            m.d.sync += data.eq(Mux(self.read_address[place:] == row, read.data, 0))
+            found = found | data
+        m.d.comb += self.read_data.eq(found)
         return m
 
 

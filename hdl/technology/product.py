@@ -8,11 +8,14 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import sum_width
 from .holding import Holding
-from .memory import BlockMemory, SinglePortMemory
+from .memory import BlockMemory, LutMemory, SinglePortMemory
+from .multiplier import Multiplier
+from .shifter import ShiftAdd
+from .table import Table
 
 
-__all__ = ["Accumulator", "AccumulatorSignature", "DOT_LATENCY", "Dot", "DotSignature", "FoldedAdd", "LEVELS",
-           "PORTABLE", "Technology"]
+__all__ = ["Accumulator", "AccumulatorSignature", "ChosenAdd", "DOT_LATENCY", "Dot", "DotSignature", "FoldedAdd",
+           "LEVELS", "PORTABLE", "Technology"]
 
 
 LEVELS = 2  # of the tree in a dot product: four products at most
@@ -65,6 +68,8 @@ class AccumulatorSignature(wiring.Signature):
         With ``i``: accumulate it.
     first : In(1)
         With ``i``: forget what was accumulated before.
+    start : In(width)
+        Added with the first. 0 where it is not connected.
     o : Out(signed(width))
     """
 
@@ -74,6 +79,7 @@ class AccumulatorSignature(wiring.Signature):
             "i_carry": In(1),
             "enable": In(1),
             "first": In(1),
+            "start": In(width),
             "o": Out(signed(width)),
         })
 
@@ -154,7 +160,7 @@ class Accumulator(wiring.Component):
         m = Module()
         o = Signal.like(self.o, reset_less=True)
         with m.If(self.enable):
-            m.d.sync += o.eq(Mux(self.first, self.i, o + self.i))
+            m.d.sync += o.eq(Mux(self.first, self.start, o) + self.i)
         m.d.comb += self.o.eq(o)
         return m
 
@@ -179,13 +185,38 @@ class FoldedAdd(wiring.Component):
         return m
 
 
+class ChosenAdd(wiring.Component):
+    """o = total + (choose ? b : a) + carry, modulo 2 ** width. Combinational.
+
+    Members
+    -------
+    total, a, b : In(signed(width))
+    choose, carry : In(1)
+    o : Out(signed(width))
+    """
+
+    def __init__(self, *, width):
+        super().__init__({"total": In(signed(width)), "a": In(signed(width)), "b": In(signed(width)),
+                          "choose": In(1), "carry": In(1), "o": Out(signed(width))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.o.eq(_carried(self.total, Mux(self.choose, self.b, self.a), self.carry))
+        return m
+
+
 class Technology(NamedTuple):
     """The components that are written once more for a device where that pays."""
     dot: type = Dot
     accumulator: type = Accumulator
     folded_add: type = FoldedAdd
+    chosen_add: type = ChosenAdd
+    multiplier: type = Multiplier
+    shift_add: type = ShiftAdd
     holding: type = Holding
     memory: type = BlockMemory
+    lut_memory: type = LutMemory
+    table: type = Table
     single_port_memory: type = SinglePortMemory
 
 

@@ -8,13 +8,15 @@ from amaranth.utils import ceil_log2
 from ...golden.lanes import LANE_BITS
 from ..technology.memory import BLOCK_LATENCY
 from ..technology.product import PORTABLE
-from .lane import LANE_LATENCY, SUM_BITS, Lane
+from .lane import LANE_LATENCY, SQUARE_LATENCY, WEIGHT_SHIFT, Lane
 
 
 __all__ = ["First", "Lanes", "MemoryWrite", "Second", "Step", "drain_cycles"]
 
 
-REMEMBER_CYCLES = 2  # behind a result: its magnitude, and the comparison
+SHARED_WORDS = 512  # up to which two lanes' elements fit one block RAM, as that of the ECP5 is
+REMEMBER_CYCLES = 2  # behind a result: the comparison, and the larger magnitude of two signs
+SUM_BITS = 48
 ANGLES = 3  # words of a pair: cos, -sin, sin
 PRODUCTS = 4  # of a pair of words that are rotated
 
@@ -94,7 +96,7 @@ class Lanes(wiring.Component):
     start, i_step
     busy, done : Out(1)
     write_results, write_elements : In(MemoryWrite), one for each lane
-        From elsewhere, while no step writes there.
+        From elsewhere, while no step writes there; the address of elements is the same in all lanes.
     o_read_results, o_read_elements : Out(signed(18)), one for each lane
         While no step runs, what is at ``i_step.results`` and ``i_step.elements``, BLOCK_LATENCY cycles later.
     o_valid, o_takes : Out(1), Out(tiles)
@@ -139,39 +141,48 @@ class Lanes(wiring.Component):
             m.d.sync += later.eq(control)
             control = later
 
+        factor, shift = Signal(signed(LANE_BITS), reset_less=True), Signal.like(step.shift, reset_less=True)
+        m.d.sync += [factor.eq(Mux(~step.exp2 & (step.second == Second.SCALAR), step.scalar, 0)),
+                     shift.eq(Mux(step.exp2, WEIGHT_SHIFT, step.shift))]
+
         valid = Signal(lanes)
         written = Signal.like(step.destination)  # where the next result goes
         with m.If(self.start):
             m.d.sync += written.eq(step.destination)
         with m.Elif(valid[0]):
             m.d.sync += written.eq(written + 1)
-        clear = Signal()
+        clear, count = Signal(), Signal(range(geometry.elements + 1), reset_less=True)
         m.d.sync += clear.eq(self.start)
+        with m.If(valid[0]):
+            m.d.sync += count.eq(count + 1)
+        with m.If(clear):
+            m.d.sync += count.eq(0)
         top = Signal.like(self.largest, reset_less=True)  # of the step before
         with m.If(self.start):
             m.d.sync += top.eq(self.largest)
+        writes_elements = [Signal.like(write, name=f"write_{number}", reset_less=True)
+                           for number, write in enumerate(self.write_elements)]
+        m.d.sync += [later.eq(write) for later, write in zip(writes_elements, self.write_elements)]
+        outside = Cat(write.enable for write in writes_elements).any()
+        elements = self._elements(m, issue.elements, Mux(outside, writes_elements[0].address, written))
         found = []
         for number in range(lanes):
             m.submodules[f"results_{number}"] = results = self.technology.memory(
                 depth=geometry.results, width=LANE_BITS)
-            m.submodules[f"elements_{number}"] = elements = self.technology.memory(
-                depth=geometry.elements, width=LANE_BITS)
             m.submodules[f"lane_{number}"] = lane = Lane(
-                count_bits=ceil_log2(geometry.elements + 1), silu=geometry.silu)
-            result, element = results.read_data.as_signed(), elements.read_data.as_signed()
-            positive = Mux(result[-1], 0, result)
-            outside, computed = self.write_elements[number], self.write_results[number]
+                count_bits=len(count), silu=geometry.silu, technology=self.technology)
+            result = results.read_data.as_signed()
+            element, writes, written_data = elements[number]
+            taken = Mux((step.first == First.POSITIVE) & result[-1], 0, result)
+            outside, computed = writes_elements[number], self.write_results[number]
             m.d.comb += [
                 results.write_enable.eq(computed.enable),
                 results.write_address.eq(computed.address),
                 results.write_data.eq(computed.data),
                 results.read_enable.eq(1),
                 results.read_address.eq(issue.results),
-                elements.read_enable.eq(1),
-                elements.read_address.eq(issue.elements),
-                elements.write_enable.eq(outside.enable | lane.o_valid & step.write),
-                elements.write_address.eq(Mux(outside.enable, outside.address, written)),
-                elements.write_data.eq(Mux(outside.enable, outside.data, lane.o)),
+                writes.eq(outside.enable | lane.o_valid & step.write),
+                written_data.eq(Mux(outside.enable, outside.data, lane.o)),
                 self.o_read_results[number].eq(result),
                 self.o_read_elements[number].eq(element),
                 *(lane.control[name].eq(control[name]) for name in ("valid", "chain", "ends", "exp2")),
@@ -179,30 +190,36 @@ class Lanes(wiring.Component):
                 lane.control.sigmoid.eq(step.second == Second.SIGMOID),
                 lane.below.eq(top - element),
                 lane.c.eq(Mux(step.add, element, 0)),
-                lane.shift.eq(step.shift),
+                lane.a.eq(Mux(step.first[1], element, taken)),
+                lane.b.eq(Mux(step.exp2 | (step.second == Second.SCALAR), 0,
+                              Mux(step.second == Second.RESULT, taken, element))),
+                lane.factor.eq(factor),
+                lane.shift.eq(shift),
+                lane.count.eq(count),
                 lane.clear.eq(clear),
                 valid[number].eq(lane.o_valid),
                 self.o_takes[number].eq(lane.o_takes),
                 self.o[number].eq(lane.o),
             ]
-            with m.Switch(step.first):
-                with m.Case(First.RESULT):
-                    m.d.comb += lane.a.eq(result)
-                with m.Case(First.POSITIVE):
-                    m.d.comb += lane.a.eq(positive)
-                with m.Default():
-                    m.d.comb += lane.a.eq(element)
-            with m.Switch(step.second):
-                with m.Case(Second.SCALAR):
-                    m.d.comb += lane.b.eq(step.scalar)
-                with m.Case(Second.RESULT):
-                    m.d.comb += lane.b.eq(Mux(step.first == First.POSITIVE, positive, result))
-                with m.Default():
-                    m.d.comb += lane.b.eq(element)
             found.append(lane)
         m.d.comb += self.o_valid.eq(valid[0])
         self._gather(m, found)
+        self._sum(m, found, control.valid & ~control.exp2, clear)
         return m
+
+    def _elements(self, m, read_address, write_address):
+        """For each lane, what is read of its elements, and the enable and the data of a write."""
+        geometry, found = self.geometry, []
+        shared = 2 if geometry.elements <= SHARED_WORDS else 1
+        for first in range(0, geometry.tiles, shared):
+            lanes = min(shared, geometry.tiles - first)
+            m.submodules[f"elements_{first}"] = memory = self.technology.memory(
+                depth=geometry.elements, width=LANE_BITS, lanes=lanes)
+            m.d.comb += [memory.read_enable.eq(1), memory.read_address.eq(read_address),
+                         memory.write_address.eq(write_address)]
+            found.extend((memory.read_data.word_select(lane, LANE_BITS).as_signed(), memory.write_enable[lane],
+                          memory.write_data.word_select(lane, LANE_BITS)) for lane in range(lanes))
+        return found
 
     def _issue(self, m):
         """Addresses and marks of a word a cycle, and when a step is done."""
@@ -226,7 +243,7 @@ class Lanes(wiring.Component):
             self.busy.eq(running | drain.any()),
         ]
         for number in range(lanes):
-            beyond = (word > step.limit_word) | (word == step.limit_word) & (number > step.limit_lane)
+            beyond = (step.limit_word < word) | (word == step.limit_word) & (step.limit_lane < number)
             m.d.comb += issue.takes[number].eq(~(step.limited & beyond))
         with m.If(step.rotate):
             # low cos, high -sin, high cos, low sin: their words of results and of the pair's angles.
@@ -258,14 +275,14 @@ class Lanes(wiring.Component):
         return issue
 
     def _gather(self, m, lanes):
-        """Maximum, largest, best and sum of all lanes, a level of a tree a cycle."""
-        kept = data.StructLayout({"maximum": LANE_BITS, "largest": signed(LANE_BITS), "word": self.word_bits,
-                                  "lane": range(max(len(lanes), 2)), "sum": SUM_BITS})
+        """Smallest, largest and best of all lanes, a level of a tree a cycle, and then the largest magnitude."""
+        kept = data.StructLayout({"smallest": signed(LANE_BITS), "largest": signed(LANE_BITS),
+                                  "word": range(self.geometry.elements + 1), "lane": range(max(len(lanes), 2))})
         nodes = []
         for number, lane in enumerate(lanes):
             node = Signal(kept, name=f"leaf_{number}")
-            m.d.comb += [node.maximum.eq(lane.maximum), node.largest.eq(lane.largest), node.word.eq(lane.best),
-                         node.lane.eq(number), node.sum.eq(lane.sum)]
+            m.d.comb += [node.smallest.eq(lane.smallest), node.largest.eq(lane.largest), node.word.eq(lane.best),
+                         node.lane.eq(number)]
             nodes.append(node)
         while len(nodes) > 1:
             level = []
@@ -274,13 +291,41 @@ class Lanes(wiring.Component):
                 m.d.sync += node.eq(nodes[number])
                 if number + 1 < len(nodes):
                     left, right = nodes[number:number + 2]
-                    earlier = (right.word < left.word) | (right.word == left.word) & (right.lane < left.lane)
-                    m.d.sync += [node.maximum.eq(Mux(right.maximum > left.maximum, right.maximum, left.maximum)),
-                                 node.sum.eq(left.sum + right.sum)]
-                    with m.If((right.largest > left.largest) | (right.largest == left.largest) & earlier):
+                    # Of the same word, that of the lower lane is the first: it is on the left.
+                    places = [Cat(~side.word, side.largest[:-1], ~side.largest[-1]) for side in (left, right)]
+                    lower = Mux(right.smallest < left.smallest, right.smallest, left.smallest)
+                    m.d.sync += node.smallest.eq(lower)
+                    with m.If(places[0] < places[1]):
                         m.d.sync += [node.largest.eq(right.largest), node.word.eq(right.word),
                                      node.lane.eq(right.lane)]
                 level.append(node)
             nodes = level
-        m.d.comb += [self.maximum.eq(nodes[0].maximum), self.largest.eq(nodes[0].largest),
-                     self.best_word.eq(nodes[0].word), self.best_lane.eq(nodes[0].lane), self.sum.eq(nodes[0].sum)]
+        found, maximum = nodes[0], Signal.like(self.maximum, reset_less=True)
+        m.d.sync += maximum.eq(Mux((found.smallest + found.largest)[-1], -found.smallest, found.largest))
+        m.d.comb += [self.maximum.eq(maximum), self.largest.eq(nodes[0].largest),
+                     self.best_word.eq(nodes[0].word), self.best_lane.eq(nodes[0].lane)]
+
+    def _sum(self, m, lanes, squares, clear):
+        """Sum of all lanes' squares, which are there where ``squares`` was set SQUARE_LATENCY cycles before, and of
+        their weights."""
+        totals = []
+        for name, values in (("square", [lane.square for lane in lanes]), ("weight", [lane.weight for lane in lanes])):
+            while len(values) > 1:
+                level = []
+                for number in range(0, len(values), 2):
+                    value = sum(values[number + 1:number + 2], values[number])
+                    total = Signal.like(value, name=f"{name}s_{len(values)}_{number}", reset_less=True)
+                    m.d.sync += total.eq(value)
+                    level.append(total)
+                values = level
+            totals += values
+        for stage in range(SQUARE_LATENCY + ceil_log2(len(lanes))):
+            later = Signal(name=f"squares_{stage}")
+            m.d.sync += later.eq(squares)
+            squares = later
+        m.submodules.sum = add = self.technology.chosen_add(width=SUM_BITS)
+        # A total of weights is 0 unless there are some.
+        m.d.comb += [add.total.eq(self.sum), add.a.eq(totals[0]), add.b.eq(totals[1]), add.choose.eq(~squares)]
+        m.d.sync += self.sum.eq(add.o)
+        with m.If(clear):
+            m.d.sync += self.sum.eq(0)

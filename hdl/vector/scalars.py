@@ -1,7 +1,7 @@
 """The scalar unit: what follows the scales of vectors through a token, one operation after the other."""
 
 from amaranth import *
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -17,6 +17,7 @@ __all__ = ["ScalarUnit", "VALUE_BITS", "scale_cycles"]
 EXPONENT_BITS = SCALAR_BITS[1]
 VALUE_BITS = 48  # of an integer that is loaded
 WIDE_EXPONENT = EXPONENT_BITS + 2  # of sums of exponents on the way
+DISTANCE_BITS = ceil_log2(MANTISSA_BITS)  # of that of two exponents, beyond which a sum is its larger operand
 STEPS = (16, 4, 1)  # places by which a loaded integer moves up in a cycle
 OPERATION_BITS = 3
 QUOTIENT_BITS = MANTISSA_BITS + 2  # the first is always 0, so that they are even in number
@@ -61,11 +62,12 @@ class ScalarUnit(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin, while not busy, with the following, which hold until ``done``.
+        Begin, while not busy, with the following, which hold until ``done``. In the cycle before, ``read_address`` was
+        the register of the first operand.
     operation : In(3)
         A ScaleOperation's value.
-    destination, a, b : In
-        Registers.
+    destination, b : In
+        Registers of the result and of the second operand.
     exponent : In(signed(12))
         Added to the result's, unless the result is 0.
     value : In(48)
@@ -82,8 +84,8 @@ class ScalarUnit(wiring.Component):
         self.registers, self.technology = registers, technology
         address = max(ceil_log2(registers), 1)
         super().__init__({
-            "start": In(1), "operation": In(OPERATION_BITS), "destination": In(address), "a": In(address),
-            "b": In(address), "exponent": In(signed(EXPONENT_BITS)), "value": In(VALUE_BITS), "busy": Out(1),
+            "start": In(1), "operation": In(OPERATION_BITS), "destination": In(address), "b": In(address),
+            "exponent": In(signed(EXPONENT_BITS)), "value": In(VALUE_BITS), "busy": Out(1),
             "done": Out(1), "read_address": In(address), "read_mantissa": Out(MANTISSA_BITS),
             "read_exponent": Out(signed(EXPONENT_BITS)), "write_enable": In(1), "write_address": In(address),
             "write_mantissa": In(MANTISSA_BITS), "write_exponent": In(signed(EXPONENT_BITS)),
@@ -91,122 +93,144 @@ class ScalarUnit(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # Two copies, so that both operands are read at once.
-        copies = []
-        for name in ("a", "b"):
-            m.submodules[f"registers_{name}"] = copy = self.technology.memory(
-                depth=self.registers, width=sum(SCALAR_BITS))
-            copies.append(copy)
-        first, second = copies
-        a, b = first.read_data[:MANTISSA_BITS], second.read_data[:MANTISSA_BITS]
-        a_exponent, b_exponent = (copy.read_data[MANTISSA_BITS:].as_signed() for copy in copies)
+        m.submodules.registers = registers = self.technology.memory(depth=self.registers, width=sum(SCALAR_BITS))
+        scalar = data.StructLayout({"mantissa": MANTISSA_BITS, "exponent": signed(EXPONENT_BITS)})
+        a, b = Signal(scalar, reset_less=True), data.View(scalar, registers.read_data)
         m.d.comb += [
-            *(copy.read_enable.eq(1) for copy in copies),
-            first.read_address.eq(self.a),
-            second.read_address.eq(Mux(self.busy | self.start, self.b, self.read_address)),
-            self.read_mantissa.eq(b), self.read_exponent.eq(b_exponent),
+            registers.read_enable.eq(1),
+            registers.read_address.eq(Mux(self.busy | self.start, self.b, self.read_address)),
+            self.read_mantissa.eq(b.mantissa), self.read_exponent.eq(b.exponent),
         ]
+        m.submodules.product = product = self.technology.multiplier(width=MANTISSA_BITS + 1, pipelined=False)
+        m.d.comb += [product.a.eq(a.mantissa), product.b.eq(b.mantissa)]
 
-        mantissa = Signal(MANTISSA_BITS)  # of the result, in the last cycle
+        loaded, some = Signal(VALUE_BITS, reset_less=True), Signal(reset_less=True)  # whether it is not 0
         exponent = Signal(signed(WIDE_EXPONENT), reset_less=True)  # of the result before it is normalised
-        carry = Signal()  # the result is one place longer
-        wide = Signal(VALUE_BITS, reset_less=True)  # product, sum, quotient, root or loaded integer
-        rest, divisor = Signal(MANTISSA_BITS + 4, reset_less=True), Signal(MANTISSA_BITS, reset_less=True)
+        pair = Signal(signed(WIDE_EXPONENT), reset_less=True)  # what the operands' exponents add to it
+        begun, climb = Signal(), Signal(signed(STEPS[0].bit_length() + 1))
+        result = Signal(MANTISSA_BITS + 1, reset_less=True)  # sum, quotient or root
+        rest, divisor = Signal(signed(MANTISSA_BITS + 4), reset_less=True), Signal(MANTISSA_BITS, reset_less=True)
+        radicand = Signal(MANTISSA_BITS + 1, reset_less=True)  # its upper bits; those below are 0
         digits = Signal(range(QUOTIENT_BITS + 1), reset_less=True)
-        loads = Cat(self.operation == load.value for load in LOADS).any()
+        above, distance = Signal(reset_less=True), Signal(range(2 * MANTISSA_BITS), reset_less=True)
+        quotient, left = self._digits(m, result, rest, divisor)
+        operation = self.operation
+        loads = Cat(operation == load.value for load in LOADS).any()
 
         with m.FSM() as fsm:
             with m.State("IDLE"):
                 with m.If(self.start):
-                    m.d.sync += [wide.eq(self.value), exponent.eq(VALUE_BITS - MANTISSA_BITS)]
                     m.next = "READ"
                     with m.If(loads):
                         m.next = "CLIMB"
             with m.State("READ"):
+                m.d.sync += a.eq(registers.read_data)
                 m.next = "BEGIN"
             with m.State("BEGIN"):
-                with m.Switch(self.operation):
+                m.d.sync += [pair.eq(self._pair(operation, a, b)), divisor.eq(b.mantissa), result.eq(0), rest.eq(0),
+                             above.eq(~b.mantissa.any() | a.mantissa.any() & (a.exponent >= b.exponent))]
+                # The mantissa is widened to 31 or 32 bits, by which the exponent becomes even.
+                m.d.sync += radicand.eq(Mux(a.exponent[0], a.mantissa, a.mantissa << 1))
+                with m.Switch(operation):
                     with m.Case(ScaleOperation.MULTIPLY.value):
-                        m.d.sync += [wide.eq(a * b), exponent.eq(a_exponent + b_exponent + MANTISSA_BITS - 1)]
                         m.next = "PRODUCT"
                     with m.Case(ScaleOperation.DIVIDE.value):
-                        m.d.sync += [rest.eq(a), divisor.eq(b), wide.eq(0), digits.eq(QUOTIENT_BITS // DIGITS),
-                                     exponent.eq(a_exponent - b_exponent - MANTISSA_BITS)]
+                        m.d.sync += [rest.eq(a.mantissa), digits.eq(QUOTIENT_BITS // DIGITS)]
                         m.next = "DIVIDE"
-                        with m.If(b == 0):
+                        with m.If(b.mantissa == 0):
                             m.next = "WRITE"
                     with m.Case(ScaleOperation.ADD.value):
-                        self._larger(m, (a, a_exponent), (b, b_exponent), wide, rest, exponent)
                         m.next = "ALIGN"
                     with m.Case(ScaleOperation.ROOT.value):
-                        # The mantissa is widened to 31 or 32 bits, by which the exponent becomes even.
-                        odd = a_exponent[0]
-                        m.d.sync += [wide.eq(Mux(odd, a << MANTISSA_BITS - 1, a << MANTISSA_BITS)), rest.eq(0),
-                                     divisor.eq(0), digits.eq(MANTISSA_BITS),
-                                     exponent.eq((a_exponent - Mux(odd, MANTISSA_BITS - 1, MANTISSA_BITS)) >> 1)]
+                        m.d.sync += digits.eq(MANTISSA_BITS)
                         m.next = "ROOT"
             with m.State("PRODUCT"):
-                m.d.sync += wide.eq(Mux(wide[2 * MANTISSA_BITS - 1], wide >> MANTISSA_BITS, wide >> MANTISSA_BITS - 1))
-                m.d.sync += exponent.eq(exponent + wide[2 * MANTISSA_BITS - 1])
                 m.next = "WRITE"
             with m.State("DIVIDE"):
-                quotient, left, double = wide, rest, divisor << 1
-                for digit in range(DIGITS):
-                    fits, lower = Signal(name=f"fits_{digit}"), Signal.like(rest, name=f"left_{digit}")
-                    m.d.comb += [fits.eq(left >= double), lower.eq(Mux(fits, left - double, left) << 1)]
-                    quotient, left = Cat(fits, quotient), lower
-                m.d.sync += [wide.eq(quotient), rest.eq(left), digits.eq(digits - 1)]
+                m.d.sync += [result.eq(quotient), rest.eq(left), digits.eq(digits - 1)]
                 with m.If(digits == 1):
                     m.next = "WRITE"
             with m.State("ROOT"):
-                # Two bits of the radicand come down for a digit; ``divisor`` is the root so far.
-                top = wide[2 * MANTISSA_BITS - 2:2 * MANTISSA_BITS]
-                brought, trial = Cat(top, rest), Cat(C(1, 2), divisor)
+                # Two bits of the radicand come down for a digit; ``result`` is the root so far.
+                brought, trial = Cat(radicand[-2:], rest[:MANTISSA_BITS + 1]), Cat(C(1, 2), result)
                 fits = brought >= trial
-                m.d.sync += [rest.eq(Mux(fits, brought - trial, brought)), divisor.eq(Cat(fits, divisor)),
-                             wide.eq(wide << 2), digits.eq(digits - 1)]
+                m.d.sync += [rest.eq(Mux(fits, brought - trial, brought)), result.eq(Cat(fits, result)),
+                             radicand.eq(radicand << 2), digits.eq(digits - 1)]
                 with m.If(digits == 1):
-                    m.d.sync += wide.eq(Cat(fits, divisor)[:MANTISSA_BITS])
                     m.next = "WRITE"
             with m.State("ALIGN"):
-                # ``rest`` is by how much the smaller exponent is less, and its mantissa is in the upper half.
-                larger, smaller = wide[:MANTISSA_BITS], wide[MANTISSA_BITS:2 * MANTISSA_BITS]
-                m.d.sync += wide.eq((larger << MANTISSA_BITS) + ((smaller << MANTISSA_BITS) >> rest[:6]))
+                apart = Mux(above, pair, -pair)
+                m.d.sync += [result.eq(Mux(above, a.mantissa, b.mantissa)),
+                             divisor.eq(Mux(above, b.mantissa, a.mantissa)),
+                             distance.eq(Cat(apart[:DISTANCE_BITS], apart[DISTANCE_BITS:].any()))]
                 m.next = "SUM"
             with m.State("SUM"):
-                m.d.sync += wide.eq(wide >> MANTISSA_BITS)
+                m.d.sync += result.eq(result + (divisor >> distance))
                 m.next = "WRITE"
             with m.State("CLIMB"):
                 m.next = "WRITE"
                 place = 0
-                with m.If(wide != 0):
+                with m.If(some):
                     for step in STEPS:
-                        with (m.Elif if place else m.If)(wide[VALUE_BITS - step:] == 0):
-                            m.d.sync += [wide.eq(wide << step), exponent.eq(exponent - step)]
+                        with (m.Elif if place else m.If)(loaded[VALUE_BITS - step:] == 0):
+                            m.d.sync += loaded.eq(loaded << step)
+                            m.d.comb += climb.eq(-step)
                             m.next = "CLIMB"
                         place = 1
             with m.State("WRITE"):
                 m.next = "IDLE"
-        m.d.comb += [self.busy.eq(~fsm.ongoing("IDLE")), self.done.eq(fsm.ongoing("WRITE"))]
-        with m.If(loads):
-            m.d.comb += mantissa.eq(wide[VALUE_BITS - MANTISSA_BITS:])
+        m.d.sync += begun.eq(fsm.ongoing("BEGIN"))
+        with m.If(fsm.ongoing("IDLE")):
+            m.d.sync += [loaded.eq(self.value), some.eq(self.value.any()),
+                         exponent.eq(self.exponent + self._constant(m, loads))]
         with m.Else():
-            m.d.comb += [carry.eq(wide[MANTISSA_BITS]), mantissa.eq(Mux(carry, wide >> 1, wide))]
-        shown = Mux(mantissa == 0, 0, exponent + carry + self.exponent)
-        for copy in copies:
-            m.d.comb += [
-                copy.write_enable.eq(self.done | self.write_enable),
-                copy.write_address.eq(Mux(self.done, self.destination, self.write_address)),
-                copy.write_data.eq(Mux(self.done, Cat(mantissa, shown[:EXPONENT_BITS]),
-                                       Cat(self.write_mantissa, self.write_exponent))),
-            ]
+            larger = Mux(above, a.exponent, b.exponent)
+            added = Mux(operation == ScaleOperation.ADD.value, larger, pair)
+            m.d.sync += exponent.eq(exponent + Mux(begun, added, climb))
+
+        normal = Signal(MANTISSA_BITS + 1)
+        m.d.comb += [self.busy.eq(~fsm.ongoing("IDLE")), self.done.eq(fsm.ongoing("WRITE")),
+                     normal.eq(Mux(operation == ScaleOperation.MULTIPLY.value, product.o[MANTISSA_BITS - 1:], result))]
+        carry = normal[-1] & ~loads
+        mantissa = Mux(loads, loaded[VALUE_BITS - MANTISSA_BITS:], Mux(normal[-1], normal[1:], normal))[:MANTISSA_BITS]
+        shown = Mux(mantissa[-1], exponent + carry, 0)  # the highest bit of a mantissa is only clear in 0
+        m.d.comb += [
+            registers.write_enable.eq(self.done | self.write_enable),
+            registers.write_address.eq(Mux(self.done, self.destination, self.write_address)),
+            registers.write_data.eq(Mux(self.done, Cat(mantissa, shown[:EXPONENT_BITS]),
+                                        Cat(self.write_mantissa, self.write_exponent))),
+        ]
         return m
 
-    def _larger(self, m, a, b, wide, rest, exponent):
-        """The mantissa of the larger exponent below the other's, and by how much the exponents differ."""
-        above, farthest = Signal(), (1 << 6) - 1
-        m.d.comb += above.eq(~b[0].any() | a[0].any() & (a[1] >= b[1]))
-        large, small = ([Mux(above, x, y) for x, y in zip(*pair)] for pair in ((a, b), (b, a)))
-        difference = Mux(small[0] == 0, 0, large[1] - small[1])
-        m.d.sync += [wide.eq(Cat(large[0], small[0])), exponent.eq(large[1]),
-                     rest.eq(Mux(difference > farthest, farthest, difference))]
+    def _digits(self, m, quotient, rest, divisor):
+        """The quotient with its next digits, and the rest: below 0 the divisor is added to it, not subtracted. Where it
+        is not below 0 after that the digit is 1, as if nothing too large were ever subtracted."""
+        for digit in range(DIGITS):
+            m.submodules[f"digit_{digit}"] = add = self.technology.folded_add(width=len(rest))
+            subtracts = ~rest[-1]
+            m.d.comb += [add.total.eq(Cat(subtracts, rest)), add.i.eq(divisor << 2), add.flip.eq(subtracts)]
+            quotient, rest = Cat(~add.o[-1], quotient), add.o
+        return quotient, rest
+
+    def _pair(self, operation, a, b):
+        """Sum or difference of exponents; of a root, half of an even one or of one that is made even."""
+        root = operation == ScaleOperation.ROOT.value
+        negative = (operation == ScaleOperation.DIVIDE.value) | (operation == ScaleOperation.ADD.value)
+        first = Mux(root, a.exponent >> 1, a.exponent)
+        second = Mux(root, 0, b.exponent ^ negative.replicate(EXPONENT_BITS).as_signed())
+        carry = negative | root & a.exponent[0]
+        return (Cat(C(1, 1), first).as_signed() + Cat(carry, second).as_signed())[1:].as_signed()
+
+    def _constant(self, m, loads):
+        """What a result's exponent has beside those of the operands."""
+        constant = Signal(signed(WIDE_EXPONENT))
+        with m.Switch(self.operation):
+            with m.Case(ScaleOperation.MULTIPLY.value):
+                m.d.comb += constant.eq(MANTISSA_BITS - 1)
+            with m.Case(ScaleOperation.DIVIDE.value):
+                m.d.comb += constant.eq(-MANTISSA_BITS)
+            with m.Case(ScaleOperation.ROOT.value):
+                m.d.comb += constant.eq(-MANTISSA_BITS // 2)
+        with m.If(loads):
+            m.d.comb += constant.eq(VALUE_BITS - MANTISSA_BITS)
+        return constant

@@ -14,6 +14,7 @@ from ...golden.model import LEVELS
 from ...golden.rotary import ROPE_BITS, waves
 from ...golden.rounding import bit_length, half_up_shift, limit
 from ...golden.scalars import Scalar, add, divide, multiply, normalise, scale_by_power, square_root
+from ...hdl.array.engine import most_narrow
 from ...hdl.config import TRITS
 from ...hdl.instructions import (
     MOST_INSTRUCTIONS,
@@ -176,6 +177,8 @@ class Processor:
         sums = np.einsum("bwktr,wk->btr", self.weights[addresses].astype(np.float64),
                          lists.reshape(words, banks)).astype(np.int64)  # exact: below 2**53
         shift = run.narrow + (self._narrow() if run.softmax else 0)
+        if shift > most_narrow(self.geometry):
+            raise ProgramError(f"{run}: sums are shifted by {shift}, at most {most_narrow(self.geometry)} can be")
         if run.int8:
             written = narrow_sums(sums @ PLACES, shift)
         else:
@@ -221,7 +224,9 @@ class Processor:
         if step.sink is Sink.TOKEN:
             self.token = int(np.where(taking_part, values, -1 << LANE_BITS).argmax())
         if step.sink is Sink.LIST:
-            values = values.reshape(-1)
+            values, longest = values.reshape(-1), self.geometry.longest_list(step.destination)
+            if (listed := np.flatnonzero(values)).size and listed[-1] >= longest:
+                raise ProgramError(f"{step}: element {listed[-1]} of a list of {longest}")
             self.lists[step.destination] = (
                 (values >> LOW_BITS, values & (1 << LOW_BITS) - 1) if step.second is Operand.EXP2
                 else ((values + 128 & 255) - 128, np.zeros_like(values)))

@@ -23,7 +23,8 @@ from tests.support.checkpoints import random_checkpoint
 
 
 ROPES = [Rope(1e4), Rope(5e5, 3.0), Rope(1e4, 8.0, (1.0, 4.0, 16))]
-ROOMY = {"results": 4096, "elements": 4096, "scalars": 1024, "instructions": 2048, "vocabulary": 4096, "context": 256}
+ROOMY = {"columns": 1024, "results": 4096, "elements": 4096, "scalars": 1024, "instructions": 2048,
+         "vocabulary": 4096, "context": 256}
 DEEPEST = 1 << 16
 MOST_WORDS = 300_000  # of five trits, to be written one by one
 TOKENS = 40

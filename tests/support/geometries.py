@@ -6,5 +6,5 @@ from setun.hdl.instructions import Geometry
 __all__ = ["SMALL"]
 
 
-SMALL = Geometry(banks=6, tiles=3, depth=4096, results=1024, elements=1024, scalars=256, instructions=256, silu=True,
-                 vocabulary=300, context=32)
+SMALL = Geometry(banks=6, tiles=3, depth=4096, columns=1024, results=1024, elements=1024, scalars=256,
+                 instructions=256, silu=True, vocabulary=300, context=32)

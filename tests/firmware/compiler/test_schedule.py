@@ -83,7 +83,7 @@ def test_random_shapes(case):
 def test_long_rows():
     """Sums of more than 1,032 columns are narrowed on their way into the lanes."""
     assert_equal(random_checkpoint(hidden=1200, inner=2100, heads=2, kv_heads=1, head_dim=8, layers=1),
-                 Geometry(banks=16, tiles=4, depth=1 << 15, results=4096, elements=4096), [7, 8, 9])
+                 Geometry(banks=16, tiles=4, depth=1 << 15, columns=2112, results=4096, elements=4096), [7, 8, 9])
 
 
 def test_position_again():
@@ -103,6 +103,19 @@ def test_too_large(field, memory):
     geometry = dataclasses.replace(Geometry(banks=8, tiles=4, depth=4096, instructions=1024), **{field: 60})
     with pytest.raises(TooLarge, match=rf"^{memory}: [\d,]+ \w+ are needed and the processor has 60: "):
         compile_model(to_fixed(random_checkpoint()), geometry)
+
+
+@pytest.mark.parametrize("structure, columns, what", [
+    ({"hidden": 70, "inner": 20, "heads": 2, "head_dim": 8}, 64, "a vector of hidden has 72 elements and list 0"),
+    ({"hidden": 20, "inner": 70, "heads": 2, "head_dim": 8}, 64, "a vector of inner has 72 elements and list 0"),
+    ({"hidden": 20, "inner": 20, "heads": 9, "head_dim": 8}, 64, "a vector of all heads has 72 elements and list 0"),
+    ({"hidden": 20, "inner": 20, "heads": 1, "head_dim": 8, "context": 33}, 64, "context has 33 elements and list 1")])
+def test_too_long(structure, columns, what):
+    """The vector that is longer than its list is named."""
+    geometry = Geometry(banks=8, tiles=4, depth=4096, columns=columns, instructions=1024)
+    checkpoint = random_checkpoint(**{"kv_heads": 1, "context": 8} | structure)
+    with pytest.raises(TooLarge, match=f"^columns: {what} of a processor with columns {columns} holds"):
+        compile_model(to_fixed(checkpoint), geometry)
 
 
 def test_no_table():

@@ -8,7 +8,7 @@ from setun.compiler.arrange import int8_words, matrix_words, ternary_words
 from setun.golden.codes import word_encode
 from setun.golden.lanes import narrow_sums
 from setun.hdl.array.combiner import COMBINER_LATENCY, NARROW_LATENCY, Combiner, Narrow
-from setun.hdl.array.engine import Engine, engine_latency
+from setun.hdl.array.engine import SLOTS, Engine, engine_latency
 from setun.hdl.array.list_writer import ListWriter
 from setun.hdl.array.store_writer import StoreWriter
 from setun.hdl.instructions import Geometry
@@ -115,9 +115,11 @@ def test_products(geometry):
         await write_weights(ctx, bench.engine, ternary_words(ternary, banks, lanes), 3)
         second = 3 + np.prod(matrix_words(*ternary.shape, banks, lanes, False))
         await write_weights(ctx, bench.engine, int8_words(wide, banks, lanes), int(second))
-        for slot, values in enumerate((x, sparse, 0 * x)):
-            await write_list(ctx, bench.lists, slot, values)
-        for slot, values in enumerate((x, sparse, 0 * x)):
+        for number, values in enumerate((x, sparse, 0 * x)):
+            slot = number % SLOTS
+            if number % SLOTS == 0:
+                for later, other in enumerate((x, sparse, 0 * x)[number:number + SLOTS]):
+                    await write_list(ctx, bench.lists, later, other)
             blocks, stride = matrix_words(*ternary.shape, banks, lanes, False)
             for narrow in (0, 3):
                 found, latency = await run(ctx, bench, slot, 3, stride, blocks, int8=0, narrow=narrow)
@@ -141,9 +143,9 @@ def test_digits():
 
     async def drive(ctx):
         await write_weights(ctx, bench.engine, int8_words(wide, 4, 2), 0)
-        await write_list(ctx, bench.lists, 3, weights, takes, digits=True)
+        await write_list(ctx, bench.lists, 1, weights, takes, digits=True)
         for low, digit in enumerate((weights >> 3, weights & 7)):
-            found, _ = await run(ctx, bench, 3, 0, 6, 2, int8=1, low=low)
+            found, _ = await run(ctx, bench, 1, 0, 6, 2, int8=1, low=low)
             assert (found.reshape(-1) == wide @ np.where(takes, digit, 0)).all()
 
     simulate(bench, drive)
@@ -194,33 +196,39 @@ def test_stores(value):
 
 
 def test_combiner():
-    component, rng = Combiner(width=20), np.random.default_rng(3)
+    component, rng = Combiner(width=20, to=28), np.random.default_rng(3)
     rows = rng.integers(-2 ** 19, 2 ** 19, (200, 5))
     rows[:2] = [[-2 ** 19] * 5, [2 ** 19 - 1] * 5]
     found = []
 
     async def drive(ctx):
+        ctx.set(component.show, 1)
         for number in range(len(rows) + COMBINER_LATENCY):
             for port, value in zip(component.i, rows[min(number, len(rows) - 1)].tolist()):
                 ctx.set(port, value)
             await ctx.tick()
             found.append(ctx.get(component.o))
+        ctx.set(component.show, 0)
+        await ctx.tick()
+        assert ctx.get(component.o) == 0
 
     simulate(component, drive)
     assert found[COMBINER_LATENCY - 1:][:len(rows)] == (rows @ 3 ** np.arange(5)).tolist()
 
 
-@pytest.mark.parametrize("shift", [0, 1, 7, 31])
+@pytest.mark.parametrize("shift", [0, 1, 7, 10])
 def test_narrow(shift):
+    """Sums with half of the last place that stays."""
     component, rng = Narrow(width=28, to=18), np.random.default_rng(shift)
     sums = rng.integers(-2 ** 27, 2 ** 27, 300) >> rng.integers(0, 27, 300)
-    sums[:4] = [-2 ** 27, 2 ** 27 - 1, (2 ** 17 << shift) - 1 & 2 ** 27 - 1, (1 << shift >> 1) & 2 ** 27 - 1]
-    found = []
+    sums[:4] = [-2 ** 27, 2 ** 27 - 1 , (2 ** 17 << shift) - 1, 1 << shift >> 1]
+    half, found = 1 << shift >> 1, []
+    sums = np.minimum(sums, 2 ** 27 - 1 - half)
 
     async def drive(ctx):
         ctx.set(component.shift, shift)
         for number in range(len(sums) + NARROW_LATENCY):
-            ctx.set(component.i, int(sums[min(number, len(sums) - 1)]))
+            ctx.set(component.i, int(sums[min(number, len(sums) - 1)]) + half)
             await ctx.tick()
             found.append(ctx.get(component.o))
 

