@@ -24,8 +24,8 @@ class ListWriter(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin the list of ``slot``, which holds until its last word; no word of a list comes with it, and those of the
-        one before have been written.
+        Begin the list of ``slot``, which holds until its last word, which comes two cycles later or more; words of
+        the list before have been written.
     slot : In
     digits : In(1)
         Elements are weights of two digits, not int8; holds.
@@ -65,9 +65,9 @@ class ListWriter(wiring.Component):
             with m.If(turn == turns - 1):
                 m.d.sync += [turn.eq(0), index.eq(index + 1)]
         beats = Array(Signal(self.length, name=f"beats_{slot}") for slot in range(SLOTS))
-        longer, started = Signal(lanes), Signal()
+        longer, start, started = Signal(lanes), Signal(), Signal()
         slot = Signal.like(self.slot, name="written_slot", reset_less=True)
-        m.d.sync += [started.eq(self.start), slot.eq(self.slot)]
+        m.d.sync += [start.eq(self.start), started.eq(start), slot.eq(self.slot)]
         for lane, (value, entry) in enumerate(zip(self.i, self.o_entries)):
             # Entries of the lane's banks so far, those of the bank whose turn it is first.
             counts = [Signal(self.length, name=f"count_{lane}_{place}", reset_less=True) for place in range(turns)]
@@ -86,7 +86,7 @@ class ListWriter(wiring.Component):
                 entry.low.eq(Mux(self.digits, value[:LOW_BITS], 0)),
                 entry.high.eq(Mux(self.digits, value[LOW_BITS:WEIGHT_BITS], value[:8].as_signed())), grown.eq(more),
             ]
-            with m.If(self.start):
+            with m.If(start):
                 m.d.sync += [Cat(counts).eq(0), grown.eq(0)]
             for place in range(turns):
                 bank = place * lanes + lane
@@ -100,6 +100,6 @@ class ListWriter(wiring.Component):
         m.d.comb += self.o_beats.eq(beats[self.query])
         with m.If(longer.any()):
             m.d.sync += beats[self.slot].eq(beats[self.slot] + 1)
-        with m.If(self.start):
+        with m.If(start):
             m.d.sync += [beats[self.slot].eq(0), turn.eq(0), index.eq(0)]
         return m

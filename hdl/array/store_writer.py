@@ -32,7 +32,7 @@ class StoreWriter(wiring.Component):
     Members
     -------
     start : In(1)
-        With the following, which hold: the first element is the next word's.
+        With the following, which hold: the first element is the next word's, two cycles later or more.
     value : In(1)
         Else a key.
     fixed : In
@@ -73,7 +73,9 @@ class StoreWriter(wiring.Component):
                 m.d.sync += bank.eq(bank + 1)
                 with m.If(bank == banks - 1):
                     m.d.sync += [bank.eq(0), address.eq(address + 1)]
-        with m.If(self.start):
+        start = Signal()
+        m.d.sync += start.eq(self.start)
+        with m.If(start):
             m.d.sync += [address.eq(self.address), bank.eq(Mux(self.value, self.fixed, 0)),
                          tile.eq(Mux(self.value, 0, self.fixed))]
 

@@ -49,6 +49,7 @@ async def write_list(ctx, lists, slot, values, takes=None, digits=False):
     ctx.set(lists.start, 1)
     await ctx.tick()
     ctx.set(lists.start, 0)
+    await ctx.tick()
     for first in range(0, len(values), lanes):
         for lane in range(lanes):
             ctx.set(lists.i[lane], int(values[first + lane]))
@@ -167,6 +168,7 @@ def test_stores(value):
         ctx.set(stores.start, 1)
         await ctx.tick()
         ctx.set(stores.start, 0)
+        await ctx.tick()
         for first in range(0, len(elements), lanes):
             for lane in range(lanes):
                 ctx.set(stores.i[lane], int(elements[first + lane]))
