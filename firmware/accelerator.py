@@ -16,6 +16,7 @@ from .errors import ArgumentError
 from .formats.model import Model, load
 from .generate import CHECKS, MOST_CYCLES, CheckError, Generation
 from .golden.matvec import matvec
+from .golden.sampling import STATE_BITS, temperature_scalar
 from .hdl.commands import Register, Space
 from .hdl.instructions import Geometry
 from .hdl.processors import PROCESSORS
@@ -85,8 +86,8 @@ class Accelerator:
     def __exit__(self, *error):
         self.close()
 
-    def generate(self, model: Model | str, prompt: str | list[int], *, tokens: int = 32, check: str = "values",
-                 scrub: bool = False, progress=quiet) -> Generation:
+    def generate(self, model: Model | str, prompt: str | list[int], *, tokens: int = 32, temperature: float = 0.0,
+                 seed: int = 0, check: str = "values", scrub: bool = False, progress=quiet) -> Generation:
         """Continue a text; the accelerator computes every token of it.
 
         Parameters
@@ -97,6 +98,10 @@ class Accelerator:
             Text, or its tokens.
         tokens : int
             Tokens to generate, if the model does not end the text before.
+        temperature : float
+            0 takes the most likely token; else the softmax over it is sampled, on the accelerator.
+        seed : int
+            Of the sampling, 32 bits.
         check : str
             "values": stop behind each position, and compare tokens, all memories and cycles with the golden model, the
             reference machine and the cycle model. "tokens": compare tokens, and the sum of the cycles, while the
@@ -116,14 +121,18 @@ class Accelerator:
         check_prompt(model.checkpoint, prompt, ids, tokens)
         if check not in CHECKS:
             raise ArgumentError(f"check is {check!r} and must be one of {', '.join(CHECKS)}")
+        if not (0 <= temperature < np.inf and 0 <= seed < 1 << STATE_BITS):
+            raise ArgumentError(f"temperature is {temperature} and seed {seed}: give a number from 0 on, and one of 32 "
+                                "bits")
         image = self._load(model, progress)
-        checker = None
+        checker, scalar = None, temperature_scalar(temperature)
         if check != "none":
             from .check import Checker  # with the cycle model it loads what a serial port has no use for
 
-            checker = Checker(model.integer, image)
+            checker = Checker(model.integer, image, scalar, seed)
         if check == "values":
             self.machine.clear(image)  # what is left of a text before is not the models'
+        self.machine.sample(image, scalar, seed)
         scrubs = functools.partial(self.machine.scrub, image) if scrub else list
         return Generation(model, self.machine, ids, tokens, checker, check == "values", scrubs)
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from .golden.decoder import empty_cache, step
 from .golden.rounding import count_saturations
+from .golden.sampling import sample, temperature_scalar
 from .hdl.commands import Space
 from .hdl.config import TRITS
 from .hdl.instructions import Store, StoreKind
@@ -37,6 +38,10 @@ class Checker:
     model : setun.golden.model.IntegerModel
     image : setun.compiler.image.Image
         Of the model.
+    temperature : Scalar
+        As of golden.sampling.temperature_scalar.
+    seed : int
+        Of the sampling.
 
     Members
     -------
@@ -44,17 +49,20 @@ class Checker:
         Words of a machine that were compared, and those that differed.
     """
 
-    def __init__(self, model, image):
-        self.model, self.image = model, image
+    def __init__(self, model, image, temperature=temperature_scalar(0), seed=0):
+        self.model, self.image, self.temperature, self.seed = model, image, temperature, seed
         self.processor, self._cache = Processor(image), empty_cache(model)
+        self.processor.scalars[image.map.scalars["temperature"][0]] = temperature
+        self.processor.seed = seed
         self.values = self.mismatches = 0
 
     def expect(self, token, position):
         """Run the position in both models. Returns Expected."""
         following, causes = turn_cycles(self.processor, token, position)
         with count_saturations() as counts:
-            logits, _, self._cache = step(self.model, token, position, self._cache)
-        wrong = int((logits != self.processor.logits).sum()) + int(following != np.argmax(logits))
+            logits, scale, self._cache = step(self.model, token, position, self._cache)
+        expected = sample(logits, scale, self.temperature, self.seed, position)
+        wrong = int((logits != self.processor.logits).sum()) + int(following != expected)
         self.mismatches += wrong
         self.values += len(logits) + 1
         return Expected(following, causes.total(), causes, sum(counts), wrong)

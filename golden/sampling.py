@@ -14,20 +14,20 @@ from .lanes import scaled
 from .scalars import Scalar, divide, normalise
 
 
-__all__ = ["MIXING", "NOISE", "STATE_BITS", "TAIL", "TAIL_BITS", "UNIFORM_BITS", "following", "first_state", "noise",
-           "noise_of", "sample", "temperature_scalar"]
+__all__ = ["MIXING", "NOISE", "OCTAVE", "SHIFTS", "STATE_BITS", "TAIL", "TAIL_BITS", "UNIFORM_BITS", "first_state",
+           "following", "noise", "noise_of", "sample", "temperature_scalar"]
 
 
 STATE_BITS = 32
 SHIFTS = 13, -17, 5  # to the left, and to the right
 MIXING = 16  # states that are passed over at the beginning of a position
-UNIFORM_BITS = 10  # of a state, its highest: the part of the distribution that the number is from
+UNIFORM_BITS = 9  # of a state, its highest: the part of the distribution that the number is from
 TAIL_BITS = 16  # of a state, its lowest: where in the last part
 MANTISSA = 4  # bits of the tail's number behind its first one
 OCTAVE = 64
 _CENTRES = (np.arange((1 << UNIFORM_BITS) - 1) + .5) / (1 << UNIFORM_BITS)
 NOISE = np.round(-OCTAVE * np.log2(-np.log(_CENTRES))).astype(np.int64)  # of all parts but the last
-# The last part, above 1 - 2**-10: u is so near to 1 that -ln(u) is 1 - u. Its octaves, and parts of one:
+# The last part, above 1 - 2**-9: u is so near to 1 that -ln(u) is 1 - u. Its octaves, and parts of one:
 TAIL = np.round(OCTAVE * (1 - np.log2(1 + (np.arange(1 << MANTISSA) + .5) / (1 << MANTISSA)))).astype(np.int64)
 SEED_SPREAD = (1 << TAIL_BITS) + 1
 

@@ -109,9 +109,11 @@ class Register(enum.IntEnum, shape=8):
     LAST_TOKEN = 18  # the model's largest token
     END_TOKEN = 19  # ends a text where it is generated; NO_TOKEN: none does
     LIMIT = 20  # position that is not run any more; GO sets it, and a smaller one stops the machine after a token
+    SEED = 21  # of the noise that is added to logits
 
 
-SETTINGS = (Register.GIVEN, Register.LAST_TOKEN, Register.END_TOKEN, Register.LIMIT)  # that the host writes
+# That the host writes.
+SETTINGS = Register.GIVEN, Register.LAST_TOKEN, Register.END_TOKEN, Register.LIMIT, Register.SEED
 GEOMETRY = {"banks": Register.BANKS, "tiles": Register.TILES, "depth": Register.DEPTH, "results": Register.RESULTS,
             "elements": Register.ELEMENTS, "scalars": Register.SCALARS, "instructions": Register.INSTRUCTIONS,
             "columns": Register.COLUMNS, "silu": Register.SILU, "vocabulary": Register.VOCABULARY,

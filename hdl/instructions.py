@@ -143,6 +143,7 @@ class Source(enum.Enum):
     POSITIVE = 1  # the result, or 0 where it is negative; a second factor RESULT as well
     ELEMENT = 2
     BELOW = 3  # how far the element is below the largest element of the last Pass
+    NOISE = 4  # Gumbel's, of the position's token of that number, times a scalar; none is made for one that is 0
 
 
 class Sink(enum.Enum):
@@ -150,7 +151,7 @@ class Sink(enum.Enum):
     NOWHERE = 0
     ELEMENT = 1
     LIST = 2  # 8 bits, or the two digits of a weight of the softmax
-    TOKEN = 3  # elements, and the number of the largest becomes the next token
+    TOKEN = 3  # nowhere, but the number of the largest becomes the next token
 
 
 class Limit(enum.Enum):

@@ -99,14 +99,14 @@ class Machine(wiring.Component):
         return m
 
     def _registers(self, m, access, conductor, processor):
-        geometry, last_token = self.config, Signal.like(processor.last_token)
+        geometry, last_token, seed = self.config, Signal.like(processor.last_token), Signal.like(processor.seed)
         writes = access.write & (access.space == Space.REGISTERS)
         values = {
             Register.MAGIC: MAGIC, Register.VERSION: VERSION, Register.MAP: MAP_HASH,
             **{register: int(getattr(geometry, name)) for name, register in GEOMETRY.items()},
             Register.STATE: conductor.state, Register.POSITION: conductor.position, Register.CYCLES: conductor.cycles,
             Register.GIVEN: conductor.given, Register.LAST_TOKEN: last_token,
-            Register.END_TOKEN: conductor.end_token, Register.LIMIT: conductor.limit,
+            Register.END_TOKEN: conductor.end_token, Register.LIMIT: conductor.limit, Register.SEED: seed,
         }
         self.register = Signal(32)
         with m.Switch(access.address):
@@ -118,5 +118,7 @@ class Machine(wiring.Component):
             m.d.comb += port.eq(writes & (access.address == register))
         with m.If(writes & (access.address == Register.LAST_TOKEN)):
             m.d.sync += last_token.eq(access.data)
-        m.d.comb += processor.last_token.eq(last_token)
+        with m.If(writes & (access.address == Register.SEED)):
+            m.d.sync += seed.eq(access.data)
+        m.d.comb += [processor.last_token.eq(last_token), processor.seed.eq(seed)]
         assert set(values) == set(Register)

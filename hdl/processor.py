@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..golden.attention import LOW_BITS, WEIGHT_BITS
 from ..golden.lanes import LANE_BITS, MAX_SHIFT
 from ..golden.rotary import ROPE_BITS
+from ..golden.sampling import STATE_BITS
 from .array.engine import Engine, EngineBeat, array_config, engine_latency
 from .array.list_writer import ListWriter
 from .array.store_writer import StoreWriter
@@ -83,6 +84,8 @@ class Processor(wiring.Component):
         Pulse: it has come to an instruction that is none, or executed MOST_INSTRUCTIONS, and is not busy any more.
     last_token : In(range(vocabulary))
         The model's largest token.
+    seed : In(32)
+        Of the noise that is added to logits.
     """
 
     def __init__(self, geometry, technology=PORTABLE):
@@ -92,6 +95,7 @@ class Processor(wiring.Component):
             "i_access": In(access),
             "o_value": Out(access["data"].width),
             "last_token": In(token),
+            "seed": In(STATE_BITS),
             "start": In(1),
             "i_token": In(token),
             "i_position": In(range(max(geometry.context, 2))),
@@ -252,7 +256,7 @@ class Processor(wiring.Component):
         self.listing = Signal()
         self.storing = Signal()
         m.d.comb += [
-            lanes.i_step.eq(self.step),
+            lanes.i_step.eq(self.step), lanes.seed.eq(self.seed), lanes.position.eq(self.position),
             engine.i_beat.eq(self.beat), engine.int8.eq(self.int8), engine.narrow.eq(self.narrow_now),
             engine.write.eq(lists.write), lists.query.eq(self.beat.slot),
             lists.i_valid.eq(lanes.o_valid & self.listing), lists.i_takes.eq(lanes.o_takes),
@@ -439,13 +443,13 @@ class Processor(wiring.Component):
             step.exp2.eq(fields.second == Operand.EXP2.value), step.limited.eq(fields.limit != Limit.NONE.value),
             step.limit_word.eq(Mux(fields.limit == Limit.POSITION.value, limit_word, self.places["last"][0])),
             step.limit_lane.eq(Mux(fields.limit == Limit.POSITION.value, limit_lane, self.places["last"][1])),
-            step.write.eq((fields.sink == Sink.ELEMENT.value) | (fields.sink == Sink.TOKEN.value)),
+            step.write.eq(fields.sink == Sink.ELEMENT.value), step.noise.eq(fields.first == Source.NOISE.value),
             step.brief.eq(~fields.remember),
             self.listing.eq(fields.sink == Sink.LIST.value), self.storing.eq(0),
             lists.slot.eq(fields.destination), lists.digits.eq(fields.second == Operand.EXP2.value),
         ]
         firsts = {Source.RESULT: First.RESULT, Source.POSITIVE: First.POSITIVE, Source.ELEMENT: First.ELEMENT,
-                  Source.BELOW: First.BELOW}
+                  Source.BELOW: First.BELOW, Source.NOISE: First.RESULT}
         with m.Switch(fields.first):
             for source, first in firsts.items():
                 with m.Case(source.value):
@@ -463,8 +467,8 @@ class Processor(wiring.Component):
         m.d.sync += [
             step.words.eq(fields.words), step.results.eq(fields.results), step.elements.eq(fields.angles),
             step.period.eq(fields.period), step.destination.eq(fields.destination), step.rotate.eq(1), step.slow.eq(0),
-            step.first.eq(First.RESULT), step.second.eq(Second.ELEMENT), step.add.eq(0), step.exp2.eq(0),
-            step.limited.eq(0), step.brief.eq(0), step.write.eq(1), step.shift.eq(ROPE_BITS),
+            step.first.eq(First.RESULT), step.second.eq(Second.ELEMENT), step.add.eq(0), step.noise.eq(0),
+            step.exp2.eq(0), step.limited.eq(0), step.brief.eq(0), step.write.eq(1), step.shift.eq(ROPE_BITS),
             self.listing.eq(0), self.storing.eq(0),
         ]
         m.next = "ROTATE"
@@ -478,8 +482,8 @@ class Processor(wiring.Component):
         m.d.sync += [
             step.words.eq(fields.words), step.results.eq(fields.source), step.elements.eq(fields.source),
             step.rotate.eq(0), step.slow.eq(1), step.first.eq(Mux(from_results, First.RESULT, First.ELEMENT)),
-            step.second.eq(Second.SCALAR), step.add.eq(0), step.exp2.eq(0), step.limited.eq(0), step.brief.eq(1),
-            step.write.eq(0),
+            step.second.eq(Second.SCALAR), step.add.eq(0), step.noise.eq(0), step.exp2.eq(0), step.limited.eq(0),
+            step.brief.eq(1), step.write.eq(0),
             self.listing.eq(0), self.storing.eq(1),
             stores.value.eq(is_value), stores.fixed.eq(Mux(is_value, value_bank, key_tile)),
             stores.stride.eq(fields.stride),
@@ -503,7 +507,9 @@ class Processor(wiring.Component):
         with m.State("OPERAND"):
             m.d.sync += [factor.eq(mantissa), some.eq(mantissa[-1]), shift.eq(-exponent)]
             # The highest bit of a mantissa is only clear in 0.
-            with m.If(takes_scalar & mantissa[-1] & ((exponent >= 1) | (exponent < -MAX_SHIFT))):
+            with m.If(step.noise):  # it has to be known whether there is any before words begin
+                m.d.sync += step.slow.eq(mantissa[-1])
+            with m.If(step.noise | takes_scalar & mantissa[-1] & ((exponent >= 1) | (exponent < -MAX_SHIFT))):
                 m.next = "ALIGN"
             with m.Else():
                 self._start_lanes(m)

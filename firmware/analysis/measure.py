@@ -55,14 +55,15 @@ def measure_matvec(accelerator, w, x, *, progress=lambda description, done, tota
     }
 
 
-def measure_run(accelerator, model, prompt, count, *, check="values", scrub=False,
+def measure_run(accelerator, model, prompt, count, *, temperature=0.0, seed=0, check="values", scrub=False,
                 progress=lambda description, done, total: None):
     """``count`` tokens after the tokens ``prompt``, or to one that ends the text, from an accelerator.
 
-    ``model`` is a setun.Model; ``check`` and ``scrub`` are as of Accelerator.generate. Returns the Generation and the
+    ``model`` is a setun.Model; the other arguments are as of Accelerator.generate. Returns the Generation and the
     fields of ``setun run --json`` that are measured. Raises TooLarge, and what the driver raises.
     """
-    generation = accelerator.generate(model, prompt, tokens=count, check=check, scrub=scrub, progress=progress)
+    generation = accelerator.generate(model, prompt, tokens=count, temperature=temperature, seed=seed, check=check,
+                                      scrub=scrub, progress=progress)
     machine = accelerator.machine
     before, start, cycles, predicted = machine.traffic, time.perf_counter(), [], []
     repeated = machine.repeated

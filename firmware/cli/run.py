@@ -43,12 +43,16 @@ def load_array(path, field):
               help="Compare tokens, all memories and cycles behind each position with the models; or tokens and the "
                    "sum of the cycles, while the accelerator runs on; or nothing.")
 @json_option
+@click.option("--temperature", type=click.FloatRange(min=0), default=0, show_default=True,
+              help="Sample, on the accelerator; 0 takes the most likely token.")
+@click.option("--seed", type=click.IntRange(0, 2 ** 32 - 1), default=0, show_default=True, help="Of the sampling.")
 @click.option("--scrub", is_flag=True, help="Find damaged words in the memories and repair them: behind each token, or "
                                             "at the end where the accelerator runs on.")
 @waveform_option
 @model_options
 @user_errors
-def run(model, prompt, tokens, config, port, baud, latency, check, json_path, scrub, waveform, told):
+def run(model, prompt, tokens, config, port, baud, latency, check, json_path, temperature, seed, scrub, waveform,
+        told):
     """Generate text with MODEL, a BitNet b1.58, on the RTL or on a board: it computes the whole of every token.
 
     MODEL is demo, a Hugging Face folder, a GGUF or a container (setun convert), and demo unless given. Exit 1 where a
@@ -62,7 +66,8 @@ def run(model, prompt, tokens, config, port, baud, latency, check, json_path, sc
     if config is None and port is None:
         config = smallest(loaded)
     with accelerator(config, port, baud, latency, waveform) as device, progress() as report:
-        generation, fields = measure_run(device, loaded, prompt_ids, tokens, check=check, scrub=scrub, progress=report)
+        generation, fields = measure_run(device, loaded, prompt_ids, tokens, temperature=temperature, seed=seed,
+                                         check=check, scrub=scrub, progress=report)
     decode = loaded.tokenizer.decode
     write_json(json_path, {"model": loaded.name, "prompt": decode(prompt_ids), "text": decode(fields["token_ids"]),
                            **fields})

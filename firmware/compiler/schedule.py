@@ -325,13 +325,14 @@ class _Compiler:
         self.emit(Run(slot=VECTOR_LIST, int8=True, weights=Address(base), stride=stride, blocks=blocks,
                       results=self.sums, narrow=shift),
                   Pass(words=blocks, first=Source.RESULT, results=Address(self.sums), second=Operand.ELEMENT,
-                       elements=self.head_scales, shift=ROW_BITS, sink=Sink.TOKEN, destination=self.logit_words,
-                       limit=Limit.VOCABULARY))
-        # Whoever samples needs the scale of the logits.
+                       elements=self.head_scales, shift=ROW_BITS, sink=Sink.ELEMENT, destination=self.logit_words))
         scale = self.inverse_rms(squares, self.constant("norm.root", scale_by_power(norm.root, norm.exponent)),
                                  self.constant("norm.eps", divide(norm.eps, self.unit_squared)))
         scale = self.multiply("scale", scale, largest, shift)
-        self.multiply("logits", scale, self.constant("head", model.head_scale))
+        scale = self.multiply("logits", scale, self.constant("head", model.head_scale))
+        noise = self.divide("noise", Address(self.scalars.take("temperature", 1)), scale)
+        self.emit(Pass(words=blocks, first=Source.NOISE, second=Operand.SCALAR, scalar=noise, shift_by_scalar=True,
+                       add=True, sink=Sink.TOKEN, destination=self.logit_words, limit=Limit.VOCABULARY))
 
     # Memories
 

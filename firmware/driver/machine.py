@@ -240,6 +240,12 @@ class Machine:
         self.set(Register.GIVEN, first + len(tokens))
         self.set(Register.END_TOKEN, end)
 
+    def sample(self, image, temperature, seed):
+        """Add noise of a seed to the logits of a loaded model; 0 of ``temperature``, as of
+        golden.sampling.temperature_scalar, adds none."""
+        self.write(Space.SCALARS, image.map.scalars["temperature"][0], [tuple(map(int, temperature))])
+        self.set(Register.SEED, seed)
+
     def go(self, first, count):
         """Run the tokens of ``count`` positions from ``first`` on, which were all run before, or come next."""
         self._session.transact([Order(Command.GO, 0, first, count)])

@@ -6,9 +6,11 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from ...golden.lanes import LANE_BITS
+from ...golden.sampling import STATE_BITS
 from ..technology.memory import BLOCK_LATENCY
 from ..technology.product import PORTABLE
 from .lane import LANE_LATENCY, SQUARE_LATENCY, WEIGHT_SHIFT, Lane
+from .noise import Noise, first_pause, next_pause
 
 
 __all__ = ["First", "Lanes", "MemoryWrite", "Second", "Step", "drain_cycles"]
@@ -47,6 +49,7 @@ class Step(data.StructLayout):
     period : pairs of angles, where ``rotate`` is set, that are at ``elements``
     first, second : First, Second
     add : the element at ``elements`` is added
+    noise : the first factor is noise; with ``slow`` words come as it does, and else it is not made
     exp2 : results are weights of the softmax
     limited : elements beyond ``limit_word``, ``limit_lane`` take no part
     write : results go to elements from ``destination`` on
@@ -60,8 +63,9 @@ class Step(data.StructLayout):
         super().__init__({
             "words": words, "results": range(geometry.results), "elements": range(geometry.elements),
             "destination": range(geometry.elements), "period": words, "rotate": 1, "first": First, "second": Second,
-            "add": 1, "exp2": 1, "limited": 1, "limit_word": words, "limit_lane": range(max(geometry.tiles, 2)),
-            "write": 1, "brief": 1, "slow": 1, "shift": 5, "scalar": signed(LANE_BITS)})
+            "add": 1, "noise": 1, "exp2": 1, "limited": 1, "limit_word": words,
+            "limit_lane": range(max(geometry.tiles, 2)), "write": 1, "brief": 1, "slow": 1, "shift": 5,
+            "scalar": signed(LANE_BITS)})
 
 
 class MemoryWrite(data.StructLayout):
@@ -94,6 +98,8 @@ class Lanes(wiring.Component):
     Members
     -------
     start, i_step
+    seed, position : In
+        Of the noise.
     busy, done : Out(1)
     write_results, write_elements : In(MemoryWrite), one for each lane
         From elsewhere, while no step writes there; the address of elements is the same in all lanes.
@@ -112,6 +118,8 @@ class Lanes(wiring.Component):
         super().__init__({
             "start": In(1),
             "i_step": In(Step(geometry)),
+            "seed": In(STATE_BITS),
+            "position": In(range(geometry.context)),
             "busy": Out(1),
             "done": Out(1),
             "write_results": In(MemoryWrite(geometry.results)).array(lanes),
@@ -132,6 +140,9 @@ class Lanes(wiring.Component):
         m = Module()
         geometry, step, lanes = self.geometry, self.i_step, self.geometry.tiles
         issue = self._issue(m)
+        m.submodules.noise = noise = Noise(lanes=lanes)
+        m.d.comb += [noise.start.eq(self.start), noise.seed.eq(self.seed), noise.position.eq(self.position),
+                     noise.take.eq(issue.valid & step.noise)]
 
         control = Signal(data.StructLayout({"valid": 1, "chain": 1, "ends": 1, "exp2": 1, "takes": lanes}))
         m.d.comb += [control.valid.eq(issue.valid), control.chain.eq(issue.chain), control.ends.eq(issue.ends),
@@ -190,7 +201,7 @@ class Lanes(wiring.Component):
                 lane.control.sigmoid.eq(step.second == Second.SIGMOID),
                 lane.below.eq(top - element),
                 lane.c.eq(Mux(step.add, element, 0)),
-                lane.a.eq(Mux(step.first[1], element, taken)),
+                lane.a.eq(Mux(step.noise, noise.o[number], Mux(step.first[1], element, taken))),
                 lane.b.eq(Mux(step.exp2 | (step.second == Second.SCALAR), 0,
                               Mux(step.second == Second.RESULT, taken, element))),
                 lane.factor.eq(factor),
@@ -231,7 +242,7 @@ class Lanes(wiring.Component):
         word = Signal(self.word_bits, reset_less=True)
         product = Signal(range(PRODUCTS), reset_less=True)
         angle, pair = Signal(self.word_bits, reset_less=True), Signal(range(geometry.elements), reset_less=True)
-        pause = Signal(range(lanes + 1), reset_less=True)
+        pause = Signal(range(first_pause(lanes) + 1), reset_less=True)
         last_product, final = Signal(), Signal()
         second = product[0]  # of two products that are added
         m.d.comb += [
@@ -256,12 +267,14 @@ class Lanes(wiring.Component):
 
         m.d.sync += self.done.eq(0)
         with m.If(self.start):
-            m.d.sync += [running.eq(1), word.eq(0), product.eq(0), angle.eq(0), pair.eq(0), pause.eq(0)]
+            m.d.sync += [running.eq(1), word.eq(0), product.eq(0), angle.eq(0), pair.eq(0),
+                         pause.eq(Mux(step.noise & step.slow, first_pause(lanes), 0))]
         with m.Elif(running & (pause != 0)):
             m.d.sync += pause.eq(pause - 1)
         with m.Elif(running):
             with m.If(step.slow):
-                m.d.sync += pause.eq(lanes)  # one cycle more than elements are taken in
+                # One cycle more than elements are taken in, or what noise takes.
+                m.d.sync += pause.eq(Mux(step.noise, next_pause(lanes), lanes))
             m.d.sync += product.eq(product + 1)
             with m.If(last_product):
                 m.d.sync += [product.eq(0), word.eq(word + 1), angle.eq(angle + 1), pair.eq(pair + ANGLES)]

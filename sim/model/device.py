@@ -197,6 +197,7 @@ class ReferenceTransport:
         registers, tokens = self.registers, self._arrays[Space.TOKENS]
         position, limit, cycles = fields.address, fields.address + fields.count, 0
         processor, state = self._processor(), State.RUNNING
+        processor.seed = registers[Register.SEED]
         while state == State.RUNNING:
             try:
                 token, counted = turn_cycles(processor, int(tokens[position]), position)

@@ -13,6 +13,7 @@ from ...golden.lanes import LANE_BITS, MAX_SHIFT, lane, narrow_sums, operand
 from ...golden.model import LEVELS
 from ...golden.rotary import ROPE_BITS, waves
 from ...golden.rounding import bit_length, half_up_shift, limit
+from ...golden.sampling import noise
 from ...golden.scalars import Scalar, add, divide, multiply, normalise, scale_by_power, square_root
 from ...hdl.array.engine import most_narrow
 from ...hdl.config import TRITS
@@ -70,6 +71,8 @@ class Processor:
         {slot: (int64 [positions], int64 [positions])}: the two digits of each place of a list.
     position, token : int
         Of the token that ``step`` takes next.
+    seed : int
+        Of the noise that is added to logits.
     maximum, largest, sum, shift : int
         Of the last Pass: the largest magnitude and the largest element, the sum, and the last shift by a maximum.
     """
@@ -79,7 +82,7 @@ class Processor:
         self.weights = image.weights.copy()
         self.results, self.elements = image.results.copy(), image.elements.copy()
         self.scalars = [Scalar(np.int64(mantissa), np.int64(exponent)) for mantissa, exponent in image.scalars]
-        self.lists, self.position, self.token = {}, 0, 0
+        self.lists, self.position, self.token, self.seed = {}, 0, 0, 0
         self.maximum = self.largest = self.sum = self.shift = self.picked = 0
         self.layer = 0
         self._strides = None
@@ -197,7 +200,9 @@ class Processor:
         base = self._address(step.results, "results")
         results, elements = self.results[base:base + words], self.elements[step.elements:step.elements + words]
         first = {Source.RESULT: results, Source.POSITIVE: np.maximum(results, 0), Source.ELEMENT: elements,
-                 Source.BELOW: self.largest - elements}[step.first]
+                 Source.BELOW: self.largest - elements}.get(step.first)
+        if step.first is Source.NOISE:
+            first = noise(self.seed, self.position, words * self.geometry.tiles).reshape(words, -1)
         taking_part = self._taking_part(words, step.limit)
         if step.second is Operand.EXP2:
             octaves = np.minimum((first >> EXP2_BITS) + 1, MOST_OCTAVES)
@@ -219,7 +224,7 @@ class Processor:
             magnitudes = np.abs(values)[taking_part]
             self.maximum, self.sum = int(magnitudes.max()), int(np.square(first).sum())
             self.largest = int(values[taking_part].max())
-        if step.sink in (Sink.ELEMENT, Sink.TOKEN):
+        if step.sink is Sink.ELEMENT:
             self.elements[step.destination:step.destination + words] = values
         if step.sink is Sink.TOKEN:
             self.token = int(np.where(taking_part, values, -1 << LANE_BITS).argmax())

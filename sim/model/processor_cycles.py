@@ -19,12 +19,14 @@ from ...hdl.instructions import (
     Rotate,
     Run,
     Scale,
+    Source,
     Store,
     waits_for_array,
 )
 from ...hdl.technology.memory import BLOCK_LATENCY
 from ...hdl.vector.angles import ANGLE_LATENCY
 from ...hdl.vector.lanes import ANGLES, PRODUCTS, drain_cycles
+from ...hdl.vector.noise import first_pause, next_pause
 from ...hdl.vector.scalars import scale_cycles
 
 
@@ -100,7 +102,12 @@ def _states(processor, instruction):
         case Pass():
             words = processor.positions() if instruction.count is Count.POSITIONS else instruction.words
             scalar = processor.scalar(instruction.scalar) if instruction.second is Operand.SCALAR else None
-            return {"control": BLOCK_LATENCY - 1 + OPERAND_STATES + _align(scalar), "lanes": words,
+            align = _align(scalar)
+            if instruction.first is Source.NOISE:
+                align = max(align, 1)
+                if scalar.mantissa:
+                    words += first_pause(geometry.tiles) + (words - 1) * next_pause(geometry.tiles)
+            return {"control": BLOCK_LATENCY - 1 + OPERAND_STATES + align, "lanes": words,
                     "latency": drain_cycles(geometry.tiles, not instruction.remember)}
         case Rotate():
             return {"control": 1, "lanes": PRODUCTS * instruction.words,

@@ -15,6 +15,7 @@ from setun.compiler.schedule import TooLarge, compile_model
 from setun.driver.machine import Machine
 from setun.golden.fixed import to_fixed
 from setun.golden.rotary import Rope
+from setun.golden.sampling import temperature_scalar
 from setun.hdl.commands import Register, Space
 from setun.hdl.instructions import Geometry
 from setun.sim.model.device import ReferenceTransport
@@ -59,11 +60,13 @@ def differences(model, sizes, rng):
         return None
     image = compile_model(integer, Geometry(depth=1 << (words - 1).bit_length(), **ROOMY, **sizes))
     transports, found = (SimulatedTransport(image.geometry), ReferenceTransport(image.geometry)), []
+    temperature = float(rng.choice([0, .8, 2]))
     tokens, count = rng.integers(checkpoint.vocab, size=checkpoint.context).tolist(), min(checkpoint.context, TOKENS)
     for transport in transports:
         with contextlib.closing(transport):
             machine = Machine(transport)
             machine.load(image)
+            machine.sample(image, temperature_scalar(temperature), 5)
             machine.give(tokens[:-(-count // 2)])
             machine.go(0, count)
             registers = machine.wait(count, MOST_CYCLES)

@@ -11,6 +11,7 @@ from setun.compiler.schedule import TooLarge, compile_model
 from setun.generate import CHECKS, CheckError, Generation
 from setun.golden.decoder import empty_cache, step
 from setun.golden.rotary import Rope
+from setun.golden.sampling import sample, temperature_scalar
 from setun.hdl.commands import Space
 from setun.hdl.instructions import Geometry
 from tests.support.checkpoints import random_checkpoint
@@ -75,6 +76,24 @@ def test_other_structures(small, changes, check):
     assert [token.id for token in generation] == golden_tokens(model.integer, [7, 250, 31], 5) == generation.ids
     assert generation.mismatches == 0 and generation.values > (10_000 if check == "values" else 1000)
     assert generation.cycles == generation.causes.total()
+
+
+@pytest.mark.parametrize("temperature", [.4, 1, 3])
+def test_sampled_text(small, temperature):
+    """The machine draws golden's tokens, and the same again from a position in the middle."""
+    model = setun.Model("random", random_checkpoint(4), Bytes())
+    cache, tokens = empty_cache(model.integer), [9]
+    for position in range(10):
+        logits, scale, cache = step(model.integer, tokens[-1], position, cache)
+        tokens.append(sample(logits, scale, temperature_scalar(temperature), 77, position))
+    for check in CHECKS:
+        generation = small.generate(model, [9], tokens=10, temperature=temperature, seed=77, check=check)
+        assert [token.id for token in generation] == tokens[1:]
+    again = small.generate(model, tokens[:6], tokens=5, temperature=temperature, seed=77)
+    assert [token.id for token in again] == tokens[6:]
+    assert len(set(tokens)) > 3
+    with pytest.raises(setun.ArgumentError, match="temperature is nan"):
+        small.generate(model, [9], temperature=float("nan"))
 
 
 @pytest.mark.parametrize("check", CHECKS)

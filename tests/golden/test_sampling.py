@@ -68,12 +68,12 @@ def test_distribution():
 
 def test_tail():
     """Every octave of the last part, to its end."""
-    last = 0xffc00000
-    assert noise_of(last | 0xffff) == 64 * 10 + TAIL[15] and noise_of(last | 1) == 64 * 25 + TAIL[0]
-    assert noise_of(last) == 64 * 26 + TAIL[0] < 1 << 11
-    assert NOISE.min() == -188 and noise_of(0) == NOISE[0]
+    last = 0xff800000
+    assert noise_of(last | 0xffff) == 64 * 9 + TAIL[15] and noise_of(last | 1) == 64 * 24 + TAIL[0]
+    assert noise_of(last) == 64 * 25 + TAIL[0] < 1 << 11
+    assert noise_of(0) == NOISE[0]
     found = [noise_of(last | rest) for rest in range(1 << 16)]
-    exact = -np.log2((np.arange(1 << 16) + .5) / 2 ** 26) * 64
+    exact = -np.log2((np.arange(1 << 16) + .5) / 2 ** 25) * 64
     assert np.abs(np.array(found[16:]) - exact[16:]).max() < 4 and np.diff(found).max() <= 0
 
 

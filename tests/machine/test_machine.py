@@ -10,6 +10,7 @@ from setun.compiler.schedule import compile_model
 from setun.driver.machine import Machine, MachineError, MismatchError
 from setun.driver.session import Order
 from setun.golden.fixed import to_fixed
+from setun.golden.sampling import temperature_scalar
 from setun.hdl.commands import Command, Register, Space, State, word_bytes
 from setun.hdl.instructions import Geometry, Repeat
 from setun.sim.model.device import ReferenceTransport
@@ -67,14 +68,16 @@ def write(machine, space, address, word):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_texts(transports, model):
-    """A whole text of given tokens, then a rewound one that is generated, and a position once more."""
+    """A whole text of given tokens, then a rewound one that is generated, sampled, and a position once more."""
     image = compiled(transports[0].config, model)
     machines = opened(transports, image)
     tokens = np.random.default_rng(0).integers(0, VOCABULARY, CONTEXT).tolist()
     tokens[1:3] = 0, VOCABULARY - 1
-    for given, first, count in ((tokens, 0, CONTEXT), (tokens[:3], 2, CONTEXT - 2), (tokens, CONTEXT - 1, 1)):
+    for given, first, count, temperature in ((tokens, 0, CONTEXT, 0), (tokens[:3], 2, CONTEXT - 2, 1.5),
+                                             (tokens, CONTEXT - 1, 1, 1e6)):
         found = []
         for machine in machines:
+            machine.sample(image, temperature_scalar(temperature), 99)
             machine.give(given)
             machine.go(first, count)
             registers = machine.wait(first + count, MOST_CYCLES)

@@ -116,6 +116,18 @@ def test_run_without_checks(tmp_path):
     assert fields["checked"] == "none" and fields["values_compared"] == 0 and "cycles_predicted" not in fields
 
 
+def test_run_samples_repeatably(tmp_path):
+    texts = []
+    for seed in (1, 1, 2):
+        result = invoke("run", "--prompt", "A", "--tokens", 6, "--temperature", 2, "--seed", seed, "--json",
+                        tmp_path / "run.json")
+        assert result.exit_code == 0, result.output
+        texts.append(json.loads((tmp_path / "run.json").read_text())["token_ids"])
+    assert texts[0] == texts[1] != texts[2]
+    assert_refused(invoke("run", "--seed", -1, "--temperature", 1), "--seed")
+    assert_refused(invoke("run", "--temperature", "nan"), "temperature is nan")
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_terminal_without_the_characters(tmp_path, encoding):
     """They are replaced; all else is printed."""

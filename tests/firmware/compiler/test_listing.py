@@ -23,7 +23,8 @@ def test_lines(image):
     assert [line.split()[1] for line in lines] == [type(each).__name__ for each in image.program]
     texts = [line.split(maxsplit=1)[1] for line in lines]
     assert texts[0] == "Fetch   weights=embedding stride=8 words=16 results=sums"
-    assert texts[-1] == "End" and texts[-2].startswith("Scale   operation=multiply destination=logits a=scale b=head")
+    assert texts[-1] == "End" and texts[-4].startswith("Scale   operation=multiply destination=logits a=scale b=head")
+    assert texts[-3] == "Scale   operation=divide destination=noise a=temperature b=logits"
     for text in ("Run     slot=0 int8=false weights=gate_up+layer stride=8 blocks=10 results=sums",
                  "Scale   operation=multiply destination=q_scale a=scale b=qkv.0+layer",
                  "Store   kind=value words=4 first=result source=sums+28 scalar=value_step weights=values.1+layer "
