@@ -18,6 +18,7 @@ COMMANDS = {  # {name: module, and function in it}; a module is imported when on
     "build": ("boards", "build"),
     "calibrate": ("switching", "calibrate_command"),
     "closeness": ("formats", "closeness"),
+    "compile": ("compile", "compile_command"),
     "configs": ("boards", "configs"),
     "convert": ("formats", "convert_command"),
     "cycles": ("profile", "cycles"),

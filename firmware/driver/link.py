@@ -4,19 +4,14 @@ import random
 from itertools import accumulate, islice
 
 from .. import errors
-from ..driver.transport import LinkError, LinkTimeout
 from ..hdl.protocol import CRC_BYTES, REPLY, WINDOW_BYTES, WINDOW_FRAMES, Error, Kind
 from .frames import Decoder, FrameError, encode
+from .session import ATTEMPTS, CYCLE_MARGIN, DOUBLINGS, OLD, SILENCE, link_failure
 
 
 __all__ = ["ATTEMPTS", "DeviceError", "Link", "window"]
 
 
-ATTEMPTS = 32  # without any answer; 1 KB frames at a thousandth of damaged bytes take 32 once in a million times
-OLD = 128  # answers to an earlier session's commands that are read in an attempt
-SILENCE = 5  # attempts that one counts as in which nothing comes back but old answers
-DOUBLINGS = 6  # of the wait, at most
-CYCLE_MARGIN = 10_000  # cycles that an answer may take beyond what its command does
 ERRORS = {bytes([error]): error for error in Error}  # by the payload of their frame
 
 
@@ -134,7 +129,7 @@ class Link:
             doublings = min(doublings + silent, DOUBLINGS)
             spent += SILENCE if silent else 1
             if spent >= ATTEMPTS:
-                raise _failure(len(missing), damaged, refused)
+                raise link_failure(len(missing), damaged, refused)
         return [answers[index] for index in range(len(commands))]
 
     def _attempt(self, commands, cycles, doublings):
@@ -163,15 +158,3 @@ def window(payloads):
     """How many commands, the first ones, may be ahead of their answers; ``payloads`` are the bytes of each."""
     sizes = accumulate(payload + CRC_BYTES for payload in islice(payloads, WINDOW_FRAMES))
     return sum(size <= WINDOW_BYTES for size in sizes)
-
-
-def _failure(count, damaged, refused):
-    commands = f"{count} commands" if count > 1 else "a command"
-    if refused:
-        return LinkError(f"{commands} came damaged to the accelerator, again and again: is the baud rate right, and "
-                         "the cable sound?")
-    if damaged:
-        return LinkError("what comes over the link is not Setun's protocol: is the baud rate right, and is this the "
-                         "accelerator's port?")
-    return LinkTimeout(f"the accelerator did not answer {commands}: is this its port, is the board programmed, and is "
-                       "the baud rate right?")

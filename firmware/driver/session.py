@@ -11,7 +11,8 @@ from .frames import Decoder, FrameError, encode
 from .transport import LinkError, LinkTimeout
 
 
-__all__ = ["ATTEMPTS", "Order", "RefusedError", "Session"]
+__all__ = ["ATTEMPTS", "CYCLE_MARGIN", "DOUBLINGS", "OLD", "Order", "RefusedError", "SILENCE", "Session",
+           "link_failure"]
 
 
 ATTEMPTS = 32  # without any answer; 1 KB frames at a thousandth of damaged bytes take 32 once in a million times
@@ -167,7 +168,7 @@ class Session:
             doublings = min(doublings + silent, DOUBLINGS)
             spent += SILENCE if silent else 1
             if spent >= ATTEMPTS:
-                raise _failure(len(missing), damaged, refused)
+                raise link_failure(len(missing), damaged, refused)
         return [answers[number] for number in numbers]
 
     def _attempt(self, orders, cycles, doublings):
@@ -198,7 +199,9 @@ def _window(orders):
     return sum(size <= WINDOW_BYTES for size in sizes)
 
 
-def _failure(count, damaged, refused):
+def link_failure(count, damaged, refused):
+    """The LinkError of commands that were not answered, by how many frames came damaged, and how many the machine
+    found so."""
     commands = f"{count} commands" if count > 1 else "a command"
     if refused:
         return LinkError(f"{commands} came damaged to the accelerator, again and again: is the baud rate right, and "

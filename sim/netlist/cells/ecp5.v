@@ -90,18 +90,24 @@ module MULT18X18D (
     parameter REG_OUTPUT_CLK = "NONE", REG_OUTPUT_CE = "CE0", REG_OUTPUT_RST = "RST0";
     parameter RESETMODE = "SYNC", GSR = "ENABLED";
 
-    reg signed [18:0] a, b;
-    reg signed [37:0] product, o;
+    // A register that has no clock is left out.
+    wire signed [18:0] a_in = {SIGNEDA & A17, A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2,
+                               A1, A0};
+    wire signed [18:0] b_in = {SIGNEDB & B17, B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2,
+                               B1, B0};
+    reg signed [18:0] a_held, b_held;
+    reg signed [37:0] product_held, o_held;
+    wire signed [18:0] a = REG_INPUTA_CLK == "CLK0" ? a_held : a_in, b = REG_INPUTB_CLK == "CLK0" ? b_held : b_in;
+    wire signed [37:0] product = a * b, o = REG_PIPELINE_CLK == "CLK0" ? product_held : product;
     assign {P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18, P17, P16, P15,
-            P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0} = o[35:0];
+            P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0}
+        = REG_OUTPUT_CLK == "CLK0" ? o_held[35:0] : o[35:0];
     always @(posedge CLK0) begin
-        if (RST0 || !CE0 || SOURCEA || SOURCEB || REG_INPUTA_CLK != "CLK0"
-            || REG_INPUTB_CLK != "CLK0" || REG_OUTPUT_CLK != "CLK0")
-            $fatal(1, "MULT18X18D: without a model");
-        a <= {SIGNEDA & A17, A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0};
-        b <= {SIGNEDB & B17, B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0};
-        product <= a * b;
-        o <= REG_PIPELINE_CLK == "CLK0" ? product : a * b;
+        if (RST0 || !CE0 || SOURCEA || SOURCEB) $fatal(1, "MULT18X18D: without a model");
+        a_held <= a_in;
+        b_held <= b_in;
+        product_held <= product;
+        o_held <= o;
     end
 endmodule
 

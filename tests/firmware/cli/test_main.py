@@ -116,6 +116,18 @@ def test_run_without_checks(tmp_path):
     assert fields["checked"] == "none" and fields["values_compared"] == 0 and "cycles_predicted" not in fields
 
 
+def test_compile(tmp_path):
+    """Words of each memory, and cycles at three positions, the first of which the RTL takes, too."""
+    result = invoke("compile", "--list", "--json", tmp_path / "compile.json")
+    assert result.exit_code == 0, result.output
+    fields = json.loads((tmp_path / "compile.json").read_text())
+    assert fields["config"] == "16x20" and fields["used"]["weights"][1] == setun.PROCESSORS["16x20"].depth
+    assert set(fields["cycles"]) == {"1", "128", "256"} and fields["cycles"]["1"] < fields["cycles"]["256"]
+    assert "   0  Fetch   weights=embedding" in result.output and f"{fields['used']['weights'][0]:,}" in result.output
+    assert fields["map"]["weights"]["embedding"][1] == 64 * 10
+    assert_refused(invoke("compile", "--config", "24x40,results=512"), "results: 620 words are needed")
+
+
 def test_run_samples_repeatably(tmp_path):
     texts = []
     for seed in (1, 1, 2):

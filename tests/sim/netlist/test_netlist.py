@@ -12,15 +12,23 @@ import numpy as np
 import pytest
 
 from setun.compiler.packing import Chunk, Placed, pack, place
+from setun.compiler.schedule import compile_model
 from setun.driver.device import Device
+from setun.driver.machine import Machine
+from setun.golden.fixed import to_fixed
 from setun.golden.matvec import matvec
 from setun.golden.quantiser import absmax_quantise
+from setun.golden.sampling import temperature_scalar
 from setun.hdl.boards import BOARDS
+from setun.hdl.commands import Space
 from setun.hdl.config import PRESETS, Config
+from setun.hdl.instructions import Geometry
 from setun.hdl.technology import ecp5
 from setun.sim.model.cycles import array_cycles
+from setun.sim.model.device import ReferenceTransport
 from setun.sim.netlist.netlist import simulate_board_netlist, simulate_netlist
 from setun.sim.rtl.transport import SimulatedTransport
+from tests.support.checkpoints import random_checkpoint
 
 
 # A small machine in the cells of ulx3s-2400, whose own netlist is too large to simulate. test_boards has three boards'.
@@ -112,6 +120,29 @@ def test_chunks(device):
               for index, first in enumerate(range(0, packed.blocks, 2))]
     for quantise in (False, True):
         assert not wrong(device, Placed(packed, chunks), w, elements(rng, 30, quantise), quantise=quantise)
+
+
+def test_whole_tokens():
+    """A machine of whole tokens in the cells of the ECP5: a sampled text, all that it has written, and its cycles are
+    those of the reference machine."""
+    geometry = Geometry(banks=4, tiles=2, depth=512, columns=64, results=256, elements=256, scalars=128,
+                        instructions=256, vocabulary=41, context=19)
+    image = compile_model(to_fixed(random_checkpoint(vocab=41, context=19, heads=2, kv_heads=1, head_dim=8, hidden=12,
+                                                     inner=20)), geometry)
+    found = []
+    start = functools.partial(simulate_netlist, family=ecp5.FAMILY)
+    for transport in (SimulatedTransport(geometry, start=start), ReferenceTransport(geometry)):
+        with contextlib.closing(transport):
+            machine = Machine(transport, geometry)
+            machine.load(image)
+            machine.sample(image, temperature_scalar(1), 3)
+            machine.give([1, 2, 3])
+            machine.go(0, 12)
+            registers = machine.wait(12, 1 << 20)
+            found.append([registers, machine.tokens(0, 13), *(
+                machine.read(space, 0, image.used(space.name.lower())).tolist()
+                for space in (Space.WEIGHTS, Space.RESULTS, Space.ELEMENTS, Space.SCALARS))])
+    assert found[0] == found[1] and len(set(found[0][1])) > 5
 
 
 @pytest.mark.parametrize("name", ["icebreaker", "icepi-zero", "tang-nano-20k"])
