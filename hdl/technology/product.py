@@ -160,7 +160,7 @@ class Accumulator(wiring.Component):
         m = Module()
         o = Signal.like(self.o, reset_less=True)
         with m.If(self.enable):
-            m.d.sync += o.eq(Mux(self.first, self.start, o) + self.i)
+            m.d.sync += o.eq(Mux(self.first, self.start + self.i, o + self.i))
         m.d.comb += self.o.eq(o)
         return m
 
