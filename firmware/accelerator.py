@@ -124,6 +124,7 @@ class Accelerator:
         if not (0 <= temperature < np.inf and 0 <= seed < 1 << STATE_BITS):
             raise ArgumentError(f"temperature is {temperature} and seed {seed}: give a number from 0 on, and one of 32 "
                                 "bits")
+        self.machine.stop(MOST_CYCLES)  # a text that nobody has taken to its end
         image = self._load(model, progress)
         checker, scalar = None, temperature_scalar(temperature)
         if check != "none":
@@ -167,6 +168,7 @@ class Accelerator:
 
         w, x = check_matrix(weights, activations)
         machine, self._loaded, parts = self.machine, None, pieces(w.shape, self.config)
+        machine.stop(MOST_CYCLES)
         accumulators, cycles, causes = np.zeros(len(w), np.int32), 0, Counter()
         for number, (rows, columns) in enumerate(parts):
             image = product_image(w[rows, columns], x[columns], self.config)

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from .errors import Error
-from .hdl.commands import NO_TOKEN, Register, State
+from .hdl.commands import NO_TOKEN, Register
 
 
 __all__ = ["CHECKS", "CheckError", "Generation", "Token"]
@@ -157,13 +157,11 @@ class Generation:
         machine, ends, first = self._machine, tuple(self._model.ends), len(self.prompt) - 1
         machine.give(self.prompt, end=ends[0] if ends else NO_TOKEN)
         machine.go(0, self._positions)
-        tokens, fetched, state, ended = list(self.prompt), first, State.RUNNING, False
-        expected = None
+        tokens, fetched, ended = list(self.prompt), first, False
         for position in range(first):
             self._expect(tokens[position], position)
         while fetched < self._positions and not ended:
             registers = machine.wait(fetched + 1, MOST_CYCLES)
-            state = State(registers[Register.STATE])
             for token in machine.tokens(fetched + 1, registers[Register.POSITION] - fetched):
                 expected = self._expect(tokens[fetched], fetched)
                 self._compare_token(token, expected)
@@ -173,8 +171,7 @@ class Generation:
                 if token in ends:
                     ended = True
                     break
-        if state == State.RUNNING:  # at a token that ends a text, and that the machine does not know as one
-            machine.set(Register.LIMIT, 0)
+        machine.stop(MOST_CYCLES)  # behind a token that ends a text, and that the machine does not know as one
         registers = machine.wait(self._positions, MOST_CYCLES)
         self.cycles = registers[Register.CYCLES]
         if self._checker is not None and registers[Register.POSITION] == fetched:

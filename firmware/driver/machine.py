@@ -276,6 +276,12 @@ class Machine:
                 raise LinkError(f"the accelerator has not ended position {before} within {most:,} cycles: "
                                 "start again")
 
+    def stop(self, most):
+        """Let a machine that runs end its token, in ``most`` cycles at most, and stop; nothing where none runs."""
+        if self.registers(Register.STATE, 1)[Register.STATE] == State.RUNNING:
+            self.set(Register.LIMIT, 0)
+            self.wait(self.geometry.context + 1, most)
+
     def tokens(self, first, count):
         """list of int: what is in the buffer from a position on."""
         return self.read(Space.TOKENS, first, count).tolist()

@@ -109,6 +109,18 @@ def test_ends(small, check, others):
     assert list(small.generate(model, [1], tokens=12, check="none"))[-1].id == expected[-1]
 
 
+def test_text_that_is_left_behind(small):
+    """A machine that still runs what nobody takes is stopped by what is asked for next."""
+    model = setun.Model("random", random_checkpoint(), Bytes())
+    for check in CHECKS:
+        left = small.generate(model, [1], tokens=30, check="none")
+        next(left)
+        again = small.generate(model, [5], tokens=2, check=check)
+        assert [token.id for token in again] == golden_tokens(model.integer, [5], 2)
+    next(small.generate(model, [1], tokens=30, check="none"))
+    assert small.matvec(np.ones((3, 2), np.int8), np.ones(2, np.int8)).accumulators.tolist() == [2, 2, 2]
+
+
 def test_characters_come_whole():
     """A character of two tokens is told with its second one; one that stays half a character at the end."""
     model = setun.Model("random", random_checkpoint(), Bytes())
