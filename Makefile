@@ -47,7 +47,6 @@ docs: .venv/docs
 
 figures: .venv/test
 	.venv/bin/python -m tests.bench.bitstreams icepi-zero --seeds 1 --compare
-	.venv/bin/python -m tests.bench.bitstreams icebreaker --seeds 1 --compare
 
 bitstream: .venv/test
 	.venv/bin/python -m tests.bench.bitstreams $(BOARD)

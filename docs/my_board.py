@@ -7,8 +7,8 @@ from setun.hdl.config import Config
 from setun.hdl.technology.ecp5 import FAMILY
 
 
-CONFIG = Config(name="mine", banks=12, tiles=3, depth=2048, columns=4096, blocks=64)
+CONFIG = Config(name="mine", banks=12, tiles=3, depth=2048)
 BOARDS = (
-    Board(name="mine", config=CONFIG, clock=100_000_000, family=FAMILY, platform=ULX3S_85F_Platform,
+    Board(name="mine", config=CONFIG, clock=50_000_000, family=FAMILY, platform=ULX3S_85F_Platform,
           baud=3_000_000, loader="ulx3s"),
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .accelerator import Accelerator, MatVec, connect, reference, simulate
     from .analysis.profile import Profile, profile
-    from .configuration import board_of, config_of, geometry_of
+    from .configuration import board_of, config_of
     from .errors import ArgumentError, Error
     from .formats.model import Model, load
     from .generate import CheckError, Generation, Token
@@ -19,14 +19,12 @@ if TYPE_CHECKING:
     from .hdl.boards import BOARDS
     from .hdl.boards.board import Board
     from .hdl.config import PRESETS, Config
-    from .hdl.instructions import Geometry
-    from .hdl.processors import PROCESSORS
 
 
 _PLACES = {
     "accelerator": ("Accelerator", "MatVec", "connect", "reference", "simulate"),
     "analysis.profile": ("Profile", "profile"),
-    "configuration": ("board_of", "config_of", "geometry_of"),
+    "configuration": ("board_of", "config_of"),
     "errors": ("ArgumentError", "Error"),
     "hardware": ("build", "write_verilog"),
     "formats.model": ("Model", "load"),
@@ -34,8 +32,6 @@ _PLACES = {
     "hdl.boards": ("BOARDS",),
     "hdl.boards.board": ("Board",),
     "hdl.config": ("PRESETS", "Config"),
-    "hdl.instructions": ("Geometry",),
-    "hdl.processors": ("PROCESSORS",),
 }
 _PLACE = {name: place for place, names in _PLACES.items() for name in names}
 __all__ = sorted(_PLACE)

@@ -9,7 +9,7 @@ import numpy as np
 
 from .compiler.product import pieces, product_image
 from .compiler.schedule import TooLarge, compile_model
-from .configuration import geometry_of
+from .configuration import config_of
 from .driver.machine import Machine
 from .driver.port import BAUD, LATENCY, SerialTransport
 from .errors import ArgumentError
@@ -17,9 +17,8 @@ from .formats.model import Model, load
 from .generate import CHECKS, MOST_CYCLES, CheckError, Generation
 from .golden.matvec import matvec
 from .golden.sampling import STATE_BITS, temperature_scalar
-from .hdl.commands import Register, Space
-from .hdl.instructions import Geometry
-from .hdl.processors import PROCESSORS
+from .hdl.config import PRESETS, Config
+from .hdl.protocol import Register, Space
 
 
 __all__ = ["Accelerator", "MatVec", "connect", "reference", "simulate", "smallest"]
@@ -49,7 +48,7 @@ class Accelerator:
     Parameters
     ----------
     transport : setun.driver.transport.Transport
-    config : Geometry | None
+    config : Config | None
         What is there; None asks it.
 
     Its methods raise LinkError where the link fails, RefusedError where a command is refused, and MismatchError where
@@ -57,7 +56,7 @@ class Accelerator:
 
     Members
     -------
-    config : Geometry
+    config : Config
     machine : setun.driver.machine.Machine
         The driver.
     """
@@ -72,9 +71,9 @@ class Accelerator:
         return Machine(self.transport, self._config)
 
     @property
-    def config(self) -> Geometry:
+    def config(self) -> Config:
         """What is there."""
-        return self._config or self.machine.geometry
+        return self._config or self.machine.config
 
     def close(self) -> None:
         """Release the transport."""
@@ -178,7 +177,7 @@ class Accelerator:
             cycles += machine.wait(1, MOST_CYCLES)[Register.CYCLES]
             found = machine.read(Space.RESULTS, 0, image.used("results")).reshape(-1)
             accumulators[rows] += found[:rows.stop - rows.start].astype(np.int32)
-            causes += turn_cycles(Processor(image), 0, 0)[1]
+            causes += turn_cycles(Processor(image), 0, 0)[1].cycles
             progress("multiplying", number + 1, len(parts))
         wrong = int((accumulators != matvec(w, x)).sum())
         if check and (wrong or cycles != causes.total()):
@@ -187,15 +186,15 @@ class Accelerator:
         return MatVec(accumulators, cycles, causes, len(parts))
 
 
-def smallest(model: Model) -> Geometry:
+def smallest(model: Model) -> Config:
     """The smallest processor that ships and holds a model whole. Raises TooLarge, which says what the largest one
     lacks."""
-    for geometry in sorted(PROCESSORS.values(), key=lambda geometry: (geometry.products, geometry.depth)):
+    for config in sorted(PRESETS.values(), key=lambda config: (config.products, config.depth)):
         try:
-            compile_model(model.integer, geometry)
-            return geometry
+            compile_model(model.integer, config)
+            return config
         except TooLarge as error:
-            lacks = TooLarge(f"no preset holds the model whole; {geometry.name}: {error}")
+            lacks = TooLarge(f"no preset holds the model whole; {config.name}: {error}")
     raise lacks
 
 
@@ -229,12 +228,12 @@ def check_matrix(weights, activations, w_name="weights", x_name="activations"):
     return w, x
 
 
-def simulate(config: Geometry | str, *, waveform=None) -> Accelerator:
+def simulate(config: Config | str, *, waveform=None) -> Accelerator:
     """The accelerator's RTL in a compiled simulator, cycle for cycle; compiled when it is first used, and kept.
 
     Parameters
     ----------
-    config : Geometry | str
+    config : Config | str
         Or its text: a preset, "24x40"; one with changes, "24x40,depth=4096"; or a YAML file of its parameters.
     waveform : path | None
         Write a VCD of all that is simulated, and beside it ``.gtkw``, which opens it in GTKWave with named ports.
@@ -243,21 +242,21 @@ def simulate(config: Geometry | str, *, waveform=None) -> Accelerator:
     """
     from .sim.rtl.transport import SimulatedTransport  # with it comes the RTL, which a port has no use for
 
-    config = geometry_of(config)
+    config = config_of(config)
     return Accelerator(SimulatedTransport(config, waveform=waveform), config)
 
 
-def reference(config: Geometry | str) -> Accelerator:
+def reference(config: Config | str) -> Accelerator:
     """The same machine in NumPy, without any RTL: it executes the same commands and programs, and counts the cycles
     that the RTL would take. ``config`` is as of ``simulate``."""
     from .sim.model.device import ReferenceTransport
 
-    config = geometry_of(config)
+    config = config_of(config)
     return Accelerator(ReferenceTransport(config), config)
 
 
 def connect(port: str, *, baud: int | None = None, latency: float | None = None,
-            config: Geometry | str | None = None) -> Accelerator:
+            config: Config | str | None = None) -> Accelerator:
     """A board at a serial port.
 
     Parameters
@@ -268,12 +267,12 @@ def connect(port: str, *, baud: int | None = None, latency: float | None = None,
         Bits a second, as in ``setun boards``; None takes 3,000,000.
     latency : float | None
         Seconds that bytes may be on their way; None takes a quarter, more than USB and its drivers need.
-    config : Geometry | str | None
+    config : Config | str | None
         What must be there; None asks the board.
 
     Raises LinkError where the port cannot be opened, and MismatchError where there is no accelerator, or another.
     """
-    wanted = None if config is None else geometry_of(config)
+    wanted = None if config is None else config_of(config)
     accelerator = Accelerator(SerialTransport(port, baud or BAUD, latency or LATENCY), wanted)
     with contextlib.ExitStack() as undo:
         undo.callback(accelerator.close)

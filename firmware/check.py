@@ -8,9 +8,9 @@ import numpy as np
 from .golden.decoder import empty_cache, step
 from .golden.rounding import count_saturations
 from .golden.sampling import sample, temperature_scalar
-from .hdl.commands import Space
 from .hdl.config import TRITS
 from .hdl.instructions import Store, StoreKind
+from .hdl.protocol import Space
 from .sim.model.processor import Processor
 from .sim.model.processor_cycles import turn_cycles
 
@@ -58,14 +58,14 @@ class Checker:
 
     def expect(self, token, position):
         """Run the position in both models. Returns Expected."""
-        following, causes = turn_cycles(self.processor, token, position)
+        following, meter = turn_cycles(self.processor, token, position)
         with count_saturations() as counts:
             logits, scale, self._cache = step(self.model, token, position, self._cache)
         expected = sample(logits, scale, self.temperature, self.seed, position)
         wrong = int((logits != self.processor.logits).sum()) + int(following != expected)
         self.mismatches += wrong
         self.values += len(logits) + 1
-        return Expected(following, causes.total(), causes, sum(counts), wrong)
+        return Expected(following, meter.cycles.total(), meter.cycles, sum(counts), wrong)
 
     def compare(self, machine):
         """Compare the lanes' memories and the scalars of a machine with those of the position that was expected last;
@@ -84,13 +84,13 @@ class Checker:
 
     def _cache_words(self):
         """(address, words) of the weights' memories in which keys and values of the positions so far are."""
-        geometry, position = self.image.geometry, self.processor.position
+        config, position = self.image.config, self.processor.position
         for store in self.image.program:
             if not isinstance(store, Store):
                 continue
             key = store.kind == StoreKind.KEY
             # Keys fill the tiles of a row block, values the banks of a word.
-            words = (position // geometry.tiles + 1) * store.stride if key else position // geometry.banks + 1
+            words = (position // config.tiles + 1) * store.stride if key else position // config.banks + 1
             for layer in range(len(self.model.layers)):
                 base = store.weights.value + layer * self.image.map.layer_words
                 for block in range(1 if key else store.words):

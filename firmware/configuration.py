@@ -9,8 +9,6 @@ import msgspec
 
 from .errors import ArgumentError
 from .hdl.config import PRESETS, Config
-from .hdl.instructions import Geometry
-from .hdl.processors import PROCESSORS
 from .small_file import read_small
 
 
@@ -18,23 +16,18 @@ if TYPE_CHECKING:
     from .hdl.boards.board import Board
 
 
-__all__ = ["board_of", "config_of", "geometry_of"]
+__all__ = ["board_of", "config_of"]
 
 
 MOST_BYTES = 4096  # of a file of parameters
 
 
-def geometry_of(what: "Geometry | str") -> Geometry:
-    """A Geometry, or one by its text: a processor that ships ("24x40"), one with changes ("24x40,depth=4096"), or the
-    path of a YAML file with the parameters of setun.Geometry (its name is the file's unless given).
+def config_of(what: "Config | str") -> Config:
+    """A Config, or one by its text: a processor that ships ("24x40"), one with changes ("24x40,depth=4096"), or the
+    path of a YAML file with the parameters of setun.Config (its name is the file's unless given).
 
     Raises ArgumentError that names the text, file or field, and the remedy.
     """
-    return _one_of(what, Geometry, PROCESSORS)
-
-
-def config_of(what: "Config | str") -> Config:
-    """The same for a Config, the parameters of an array alone."""
     return _one_of(what, Config, PRESETS)
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from .errors import Error
-from .hdl.commands import NO_TOKEN, Register
+from .hdl.protocol import NO_TOKEN, Register
 
 
 __all__ = ["CHECKS", "CheckError", "Generation", "Token"]

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from .configuration import board_of, geometry_of
+from .configuration import board_of, config_of
 from .errors import ArgumentError
-from .hdl import commands
-from .hdl.instructions import Geometry
+from .hdl import protocol
+from .hdl.config import Config
 
 
 __all__ = ["TECHNOLOGIES", "build", "core", "write_verilog"]
@@ -32,12 +32,12 @@ def _technology(name):
     return found[name]
 
 
-def core(config: Geometry | str, *, technology: str = "portable") -> tuple[str, dict]:
+def core(config: Config | str, *, technology: str = "portable") -> tuple[str, dict]:
     """Verilog of an accelerator with its link and nothing else, and what there is to know of it.
 
     Parameters
     ----------
-    config : Geometry | str
+    config : Config | str
         Or its text, as ``setun.simulate`` takes it.
     technology : str
         "portable": no vendor's cells; "ecp5", "ice40": with carry chains, block RAM or SPRAM of that family.
@@ -49,7 +49,7 @@ def core(config: Geometry | str, *, technology: str = "portable") -> tuple[str, 
     from .hdl.build.verilog import generate
     from .hdl.core import Core
 
-    config = geometry_of(config)
+    config = config_of(config)
     body = generate(Core(config, _technology(technology)), NAME)
     text = (f"// {NAME} {version('setun')}, config {config.name}, {technology}: {config.products} products a cycle.\n"
             + body)
@@ -61,7 +61,7 @@ def core(config: Geometry | str, *, technology: str = "portable") -> tuple[str, 
         "technology": technology,
         "sha256": hashlib.sha256(text.encode()).hexdigest(),
         "parameters": asdict(config),
-        "protocol": {"version": commands.VERSION, "map": f"{commands.MAP_HASH:#010x}"},
+        "protocol": {"version": protocol.VERSION, "map": f"{protocol.MAP_HASH:#010x}"},
         "ports": [
             {"name": "clk", "direction": "input", "width": 1, "meaning": "everything happens at its rising edge"},
             {"name": "rst", "direction": "input", "width": 1, "meaning": "synchronous reset, active high"},
@@ -89,7 +89,7 @@ def _instances(modules, top):
     return counts
 
 
-def write_verilog(config: Geometry | str, path: str | Path, *, technology: str = "portable",
+def write_verilog(config: Config | str, path: str | Path, *, technology: str = "portable",
                   manifest: str | Path | None = None) -> dict:
     """Write the Verilog of ``core`` to a file, and its manifest as JSON to another where one is given.
 

@@ -1,30 +1,23 @@
-"""Quantisers of activations to int8: absmax, exactly rational or by a reciprocal of the maximum; and to fixed steps."""
+"""Quantisers of activations to int8: by a reciprocal of the maximum, and to fixed steps."""
 
 import numpy as np
 
 from .lanes import MAX_SHIFT
-from .rounding import half_up_shift, limit, round_half_even
+from .rounding import half_up_shift, limit
 from .scalars import divide, normalise
 
 
-__all__ = ["absmax_quantise", "reciprocal_quantise", "step_quantise"]
+__all__ = ["reciprocal_quantise", "step_quantise"]
 
 
 ABSMAX = 127
 
 
-def absmax_quantise(y):  # int32 range [..., n] -> int8 [..., n], int64 [...]
-    """q = sign(y) round_half_even(127 |y| / m), m = max |y|, of BitNet b1.58 (arXiv 2402.17764); m = 0 gives q = 0."""
-    magnitude = np.abs(np.asarray(y, np.int64))
-    m = magnitude.max(-1)
-    q = round_half_even(ABSMAX * magnitude, np.maximum(m, 1)[..., None])
-    return (np.sign(y) * q).astype(np.int8), m
-
-
 def reciprocal_quantise(y):  # int64 [..., n] of 18 bits -> int8 [..., n], int64 [...]
     """q = round_half_up(y r), r the largest scalar that is not above 127 / m, m = max |y|; m = 0 gives q = 0.
 
-    |y| r is at most 127, so that nothing saturates; q differs from absmax_quantise's by at most one.
+    |y| r is at most 127, so that nothing saturates; q differs by at most one from the absmax quantiser of BitNet b1.58
+    (arXiv 2402.17764), sign(y) round_half_even(127 |y| / m).
     """
     m = np.abs(y).max(-1)
     r = divide(normalise(ABSMAX, 0), normalise(np.maximum(m, 1), 0))

@@ -7,7 +7,7 @@ import numpy as np
 
 
 __all__ = ["bit_length", "count_saturations", "floor_shift", "half_up_shift", "integer_sqrt", "limit",
-           "round_half_even", "saturate"]
+           "saturate"]
 
 
 _counts = contextvars.ContextVar("counts", default=None)
@@ -57,13 +57,6 @@ def saturate(value, bits):  # int64 [...], bits in [2, 63] -> int64 [...]
 def limit(value, largest):  # int64 [...], int >= 0 -> int64 [...]
     """The nearest integer whose magnitude is at most ``largest``."""
     return _clip(value, -largest, largest)
-
-
-def round_half_even(numerator, denominator):  # int64 [...] >= 0, int64 [...] > 0, both < 2**62 -> int64 [...]
-    """numerator / denominator to the nearest integer, ties to the even one, exactly."""
-    quotient, remainder = np.divmod(numerator, denominator)
-    twice = 2 * remainder
-    return quotient + ((twice > denominator) | (twice == denominator) & (quotient % 2 == 1))
 
 
 def integer_sqrt(value):  # int64 [...] in [0, 2**62) -> int64 [...]

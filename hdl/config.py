@@ -1,4 +1,4 @@
-"""The parameters of one accelerator, and the presets that ship."""
+"""The parameters of one machine, and the presets that ship."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -14,7 +14,9 @@ __all__ = ["ACCUMULATOR_BITS", "Config", "GROUP", "MAX_COLUMNS", "PRESETS", "TRI
 TRITS = 5  # ternary weights in a memory word, and rows of a tile: 3 ** 5 = 243 fits 8 bits
 GROUP = 4  # column banks whose products are added in a tree
 MAX_COLUMNS = 32768
-MAX_TILES = 996  # a word of all tiles fits a frame
+MOST = {"banks": 64, "tiles": 32, "depth": 65536, "columns": MAX_COLUMNS, "results": 65535, "elements": 65535,
+        "scalars": 4096, "instructions": 4096, "vocabulary": 65536, "context": 65535}
+MOST_TILES = 980  # a word of all tiles fits a frame
 
 
 def sum_width(products):
@@ -22,73 +24,75 @@ def sum_width(products):
     return (128 * products).bit_length() + 1 if products else 1
 
 
-ACCUMULATOR_BITS = sum_width(MAX_COLUMNS)  # on the link: 24, which are three bytes
+ACCUMULATOR_BITS = sum_width(MAX_COLUMNS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Geometry and memories of an accelerator.
+    """Sizes of a processor.
 
     Parameters
     ----------
     name : str
-        Of the preset, one line; ``{banks}x{rows}`` unless given.
+        ``{banks}x{rows}`` unless given.
     banks : int
-        Column banks K, 1 to 64. Column ``c`` of a matrix lives in bank ``c % banks``.
+        Column banks K of the array; a multiple of ``tiles``.
     tiles : int
-        Tiles of 5 rows a bank, 1 to 32, and at most 996 in all; the array has R = 5 * tiles rows.
+        Tiles N of five rows, and lanes.
     depth : int
-        Weight words a tile, 5 weights each. At most 65536.
+        Words of five trits in the memory of a bank and tile.
     columns : int
-        Longest activation vector, at most 32768.
-    blocks : int
-        Row blocks of results that are held, R accumulators each, at most 65535.
-    slots : int
-        Activation lists that are held (two: one is built while the other is read).
-    stack : int
-        Tiles side by side: they share a memory, their words being one of its own, and get an activation in the same
-        cycle. Divides ``tiles``.
-    serial : bool
-        int32 vectors are quantised an element in 44 cycles, with less logic; else an element a cycle.
-    single_port : bool
-        Weights lie in memories with one port, in the byte code, and are only written while nothing runs.
-    """
+        Longest list, in elements: that of slot 0. That of slot 1 is half as long at most.
+    results, elements : int
+        Words of 18 bits in a lane's two memories.
+    scalars : int
+        Registers of the scalar unit.
+    instructions : int
+        Words of the program memory.
+    silu : bool
+        Whether lanes have a table of the sigmoid, which models with SiLU need.
+    vocabulary, context : int
+        Most tokens and positions of a model.
 
+    Raises ArgumentError where lanes could not reach their banks without a crossbar, or a size is out of its range.
+    """
     name: str = ""
     banks: int
     tiles: int
     depth: int
-    columns: int
-    blocks: int
-    slots: int = 2
-    stack: int = 1
-    serial: bool = False
-    single_port: bool = False
+    columns: int = 512
+    results: int = 1024
+    elements: int = 512
+    scalars: int = 256
+    instructions: int = 512
+    silu: bool = False
+    vocabulary: int = 4096
+    context: int = 256
 
     def __post_init__(self):
         if not isinstance(self.name, str) or not self.name.isprintable():
             raise ArgumentError(f"Config {self.name!r}: name must be a text of one line")
-        for field, low, high in (("banks", 1, 64), ("tiles", 1, 32), ("depth", 1, 65536), ("columns", 1, MAX_COLUMNS),
-                                 ("blocks", 1, 65535), ("slots", 1, 16), ("stack", 1, 4)):
+        for field, most in MOST.items():
             value = getattr(self, field)
-            if type(value) is not int or not low <= value <= high:
-                raise ArgumentError(f"Config {self.name!r}: {field} must be an integer from {low} to {high}, "
+            if type(value) is not int or not 1 <= value <= most:
+                raise ArgumentError(f"Config {self.name!r}: {field} must be an integer from 1 to {most}, "
                                     f"not {value!r}")
-        for field in ("serial", "single_port"):
-            value = getattr(self, field)
-            if type(value) is not bool:
-                raise ArgumentError(f"Config {self.name!r}: {field} must be true or false, not {value!r}")
-        if self.banks * self.tiles > MAX_TILES:
-            raise ArgumentError(f"Config {self.name!r}: banks * tiles must be at most {MAX_TILES}, "
+        if type(self.silu) is not bool:
+            raise ArgumentError(f"Config {self.name!r}: silu must be true or false, not {self.silu!r}")
+        if self.banks % self.tiles:
+            raise ArgumentError(f"Config {self.name!r}: tiles must divide the {self.banks} banks, not be "
+                                f"{self.tiles}")
+        if self.banks * self.tiles > MOST_TILES:
+            raise ArgumentError(f"Config {self.name!r}: banks * tiles must be at most {MOST_TILES}, "
                                 f"not {self.banks * self.tiles}")
-        if self.tiles % self.stack:
-            raise ArgumentError(f"Config {self.name!r}: stack must divide the {self.tiles} tiles, not be {self.stack}")
+        if self.columns < 2:
+            raise ArgumentError(f"Config {self.name!r}: columns must be two or more, not {self.columns}")
         if not self.name:
             object.__setattr__(self, "name", f"{self.banks}x{self.rows}")
 
     @property
     def rows(self):
-        """Rows of the array, R."""
+        """Rows of the array."""
         return TRITS * self.tiles
 
     @property
@@ -101,35 +105,19 @@ class Config:
         """Ternary weights on chip."""
         return self.products * self.depth
 
+    def longest_list(self, slot):
+        """Elements that the list of a slot holds."""
+        return self.columns // (1 if slot == 0 else 2)
+
     @property
     def groups(self):
         """Groups of banks, one after the other in a row."""
         return ceil(self.banks / GROUP)
 
     @property
-    def hops(self):
-        """Cycles that an activation takes down a bank: stacks of tiles."""
-        return self.tiles // self.stack
-
-    @property
     def address_bits(self):
         """Of a weight word."""
         return ceil_log2(self.depth) or 1
-
-    @property
-    def accumulator_bits(self):
-        """Of the sum of a row of ``columns`` products."""
-        return sum_width(self.columns)
-
-    @property
-    def result_bits(self):
-        """Of the address of a result in the memory of its tile."""
-        return ceil_log2(self.blocks * TRITS)
-
-    @property
-    def slot_bits(self):
-        """Of the number of a list."""
-        return ceil_log2(self.slots) or 1
 
     @property
     def list_depth(self):
@@ -138,14 +126,8 @@ class Config:
 
 
 PRESETS = {config.name: config for config in (
-    Config(name="1x5", banks=1, tiles=1, depth=256, columns=512, blocks=64),
-    Config(name="4x10", banks=4, tiles=2, depth=16384, columns=1024, blocks=128),
-    Config(name="8x10", banks=8, tiles=2, depth=2048, columns=1024, blocks=128),
-    Config(name="16x20", banks=16, tiles=4, depth=2048, columns=8192, blocks=102),
-    Config(name="16x40", banks=16, tiles=8, depth=2048, columns=512, blocks=32),
-    Config(name="16x50", banks=16, tiles=10, depth=2048, columns=8192, blocks=102),
-    Config(name="24x100", banks=24, tiles=20, depth=512, columns=1024, blocks=102, stack=4),
-    Config(name="4x10-spram", banks=4, tiles=2, depth=16384, columns=512, blocks=102, stack=2, serial=True,
-           single_port=True),
-    Config(name="16x20-deep", banks=16, tiles=4, depth=32768, columns=32768, blocks=1024),
+    Config(name="8x20", banks=8, tiles=4, depth=2048, results=1024, elements=512, scalars=128, instructions=256),
+    Config(name="24x40", banks=24, tiles=8, depth=2048, results=1024, elements=512, scalars=128, instructions=256),
+    Config(name="16x20", banks=16, tiles=4, depth=8192, results=2048, elements=1024, scalars=256, instructions=256,
+           silu=True),
 )}

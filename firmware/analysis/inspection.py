@@ -5,31 +5,29 @@ import hashlib
 import msgspec
 import numpy as np
 
-from ..compiler.packing import CapacityError, extent, place
+from ..compiler.hollow import hollow_model
+from ..compiler.schedule import outline_model
 from ..formats.evidence import doubts
 from ..formats.model_file import MATRICES, CheckpointError
 from ..hdl.boards import BOARDS
+from .models import Dimensions
 
 
 __all__ = ["boards_of", "inspect"]
 
 
+MOST_LAYERS = 1024  # more fit no board
+
+
 def boards_of(architecture):
-    """{board: "resident", "streamed" or what does not fit}, for weights of which nothing is dead."""
-    shapes = {}
-    for layer, name, shape in architecture.parts():
-        if name in MATRICES:
-            kind = {"q": "qkv", "k": "qkv", "v": "qkv", "gate": "gate_up", "up": "gate_up"}.get(name, name)
-            rows, _ = shapes.get((layer, kind), (0, None))
-            shapes[layer, kind] = rows + shape[0], shape[1]
-    found = {}
-    for board in BOARDS.values():
-        try:
-            _, resident = place([extent(shape, board.config) for shape in shapes.values()], board.config)
-            found[board.name] = "resident" if resident else "streamed"
-        except CapacityError as error:
-            found[board.name] = str(error)
-    return found
+    """{board: "whole", or what its processor has too little of}, as it is built."""
+    dimensions = Dimensions(
+        name="", hidden=architecture.hidden, inner=architecture.inner, layers=min(architecture.layers, MOST_LAYERS),
+        heads=architecture.heads, kv_heads=architecture.kv_heads, head_dim=architecture.head_dim,
+        vocab=architecture.vocab, context=architecture.context, activation=architecture.activation,
+        tied=architecture.tied, sub_norms=architecture.sub_norms)
+    model = hollow_model(dimensions, dimensions.context)
+    return {board.name: "; ".join(outline_model(model, board.config).lacks()) or "whole" for board in BOARDS.values()}
 
 
 def _inspect_matrix(ternary):

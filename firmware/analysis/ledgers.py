@@ -1,5 +1,6 @@
 """The energy of a token, in ledgers that never mix, and of the board as a whole."""
 
+from ..hdl.config import TRITS, sum_width
 from ..sim.model.energy import Range, add_energy, coefficient, coefficients, partial_sum_bits
 
 
@@ -8,85 +9,94 @@ __all__ = ["TABLE", "energy_ledgers", "joules_of"]
 
 TABLE = "45nm"  # of arithmetic: FPGAs of the boards are of 40 and 55 nm
 WORD_BITS, EBR_BITS = 9, 36
+NOTHING = Range(0, 0, 0)
 
 
-def energy_ledgers(profile, dimensions, config, *, table, board, context, calibration):
+def energy_ledgers(profile, config, *, table, board, calibration):
     """{ledger: figures of a token}, in J as low, mid, high, with what each is of and what it leaves out.
 
     Parameters
     ----------
     profile : setun.analysis.profile.Profile
-    dimensions : setun.analysis.models.Dimensions
-    config : hdl.config.Config
+    config : Config
     table : str
         Of sim.model.energy.arithmetic_tables.
     board : hdl.boards.board.Board | None
         Whose device's static power is counted over the time of a token end to end, where energy.yaml has it; its
         switching is the iCE40's, or else the ECP5's.
-    context : int
-        Tokens that attention looks back on, for the papers' formula.
     calibration : setun.analysis.calibration.Board | None
         Adds the ledger of a board that was measured.
     """
-    device = board.device if board else None
-    layers = profile.layers
-    macs = sum(layer.layers * layer.products for layer in layers)
-    listed = sum(layer.layers * layer.listed for layer in layers)
-    beats = profile.cycles_by_cause()["issue"]
-    operations = {name: coefficient("arithmetic", table, name)[0]
-                  for name in ("int8_add", "int32_add", "int8_multiply", "fp16_add", "fp16_multiply")}
-    fp16 = operations["fp16_add"] + operations["fp16_multiply"]
-    tree = sum((add_energy(table, bits) for bits in partial_sum_bits(config.banks)), Range(0, 0, 0))
-    ours = tree * (listed / config.banks) + add_energy(table, config.accumulator_bits) * (beats * config.rows)
-    attention = fp16 * (2 * context * dimensions.layers * dimensions.queries)
-    arithmetic = {
-        "ternary, additions at their real width, zeros skipped": ours,
-        "ternary, an int8 addition a weight as in arXiv 2402.17764": operations["int8_add"] * macs,
-        "int8 multiplications and int32 additions": (operations["int8_multiply"] + operations["int32_add"]) * macs,
-        "fp16 multiplications and additions": fp16 * macs,
-        f"attention over {context} tokens in fp16, not part of these": attention,
-    }
+    device, work = board.device if board else None, profile.work
     seconds = profile.seconds_per_token
-    cycles = seconds * profile.clock  # the clock goes on while the link binds
-    reads = beats * config.banks * -(-config.tiles * WORD_BITS // EBR_BITS) + beats * config.banks
-    memory = {"block RAM reads of weights and lists": coefficient("memory", "block_ram")[0] * reads}
-    streamed = profile.bytes_per_token()["weights"]
-    if streamed and profile.memory.external:
-        memory[f"{profile.memory.kind}: {streamed:,.0f} bytes of weights"] = (
-            coefficient("memory", profile.memory.kind)[0] * streamed)
-    link = profile.link_per_token()
-    crossed = link["sent"] + link["received"] if link else 0
-    if link:
-        memory[f"link: {crossed:,.0f} bytes over its pins"] = coefficient("memory", "pins")[0] * crossed
-    static = device in coefficients()["static"]
-    if static:
-        memory[f"static power of {device} for {seconds * 1e3:.3g} ms"] = coefficient("static", device)[0] * seconds
-    kind = "ice40up5k" if device and device.startswith("iCE40") else "ecp5"
-    toggle, each = coefficient("switching", kind, "toggle")[0], coefficient("switching", kind, "cycle")[0]
-    switching = {"products": listed * coefficient("toggles", "product")[0] * toggle,
-                 "control": cycles * coefficient("toggles", "cycle")[0] * toggle,
-                 **({"link": crossed * coefficient("toggles", "link_byte")[0] * toggle} if link else {}),
-                 "clock": each * cycles}
-    ledgers = {
-        "arithmetic": _ledger(arithmetic, headline=ours, tier="table", source=f"{table} tables",
-                              excludes="memory, clock, control; attention, norms and head"),
-        "memory": _ledger(memory, headline=sum(memory.values(), Range(0, 0, 0)), tier="modelled",
-                          source=device if static else f"{device or 'no device'}: static power left out",
-                          excludes="switching of logic; the host; attention, norms and head"),
-        "switching": _ledger(switching, headline=sum(switching.values(), Range(0, 0, 0)), tier="modelled",
-                             source=f"{kind}, counters times the toggles of setun switching",
-                             excludes="glitches, memories, pins and static power; attention, norms and head"),
-    }
+    cycles = seconds * profile.clock  # the clock goes on while weights are waited for
+    made = work["ternary products"] + TRITS * work["int8 products"]  # of a trit and an activation that is not 0
+    ledgers = {"arithmetic": _arithmetic(profile, config, table, made),
+               "memory": _memory(profile, config, device, seconds),
+               "switching": _switching(work, device, made, cycles)}
     if calibration:
-        measured = {"static power": calibration.static.range * seconds,
-                    "clock": calibration.cycle.range * cycles,
-                    "products": calibration.product.range * listed}
-        ledgers["board"] = _ledger(measured, headline=sum(measured.values(), Range(0, 0, 0)), tier="calibrated",
-                                   source=calibration.board, excludes="what the readings had no part of; the host")
+        ledgers["board"] = _ledger({
+            "static power": calibration.static.range * seconds, "clock": calibration.cycle.range * cycles,
+            "products": calibration.product.range * made},
+            tier="calibrated", source=calibration.board, excludes="what the readings had no part of")
     return ledgers
 
 
-def _ledger(parts, *, headline, tier, source, excludes):
+def _arithmetic(profile, config, table, made):
+    """What the operations of the token would take in the table's technology, and those of other machines for it."""
+    work = profile.work
+    operation = {name: coefficient("arithmetic", table, name)[0]
+                 for name in ("int8_add", "int32_add", "int8_multiply", "fp16_add", "fp16_multiply")}
+    tree = sum((add_energy(table, bits) for bits in partial_sum_bits(config.banks)), NOTHING)
+    weights = profile.parameters
+    attention = work["int8 products"]
+    # A lane's product of 18 bits is counted as the four of int8 that it is made of, and its addition.
+    lanes = (operation["int8_multiply"] * 4 + operation["int32_add"]) * work["lane operations"]
+    ours = tree * (made / config.banks) + add_energy(table, sum_width(config.columns)) * (
+        work["beats"] * config.rows) + lanes
+    parts = {
+        "this machine: additions at their real width, zeros skipped, and lanes": ours,
+        "of it norms, softmax and what else the lanes do": lanes,
+        "ternary weights, an int8 addition each as in arXiv 2402.17764": operation["int8_add"] * weights,
+        "int8 weights: multiplications and int32 additions, of attention too":
+            (operation["int8_multiply"] + operation["int32_add"]) * (weights + attention),
+        "fp16 weights: multiplications and additions, of attention too":
+            (operation["fp16_add"] + operation["fp16_multiply"]) * (weights + attention),
+    }
+    return _ledger(parts, headline=ours, tier="table", source=f"{table} tables", excludes="memory, clock and control")
+
+
+def _memory(profile, config, device, seconds):
+    work = profile.work
+    weights = work["beats"] * config.banks * -(-config.tiles * WORD_BITS // EBR_BITS)
+    parts = {"block RAM reads of weights": coefficient("memory", "block_ram")[0] * weights,
+             "block RAM reads and writes of lanes": coefficient("memory", "block_ram")[0] * 3 * work["lane operations"]}
+    if profile.streamed_bytes and profile.memory.kind != "link":
+        parts[f"{profile.memory.kind}: {profile.streamed_bytes:,.0f} bytes of weights"] = (
+            coefficient("memory", profile.memory.kind)[0] * profile.streamed_bytes)
+    elif profile.streamed_bytes:
+        parts[f"link: {profile.streamed_bytes:,.0f} bytes over its pins"] = (
+            coefficient("memory", "pins")[0] * profile.streamed_bytes)
+    static = device in coefficients()["static"]
+    if static:
+        parts[f"static power of {device} for {seconds * 1e3:.3g} ms"] = coefficient("static", device)[0] * seconds
+    return _ledger(parts, tier="modelled", excludes="switching of logic",
+                   source=device if static else f"{device or 'no device'}: static power left out")
+
+
+def _switching(work, device, made, cycles):
+    kind = "ice40up5k" if device and device.startswith("iCE40") else "ecp5"
+    toggle, each = coefficient("switching", kind, "toggle")[0], coefficient("switching", kind, "cycle")[0]
+    parts = {name: number * coefficient("toggles", event)[0] * toggle for name, event, number in (
+        ("products", "product", made), ("lanes", "lane_operation", work["lane operations"]),
+        ("control", "cycle", cycles))}
+    return _ledger({**parts, "clock": each * cycles}, tier="modelled",
+                   source=f"{kind}, work times the toggles of setun switching",
+                   excludes="glitches, memories, pins and static power")
+
+
+def _ledger(parts, *, tier, source, excludes, headline=None):
+    headline = headline or sum(parts.values(), NOTHING)
     return {**headline._asdict(), "unit": "J", "tier": tier, "of": source, "excludes": excludes,
             "parts": {name: value._asdict() for name, value in parts.items()}}
 

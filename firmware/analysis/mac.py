@@ -4,12 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..golden.bit_linear import quantised_matvec
+from ..golden.decoder import empty_cache, step
 from ..golden.fixed import to_fixed
-from ..golden.model import KINDS
+from ..golden.quantiser import reciprocal_quantise
 from ..sim.model.energy import Range
 from ..sim.netlist.liberty import read_library
 from ..sim.netlist.standard_cells import Int8Mac, Measured, TernaryMac, measure, synthesise
-from .profile import collect_activations
 
 
 __all__ = ["MacRun", "WEIGHT_ZEROS", "mac_runs", "ratio"]
@@ -34,12 +35,19 @@ def stimulus(checkpoint, prompt):
     """Weights int8 [n], activations int8 [n], firsts bool [n]: rows of the first layer's matrices, on its activations
     of the last token; those that are 0 are left out, as the accelerator does.
     """
-    rng, model, parts = np.random.default_rng(SEED), to_fixed(checkpoint), []
-    for (layer, kind), vectors in collect_activations(checkpoint, prompt).items():
-        if layer == 0 and kind in KINDS:
-            codes, x = getattr(model.layers[0], kind).codes, vectors[-1]
-            for row in rng.choice(len(codes), ROWS, replace=False):
-                parts.append((codes[row, x != 0], x[x != 0], np.arange(np.count_nonzero(x)) == 0))
+    rng, model, inputs = np.random.default_rng(SEED), to_fixed(checkpoint), {}
+
+    def linear(layer, kind, codes, y):
+        if layer == 0:
+            inputs[kind] = codes, reciprocal_quantise(y)[0]
+        return quantised_matvec(layer, kind, codes, y)
+
+    cache, parts = empty_cache(model), []
+    for position, token in enumerate(prompt):
+        _, _, cache = step(model, token, position, cache, linear=linear)
+    for codes, x in inputs.values():
+        for row in rng.choice(len(codes), ROWS, replace=False):
+            parts.append((codes[row, x != 0], x[x != 0], np.arange(np.count_nonzero(x)) == 0))
     return tuple(np.concatenate(column) for column in zip(*parts))
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import time
-from collections import Counter
 
 import numpy as np
 from amaranth.sim import Simulator
@@ -19,8 +18,9 @@ from ..golden.fixed import to_fixed
 from ..golden.matvec import matvec
 from ..golden.reference import forward
 from ..golden.scalars import to_float
+from ..hdl import machine as rtl
 from ..hdl.array.codes import WORD_BITS
-from ..hdl.machine import on_chip
+from ..sim.model.processor_cycles import cycles_by
 from ..sim.rtl.transport import SimulatedTransport
 
 
@@ -75,9 +75,7 @@ def measure_run(accelerator, model, prompt, count, *, temperature=0.0, seed=0, c
     seconds, traffic = time.perf_counter() - start, np.subtract(machine.traffic, before)
     steps = len(prompt) + len(generation.ids) - 1
     simulated = getattr(accelerator.transport, "cycles_per_second", None)
-    causes = Counter()
-    for (_, cause), number in generation.causes.items():
-        causes[cause] += number
+    causes = cycles_by("cause", generation.causes)
     return generation, {
         "config": accelerator.config.name,
         "products": accelerator.config.products,
@@ -129,17 +127,17 @@ def measure_closeness(checkpoint, data, windows, length, *, progress=lambda desc
             "argmax_agreement": measured.agreement}
 
 
-def measure_scrub(geometry, flips, seed=0, *, progress=lambda description, done, total: None):
+def measure_scrub(config, flips, seed=0, *, progress=lambda description, done, total: None):
     """Scrubs of memories full of random weights, in which single bits are flipped, one before each scrub.
 
     Returns {"weights", "cycles": of a scrub that finds nothing, "found": flips that were found where they are, and
     repaired, "spare": flips that change no weight, "missed": all others}.
     """
     rng = np.random.default_rng(seed)
-    w = rng.integers(-1, 2, (geometry.depth // 4 * geometry.rows, 4 * geometry.banks), np.int8)
-    image = product_image(w, np.ones(w.shape[1], np.int8), geometry)
-    with contextlib.closing(SimulatedTransport(geometry)) as transport:
-        machine = Machine(transport, geometry)
+    w = rng.integers(-1, 2, (config.depth // 4 * config.rows, 4 * config.banks), np.int8)
+    image = product_image(w, np.ones(w.shape[1], np.int8), config)
+    with contextlib.closing(SimulatedTransport(config)) as transport:
+        machine = Machine(transport, config)
         machine.load(image, functools.partial(progress, "loading weights"))
         codes, start = word_encode(image.weights), transport.cycles
         missed = len(machine.scrub(image))
@@ -159,16 +157,16 @@ def measure_scrub(geometry, flips, seed=0, *, progress=lambda description, done,
             "missed": missed + flips - found - spare}
 
 
-def measure_simulators(geometry, w, x, *, cycles=400):
+def measure_simulators(config, w, x, *, cycles=400):
     """Cycles a second of the compiled simulator and of Amaranth's, one after the other, on the same machine.
 
     The compiled one multiplies ``w`` and ``x``, Amaranth's runs ``cycles`` cycles of the same design.
     """
-    with Accelerator(SimulatedTransport(geometry), geometry) as accelerator:
+    with Accelerator(SimulatedTransport(config), config) as accelerator:
         accelerator.matvec(w, x)
         compiled = accelerator.transport.cycles_per_second
 
-    top = on_chip(geometry)
+    top = rtl.Machine(config)
     simulator = Simulator(top)
     simulator.add_clock(1e-6)
     seconds = 0.0

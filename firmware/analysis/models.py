@@ -29,6 +29,8 @@ class Dimensions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     context: Count = 2048
     head_dim: Count | None = None  # hidden / heads unless given
     activation: Literal["relu2", "silu"] = "relu2"
+    tied: bool = True  # head and embedding are one
+    sub_norms: bool | None = None  # those with squared ReLU have them, unless given
     source: str = ""
 
     def __post_init__(self):
@@ -36,6 +38,11 @@ class Dimensions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
             raise ValueError(f"hidden is {self.hidden} and no multiple of the {self.heads} heads: give head_dim")
         if self.heads % self.kv_heads:
             raise ValueError(f"heads is {self.heads} and must be a multiple of kv_heads, which is {self.kv_heads}")
+
+    @property
+    def has_sub_norms(self):
+        """Whether there are norms before o and down."""
+        return self.activation == "relu2" if self.sub_norms is None else self.sub_norms
 
     @property
     def queries(self):
@@ -76,6 +83,7 @@ class HuggingFace(msgspec.Struct, frozen=True, kw_only=True):
     max_position_embeddings: Count = 2048
     head_dim: Count | None = None
     hidden_act: Literal["relu2", "silu"] = "silu"
+    tie_word_embeddings: bool = True
 
     def dimensions(self, path):
         """Dimensions, which are called as the folder of the file."""
@@ -83,7 +91,8 @@ class HuggingFace(msgspec.Struct, frozen=True, kw_only=True):
             name=path.absolute().parent.name or path.stem, hidden=self.hidden_size, inner=self.intermediate_size,
             layers=self.num_hidden_layers, heads=self.num_attention_heads,
             kv_heads=self.num_key_value_heads or self.num_attention_heads, vocab=self.vocab_size,
-            context=self.max_position_embeddings, head_dim=self.head_dim, activation=self.hidden_act, source=str(path))
+            context=self.max_position_embeddings, head_dim=self.head_dim, activation=self.hidden_act,
+            tied=self.tie_word_embeddings, source=str(path))
 
 
 def load_dimensions(path):
@@ -112,4 +121,5 @@ def dimensions_of(checkpoint, name):
     """Dimensions of golden.model.Checkpoint."""
     return Dimensions(name=name, hidden=checkpoint.hidden, inner=checkpoint.inner, layers=len(checkpoint.layers),
                       heads=checkpoint.heads, kv_heads=checkpoint.kv_heads, vocab=checkpoint.vocab,
-                      context=checkpoint.context, head_dim=checkpoint.head_dim, activation=checkpoint.activation)
+                      context=checkpoint.context, head_dim=checkpoint.head_dim, activation=checkpoint.activation,
+                      tied=checkpoint.head is None, sub_norms=checkpoint.layers[0].attention_sub_norm is not None)

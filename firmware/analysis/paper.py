@@ -9,7 +9,7 @@ from ..hdl.config import TRITS
 from ..sim.model.energy import coefficient
 from .memory import memory_of
 from .models import Dimensions, named_models
-from .profile import profile_dimensions
+from .profile import profiler
 
 
 __all__ = ["SDRAM", "Row", "advantage", "linear_energy", "paper_rows"]
@@ -17,7 +17,7 @@ __all__ = ["SDRAM", "Row", "advantage", "linear_energy", "paper_rows"]
 
 TABLE = "7nm"  # of both papers
 TOKENS = 512
-BYTE_BITS, FP16_BYTES = 8, 2
+FP16_BYTES = 2
 SDRAM = memory_of("sdram")
 
 
@@ -75,24 +75,19 @@ def paper_rows():
 def advantage(config, clock):
     """How the advantage grows with the model on this machine: for each named model, against arrays of the same width.
 
-    Hypothetical: on no board, so without a link. Weights come from one SDRAM, of which an int8 array needs 5 and an
-    fp16 array 10 times as much; all three multiply the same activations. Energy is that of the arithmetic ledger, with
-    attention in fp16 as in the papers. Yields dictionaries of ratios, theirs over ours.
+    Hypothetical, on no board: weights come from one SDRAM, of which an int8 array needs 5 and an fp16 array 10 times as
+    much; all three take the same cycles for what they compute. Energy is that of the arithmetic ledger. Yields
+    dictionaries of ratios, theirs over ours.
     """
     for model in named_models().values():
-        profile = profile_dimensions(model, config, clock=clock, memory=SDRAM, table=TABLE, hypothetical=True)
-        ours = profile.bytes_per_token()["weights"]
-        cycles = profile.cycles_by_cause()
-        array = profile.cycles_per_token - cycles["load"]
-        parts = profile.energy["arithmetic"]["parts"]
-        attention = next(part["mid"] for name, part in parts.items() if name.startswith("attention"))
-        others = {}
-        for name, factor, part in (("int8", TRITS, "int8 multiplications and int32 additions"),
-                                   ("fp16", TRITS * FP16_BYTES, "fp16 multiplications and additions")):
-            moved = ours * factor
-            others[f"{name}_bytes"] = moved / ours
-            others[f"{name}_cycles"] = max(array, moved / SDRAM.bytes_a_cycle(clock)) / profile.cycles_per_token
-            others[f"{name}_energy"] = (parts[part]["mid"] + attention) / (
-                profile.energy["arithmetic"]["mid"] + attention)
-        yield {"model": model.name, "weights": model.weights, "bytes": ours, "cycles": profile.cycles_per_token,
-               "tokens_per_second": profile.tokens_per_second, **others}
+        found = profiler(model)(config, board=None, clock=clock, memory=SDRAM, context=TOKENS, table=TABLE,
+                                calibration=None)
+        parts = {name.partition(":")[0]: part["mid"] for name, part in found.energy["arithmetic"]["parts"].items()}
+        computes, others = found.cycles_per_token / clock, {}
+        for name, factor in (("int8", TRITS), ("fp16", TRITS * FP16_BYTES)):
+            others[f"{name}_bytes"] = float(factor)
+            others[f"{name}_time"] = (max(computes, found.streamed_bytes * factor / SDRAM.bandwidth)
+                                      / found.seconds_per_token)
+            others[f"{name}_energy"] = parts[f"{name} weights"] / parts["this machine"]
+        yield {"model": model.name, "weights": model.weights, "bytes": found.streamed_bytes,
+               "cycles": found.cycles_per_token, "tokens_per_second": found.tokens_per_second, **others}

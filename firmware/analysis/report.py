@@ -2,31 +2,27 @@
 
 import itertools
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
-import numpy as np
 import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from ..compiler.packing import CapacityError
-from ..golden.model import KINDS
-from ..hdl.config import MAX_TILES, TRITS, Config
+from ..errors import ArgumentError
+from ..hdl.config import Config
 from ..sim.model.energy import Range
+from ..sim.model.processor_cycles import cycles_by
 from .profile import speed_text
-from .skipping import savings
 
 
 __all__ = ["Section", "WHAT_IF", "report", "sections", "what_if"]
 
 
 HEIGHT, ROW = 420, 56  # of a figure, and of one figure of a ledger
-SYMBOLS = ("circle", "square", "diamond", "cross")
-WHAT_IF = {"banks": (8, 16, 32), "rows": (10, 20, 40, 80), "clock, MHz": (50, 100, 125, 200),
-           "bandwidth, MB/s": (100, 332, 1600, 6400)}
+WHAT_IF = {"banks": (8, 16, 24, 32), "tiles": (2, 4, 8), "clock, MHz": (25, 50, 75, 100)}
+ROWS = 17  # of a table by positions
 
 
 class Section(NamedTuple):
@@ -38,14 +34,11 @@ class Section(NamedTuple):
     rows: list
 
 
-def _by_kind(profile):
-    return {kind: [layer for layer in profile.layers if layer.kind == kind] for kind in KINDS}
-
-
 def _figure(*traces, x, y, **layout):
     figure = go.Figure(traces)
     figure.update_layout(template="plotly_white", height=HEIGHT, xaxis_title=x, yaxis_title=y, margin={"t": 20},
-                         font={"size": 14}, colorway=["#1b6ca8", "#e07a1f", "#3a7d44", "#8a4f9e", "#b3313d"], **layout)
+                         font={"size": 14}, colorway=["#1b6ca8", "#e07a1f", "#3a7d44", "#8a4f9e", "#b3313d", "#888",
+                                                      "#c9a227"], **layout)
     return figure
 
 
@@ -54,56 +47,37 @@ def rates(profile):
     found = {part.replace("_", " "): rate for part, rate in profile.rates().items() if rate is not None}
     figure = _figure(go.Bar(x=list(found), y=list(found.values())), x="", y="tokens a second")
     figure.update_yaxes(type="log")
-    note = ("Of each part alone: array and vector unit, the link's bytes and latencies, the memory's bytes; and of all "
-            "as they follow each other, without the host's own work.")
-    return Section("What binds", note, figure, ["part", "tokens a second"],
-                   [[part, speed_text(rate)] for part, rate in found.items()])
+    return Section("What binds", "The processor's cycles alone; weights from elsewhere alone, where there are any; and "
+                   "end to end: the processor generates by itself, and the host only fetches tokens.", figure,
+                   ["part", "tokens a second"], [[part, speed_text(rate)] for part, rate in found.items()])
 
 
-def roofline(profile, config):
-    """Products a byte of weights against products a cycle, a dot for each kind of matrix."""
-    streamed = profile.bytes_per_token()["weights"] > 0
-    points = []
-    for kind, layers in _by_kind(profile).items():
-        listed = sum(layer.layers * layer.listed for layer in layers)
-        cycles = sum(layer.layers * layer.total for layer in layers)
-        issue = sum(layer.layers * layer.cycles["issue"] for layer in layers)
-        moved = (sum(layer.layers * layer.bytes["weights"] for layer in layers) if streamed
-                 else issue * config.products / TRITS)
-        points.append((kind, listed / moved, listed / cycles))
-    rate = profile.memory.bytes_a_cycle(profile.clock) if streamed else config.products / TRITS
-    ridge = config.products / rate
-    ends = [min(min(point[1] for point in points), ridge) / 4, ridge,
-            max(max(point[1] for point in points), ridge) * 4]
-    ceiling = [min(config.products, end * rate) for end in ends]
-    figure = _figure(
-        go.Scatter(x=ends, y=ceiling, mode="lines", name="ceiling", line={"color": "#555"}),
-        *(go.Scatter(x=[x], y=[y], mode="markers", name=kind, marker={"size": 14, "symbol": symbol})
-          for symbol, (kind, x, y) in zip(SYMBOLS, points)),
-        x="products a byte of weights", y="products a cycle")
-    figure.update_xaxes(type="log")
-    figure.update_yaxes(type="log")
-    source = profile.memory.kind if streamed else "the array's own memories"
-    return Section("Roofline", f"Bytes are those from {source}, {rate:.3g} a cycle; the array makes at most "
-                   f"{config.products} products a cycle. Zeros that are skipped are no products.", figure,
-                   ["matrix", "products a byte", "products a cycle"],
-                   [[kind, f"{x:.3f}", f"{y:.3f}"] for kind, x, y in points])
+def positions(profile, name):
+    """Cycles over the positions of a text, stacked by stage or by cause."""
+    found = [cycles_by(name, cycles) for cycles in profile.cycles]
+    keys = list(found[-1])
+    figure = _figure(*(go.Scatter(x=list(profile.positions), y=[cycles[key] for cycles in found], name=key,
+                                  mode="lines", stackgroup="all") for key in keys), x="position", y="cycles of a token")
+    step = max(len(found) // (ROWS - 1), 1)
+    chosen = sorted({*range(0, len(found), step), len(found) - 1})
+    rows = [[str(profile.positions[place]), *(f"{found[place][key]:,}" for key in keys), f"{found[place].total():,}"]
+            for place in chosen]
+    return Section(f"Cycles by {name}, over the positions of a text", "Attention looks back on all positions before.",
+                   figure, ["position", *keys, "all"], rows)
 
 
 def cycles(profile):
-    """By cause, stacked for each matrix."""
-    causes = list(profile.cycles_by_cause())
-    names = [f"{layer.kind}" if layer.layer is None else f"{layer.layer} {layer.kind}" for layer in profile.layers]
-    figure = _figure(*(go.Bar(x=names, y=[layer.layers * layer.cycles[cause] for layer in profile.layers], name=cause)
-                       for cause in causes), x="matrix", y="cycles a token", barmode="stack")
-    rows = [[name, str(layer.layers), f"{layer.rows} x {layer.columns}",
-             *(f"{layer.layers * layer.cycles[cause]:,.1f}" for cause in causes), f"{layer.layers * layer.total:,.1f}"]
-            for name, layer in zip(names, profile.layers)]
-    rows.append(["all", "", "", *(f"{value:,.1f}" for value in profile.cycles_by_cause().values()),
+    """Stages by causes, the mean over all positions."""
+    table, causes, stages = profile.table(), list(profile.cycles_by("cause")), list(profile.cycles_by("stage"))
+    figure = _figure(*(go.Bar(x=stages, y=[table.get((stage, cause), 0) for stage in stages], name=cause)
+                       for cause in causes), x="stage", y="cycles a token", barmode="stack")
+    rows = [[stage, *(f"{table.get((stage, cause), 0):,.1f}" for cause in causes),
+             f"{sum(table.get((stage, cause), 0) for cause in causes):,.1f}"] for stage in stages]
+    rows.append(["all", *(f"{profile.cycles_by('cause')[cause]:,.1f}" for cause in causes),
                  f"{profile.cycles_per_token:,.1f}"])
-    return Section("Cycles by cause", "issue: a beat enters the array; flush: results are on their way; vector: the "
-                   "input is quantised and listed; load: the array waits for weights.", figure,
-                   ["matrix", "layers", "shape", *causes, "all"], rows)
+    return Section("Cycles by stage and cause", "array: an instruction waits for the array; lanes: words pass them; "
+                   "latency: what is waited for behind the last word; scalars: the scalar unit; control: instructions "
+                   "are read and started.", figure, ["stage", *causes, "all"], rows)
 
 
 def energy(profile, name):
@@ -122,56 +96,30 @@ def energy(profile, name):
                    ["figure", "mid [low-high]"], [[part, figures.text()] for part, figures in parts.items()])
 
 
-def zeros(profile):
-    """Shares of zeros among the inputs, over tokens and layers."""
-    shares = {kind: [share for layer in layers for share in layer.zeros]
-              for kind, layers in _by_kind(profile).items()}
-    figure = _figure(*(go.Histogram(x=values, name=kind, xbins={"start": 0, "end": 1.0001, "size": .025}, opacity=.8)
-                       for kind, values in shares.items()), x="share of zeros", y="inputs", barmode="overlay")
-    return Section("Zeros among the activations", f"{profile.stimulus.capitalize()}.", figure,
-                   ["matrix", "inputs", "least", "mean", "most"],
-                   [[kind, str(len(values)), f"{min(values):.3f}", f"{np.mean(values):.3f}", f"{max(values):.3f}"]
-                    for kind, values in shares.items()])
+def what_if(config, again):
+    """[(banks, tiles, MHz, cycles, tokens a second)] over the grid WHAT_IF, of what can be made.
 
-
-def zero_accounts(profile, config):
-    """What each kind of zero saves."""
-    found = savings(profile, config)
-    figure = _figure(go.Bar(x=[item.zero for item in found], y=[item.cycles for item in found],
-                            marker={"color": ["#1b6ca8" if item.built else "#bbb" for item in found]}),
-                     x="", y="cycles of the array saved, a token")
-    return Section("What zeros save", "Grey is not built: what it could save at best. Single zero weights only gate "
-                   "their operand; setun switching tells how much less it toggles. Energy is the arithmetic ledger's.",
-                   figure, ["zeros", "built", "share", "cycles", "weight bytes not read", "products", "energy"],
-                   [[item.zero, "yes" if item.built else "no", f"{item.share:.1%}", f"{item.cycles:,.1f}",
-                     f"{item.bytes:,.0f}", f"{item.products:,.0f}", item.energy.text()] for item in found])
-
-
-def what_if(config, memory, again):
-    """[(banks, rows, MHz, MB/s, cycles, tokens a second)] over the grid WHAT_IF, of what fits.
-
-    ``again(config, clock, memory)`` profiles anew; only a memory beside the FPGA has a bandwidth to vary.
+    ``again(config, clock)`` profiles anew.
     """
     found = []
-    bandwidths = WHAT_IF["bandwidth, MB/s"] if memory.external else (0,)
-    for banks, rows in itertools.product(WHAT_IF["banks"], WHAT_IF["rows"]):
-        if banks * rows // TRITS > MAX_TILES:
+    for banks, tiles in itertools.product(WHAT_IF["banks"], WHAT_IF["tiles"]):
+        try:
+            variant = Config(banks=banks, tiles=tiles, depth=config.depth, columns=config.columns,
+                               results=config.results, elements=config.elements, scalars=config.scalars,
+                               instructions=config.instructions, silu=config.silu, vocabulary=config.vocabulary,
+                               context=config.context)
+        except ArgumentError:
             continue
-        variant = Config(name=f"{banks}x{rows}", banks=banks, tiles=rows // TRITS, depth=config.depth,
-                         columns=config.columns, blocks=config.blocks)
-        for clock, bandwidth in itertools.product(WHAT_IF["clock, MHz"], bandwidths):
-            try:
-                profile = again(variant, clock * 1e6, replace(memory, bandwidth=bandwidth * 1e6))
-            except CapacityError:
-                continue
-            found.append((banks, rows, clock, bandwidth, round(profile.cycles_per_token), profile.tokens_per_second))
+        profile = again(variant, clock=1e6)
+        found += [(banks, tiles, clock, round(profile.cycles_per_token), profile.tokens_per_second * clock)
+                  for clock in WHAT_IF["clock, MHz"]]
     return found
 
 
-def sections(profile, config):
+def sections(profile):
     """All figures with their tables."""
-    return [rates(profile), cycles(profile), roofline(profile, config),
-            *(energy(profile, name) for name in profile.energy), zeros(profile), zero_accounts(profile, config)]
+    return [rates(profile), positions(profile, "stage"), positions(profile, "cause"), cycles(profile),
+            *(energy(profile, name) for name in profile.energy)]
 
 
 def report(profile, config, grid):
@@ -180,7 +128,7 @@ def report(profile, config, grid):
                                      loader=jinja2.FileSystemLoader(Path(__file__).parent))
     drawn = [(section, Markup(section.figure.to_html(
         full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True})))
-        for section in sections(profile, config)]
+        for section in sections(profile)]
     low, _, high = profile.cycles_range
     joules = profile.joules_per_token
     return environment.get_template("report.html.j2").render(

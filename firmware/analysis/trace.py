@@ -3,39 +3,22 @@
 __all__ = ["trace_events"]
 
 
-UNITS = {"weights": 1, "vector": 2, "array": 3, "link": 4}
+UNITS = {"control": 1, "array": 2, "lanes": 3, "scalars": 4}
 
 
 def trace_events(profile):
-    """{"traceEvents": [...]} of a token, layer after layer, in microseconds at the profile's clock.
+    """{"traceEvents": [...]} of the last position that a profile looked at, in microseconds at its clock.
 
-    The vector unit lists an input, then the array multiplies its chunks; their weights are written before that, where
-    they do not come over the link, and what is written beside the array's work is not shown apart. On a board the link
-    follows: the time of the matrix in which the device waits for it. Each event's ``args`` hold its cycles.
+    A track a unit: the array works while the lanes, the scalar unit or the control go on. Where a model's layers are
+    alike there are two of them. Each event's ``args`` hold its cycles.
     """
     events = [{"ph": "M", "pid": 1, "tid": number, "name": "thread_name", "args": {"name": name}}
               for name, number in UNITS.items()]
-    time = 0.0
-
-    def add(unit, name, cycles, **args):
-        nonlocal time
-        if cycles:
-            events.append({"ph": "X", "pid": 1, "tid": UNITS[unit], "name": name, "ts": time * 1e6 / profile.clock,
-                           "dur": cycles * 1e6 / profile.clock, "args": {"cycles": cycles, **args}})
-            time += cycles
-
-    several = {layer.layer for layer in profile.layers} == {None}
-    count = profile.layers[0].layers if several else 1
-    for repetition in range(count):
-        for layer in profile.layers:
-            number = repetition if several else layer.layer
-            name = f"{number} {layer.kind}"
-            add("vector", name, layer.cycles["vector"], columns=layer.columns)
-            add("weights", name, layer.cycles["load"], bytes=layer.bytes["weights"])
-            add("array", name, layer.cycles["issue"] + layer.cycles["flush"], issue=layer.cycles["issue"],
-                flush=layer.cycles["flush"], zeros=sum(layer.zeros) / len(layer.zeros))
-            if layer.link:
-                add("link", name, layer.seconds * profile.clock - layer.total, **layer.link)
+    scale = 1e6 / profile.clock
+    events += [{"ph": "X", "pid": 1, "tid": UNITS[event.unit], "name": f"{event.stage} {event.instruction}",
+                "ts": event.start * scale, "dur": event.cycles * scale, "args": {"cycles": event.cycles}}
+               for event in profile.timeline if event.cycles]
     return {"displayTimeUnit": "ns", "traceEvents": events,
             "otherData": {"model": profile.model, "config": profile.config, "clock": profile.clock,
+                          "position": profile.positions[-1],
                           **({"hypothetical": profile.hypothetical} if profile.hypothetical else {})}}

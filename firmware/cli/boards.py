@@ -16,7 +16,6 @@ from ..hdl.build.bitstream import MissedClock
 from ..hdl.build.bitstream import build as build_bitstream
 from ..hdl.config import PRESETS
 from ..hdl.link.uart import OVERSAMPLING
-from ..hdl.processors import PROCESSORS
 from ..sim.rtl.board import Listener, Terminal, serve
 from ..sim.rtl.transport import simulate, simulate_line
 from .console import (
@@ -74,21 +73,14 @@ def boards():
 
 @click.command()
 def configs():
-    """List the presets: processors of whole tokens, and arrays alone."""
-    table = Table(title="Processors")
+    """List the presets."""
+    table = Table(title="Configurations")
     for heading in ("config", "banks x rows", "products a cycle", "weights on chip", "results", "elements", "context",
                     "SiLU"):
         table.add_column(heading, justify="left" if heading == "config" else "right")
-    for config in PROCESSORS.values():
+    for config in PRESETS.values():
         table.add_row(config.name, f"{config.banks} x {config.rows}", str(config.products), f"{config.capacity:,}",
                       f"{config.results:,}", f"{config.elements:,}", str(config.context), "yes" if config.silu else "")
-    print_table(table)
-    table = Table(title="Arrays, for setun profile, explore and build")
-    for heading in ("config", "banks x rows", "products a cycle", "weights on chip", "longest vector", "result rows"):
-        table.add_column(heading, justify="left" if heading == "config" else "right")
-    for config in PRESETS.values():
-        table.add_row(config.name, f"{config.banks} x {config.rows}", str(config.products),
-                      f"{config.capacity:,}", f"{config.columns:,}", f"{config.blocks * config.rows:,}")
     print_table(table)
 
 

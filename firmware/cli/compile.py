@@ -38,14 +38,14 @@ def compile_command(model, config, lists, json_path, told):
     image = compile_model(loaded.integer, config or smallest(loaded))
     with progress() as told_progress:
         cycles = cycles_at(image, told_progress)
-    used = {space: [image.used(space), getattr(image.geometry, size)] for space, size in SPACES.items()}
-    used["program"] = [len(image.program), image.geometry.instructions]
+    used = {space: [image.used(space), getattr(image.config, size)] for space, size in SPACES.items()}
+    used["program"] = [len(image.program), image.config.instructions]
     write_json(json_path, {
-        "model": loaded.name, "config": image.geometry.name, "used": used,
+        "model": loaded.name, "config": image.config.name, "used": used,
         "map": {space: getattr(image.map, space) for space in SPACES}, "cycles": cycles})
     if lists:
         click.echo(listing(image), nl=False)
-    table = Table(title=f"{loaded.name} on {image.geometry.name}")
+    table = Table(title=f"{loaded.name} on {image.config.name}")
     for heading in ("memory", "words used", "of"):
         table.add_column(heading, justify="left" if heading == "memory" else "right")
     for space, (words, size) in used.items():
@@ -59,8 +59,8 @@ def cycles_at(image, told):
     """{position from 1 on: cycles} of the first, the middle and the last position of a greedy text."""
     processor, token, found = Processor(image), 0, {}
     for position in range(image.context):
-        token, cycles = turn_cycles(processor, token, position)
+        token, meter = turn_cycles(processor, token, position)
         if position + 1 in (1, image.context // 2, image.context):
-            found[position + 1] = cycles.total()
+            found[position + 1] = meter.cycles.total()
         told("generating", position + 1, image.context)
     return found

@@ -21,7 +21,7 @@ COMMANDS = {  # {name: module, and function in it}; a module is imported when on
     "compile": ("compile", "compile_command"),
     "configs": ("boards", "configs"),
     "convert": ("formats", "convert_command"),
-    "cycles": ("profile", "cycles"),
+    "cycles": ("cycles", "cycles"),
     "explore": ("explore", "explore_command"),
     "inspect": ("formats", "inspect_command"),
     "logits": ("formats", "logits"),

@@ -5,18 +5,17 @@ import functools
 import click
 
 from ..accelerator import Accelerator, connect
-from ..configuration import board_of, config_of, geometry_of
+from ..configuration import board_of, config_of
 from ..driver.port import BAUD, LATENCY
 from ..errors import ArgumentError
 from ..formats.checkpoint import DEMO
 from ..formats.gguf_blocks import I2_S_PACKINGS
 from ..hdl.config import PRESETS
-from ..hdl.processors import PROCESSORS
 from ..sim.rtl.transport import SimulatedTransport
 from .console import Output, UserError
 
 
-__all__ = ["BOARD", "CONFIG", "DEMO", "GEOMETRY", "accelerator", "config_option", "model_options", "port_options",
+__all__ = ["BOARD", "CONFIG", "DEMO", "Named", "accelerator", "config_option", "model_options", "port_options",
            "waveform_option"]
 
 
@@ -27,6 +26,7 @@ class Named(click.ParamType):
         self.name, self.find = name, find
 
     def convert(self, value, param, ctx):
+        """As of click.ParamType. Raises UserError."""
         try:
             return self.find(value)
         except ArgumentError as error:
@@ -34,22 +34,21 @@ class Named(click.ParamType):
 
 
 CONFIG = Named("config", config_of)
-GEOMETRY = Named("config", geometry_of)
 BOARD = Named("board", board_of)
 
 
-def config_option(default, kind=GEOMETRY, **more):
-    """Option ``--config``, a Geometry or a Config; ``more`` is as of click.option."""
-    example = next(iter(PROCESSORS if kind is GEOMETRY else PRESETS))
-    return click.option("--config", type=kind, **{"default": default, "show_default": True, **more},
-                        help=f"A preset (setun configs), one with changes, {example},depth=4096, or a YAML file with "
-                             f"banks, tiles and depth{'' if kind is GEOMETRY else ', columns and blocks'}.")
+def config_option(default, **more):
+    """Option ``--config``, a Config; ``more`` is as of click.option."""
+    return click.option("--config", type=CONFIG, **{"default": default, "show_default": True, **more},
+                        help=f"A preset (setun configs), one with changes, {next(iter(PRESETS))},depth=4096, or a "
+                             "YAML file with banks, tiles and depth.")
 
 
-def port_options(default):
+def port_options(default, *more):
     """Decorator: an accelerator at a port in place of the simulated one, which is ``default`` unless given."""
     options = (
         config_option(None, show_default=f"{default}, or what is at the port"),
+        *more,
         click.option("--port", help="Serial port of a board, /dev/ttyUSB0, or socket://HOST:PORT."),
         click.option("--baud", type=click.IntRange(min=1), default=BAUD, show_default=True, help="Bits a second."),
         click.option("--latency", type=click.FloatRange(min=0, min_open=True), default=LATENCY, show_default=True,

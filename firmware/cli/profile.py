@@ -1,37 +1,21 @@
-"""The commands that ask what an accelerator would do with a model."""
+"""The commands that ask what a processor would do with a model."""
 
 import csv
-import functools
 import inspect
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from ..analysis.calibration import load_board
-from ..analysis.cases import all_cases, run_cases
 from ..analysis.ledgers import TABLE
-from ..analysis.memory import BANDWIDTHS
-from ..analysis.models import named_models
+from ..analysis.memory import KINDS, Memory, memory_of
+from ..analysis.models import Dimensions, dimensions_of, named_models
 from ..analysis.paper import SDRAM, advantage, paper_rows
-from ..analysis.profile import (
-    CLOCK,
-    LATENCY,
-    PROMPT,
-    Profile,
-    compare,
-    config_on,
-    kinds_of,
-    model_of,
-    on_first,
-    profiler,
-    speed_text,
-)
+from ..analysis.profile import CLOCK, PROMPT, Profile, compare, config_on, model_of, profiler, speed_text
 from ..analysis.trace import trace_events
 from ..configuration import board_of
 from ..errors import Error
-from ..golden.model import KINDS
 from ..hdl.config import PRESETS
 from ..sim.model.energy import Range, arithmetic_tables
 from .console import (
@@ -46,10 +30,10 @@ from .console import (
     write_json,
     writing,
 )
-from .options import CONFIG, Named
+from .options import Named, config_option
 
 
-__all__ = ["DIMENSIONS", "accelerator_options", "cycles", "models", "paper", "profile"]
+__all__ = ["DIMENSIONS", "models", "paper", "profile"]
 
 
 ALL = "all"  # boards
@@ -66,82 +50,75 @@ A file of dimensions, .yaml or .json, has these fields (those of 2b4t):
     context: 4096        # 2048 unless given
     head_dim: 128        # hidden / heads unless given
     activation: relu2    # or silu; relu2 unless given
+    tied: true           # head and embedding are one; true unless given
+    sub_norms: true      # norms before o and down; with relu2 unless given
     source: config.json  # where they are from; empty unless given
 A Hugging Face config.json has hidden_size, intermediate_size, num_hidden_layers,
 num_attention_heads, num_key_value_heads, vocab_size, max_position_embeddings,
-head_dim and hidden_act; others are not looked at."""
-
-
-def accelerator_options(command):
-    """Decorator: memory, latency, and what may be supposed."""
-    for option in reversed((
-            click.option("--memory", "memory_kind", type=click.Choice(["resident", "link", *BANDWIDTHS]),
-                         help="Where weights come from: the array's own memories, the board's link, or a memory beside "
-                              "the FPGA. Unless given they are resident where they fit, and else cross the link."),
-            click.option("--bandwidth", type=click.FloatRange(min=0, min_open=True),
-                         help="MB/s that arrive from that memory; its chip's unless given."),
-            click.option("--latency", type=click.FloatRange(min=0), default=LATENCY, show_default=True,
-                         help="Seconds of each exchange over the link, both ways together; an FTDI's timer is 0.016 "
-                              "where the driver cannot set it to 0.001."),
-            click.option("--hypothetical", is_flag=True, help="Suppose what is not there, and say so in every output: "
-                                                              "room for weights and vectors, a memory's controller."),
-    )):
-        command = option(command)
-    return command
+head_dim, hidden_act and tie_word_embeddings; others are not looked at."""
 
 
 @click.command(epilog=DIMENSIONS + "\n\n" + inspect.getdoc(Profile.fields).replace("``", ""))
 @click.argument("model", default="demo")
-@click.option("--config", type=CONFIG, help="As of setun run; the board's unless given.")
+@config_option(None, show_default="the board's, or 24x40")
 @click.option("--board", type=BOARD_OR_ALL,
               help="A name (setun boards), or a file my_board.py: whose preset, clock, link and power are taken; all "
                    "compares the named ones.")
 @click.option("--clock", type=click.FloatRange(min=0, min_open=True), help="MHz; 100, or the board's.")
-@accelerator_options
-@click.option("--prompt", default=PROMPT, show_default=True,
-              help="Whose activations are taken, of a model with weights.")
+@click.option("--memory", "memory_kind", type=click.Choice(KINDS), default=KINDS[0], show_default=True,
+              help="Where weights come from that the processor has no room for: a larger one that has it, the board's "
+                   "link, or a memory beside the FPGA.")
+@click.option("--bandwidth", type=click.FloatRange(min=0, min_open=True),
+              help="MB/s that arrive from that memory; its chip's unless given.")
+@click.option("--prompt", default=PROMPT, show_default=True, help="The beginning of the text, of a model with weights.")
+@click.option("--context", type=click.IntRange(min=1),
+              help="Positions of the text, over which the mean is taken; the model's, of one without weights 512 at "
+                   "most.")
 @click.option("--table", type=click.Choice(arithmetic_tables()), default=TABLE, show_default=True,
               help="Of the energy of arithmetic.")
 @click.option("--calibration", "calibration_path", type=Input(), help="What setun calibrate wrote of this board.")
-@click.option("--context", type=click.IntRange(min=1), default=512, show_default=True,
-              help="Tokens that attention looks back on.")
 @json_option
-@click.option("--csv", "csv_path", type=Output(), help="Write a line for each matrix to this file.")
+@click.option("--csv", "csv_path", type=Output(), help="Write a line for each stage and cause to this file.")
 @click.option("--html", "html_path", type=Output(),
               help="Write figures and tables to this file, which needs no network.")
-@click.option("--trace", "trace_path", type=Output(), help="Write a token as a Chrome trace, for ui.perfetto.dev.")
+@click.option("--trace", "trace_path", type=Output(),
+              help="Write the last position as a Chrome trace, for ui.perfetto.dev.")
 @user_errors
-def profile(model, config, board, clock, memory_kind, bandwidth, latency, hypothetical, prompt, table,
-            calibration_path, context, json_path, csv_path, html_path, trace_path):
-    """Tokens a second of MODEL end to end, with cycles, bytes and energy of a token, layer by layer.
+def profile(model, config, board, clock, memory_kind, bandwidth, prompt, context, table, calibration_path, json_path,
+            csv_path, html_path, trace_path):
+    """Tokens a second of MODEL end to end, with cycles and energy of a whole token, stage by stage.
 
-    MODEL is demo, a checkpoint of a BitNet b1.58 (see setun run), whose activations are real, or without weights a name
-    (setun models), a .yaml or .json file of dimensions (below) or a Hugging Face config.json, whose zeros are assumed.
+    MODEL is demo, a checkpoint of a BitNet b1.58 (see setun run), whose cycles are those of a text that it writes, or
+    without weights a name (setun models), a .yaml or .json file of dimensions (below) or a Hugging Face config.json,
+    whose zeros are assumed. What a processor lacks for a model is supposed, and said.
     """
     if html_path:
         need("plotly", "profile")
     model = model_of(model)
+    options = {"table": table, "context": context}
+    bandwidth = bandwidth and bandwidth * 1e6
     with progress() as bar:
         again = profiler(model, prompt, bar)
-    options = {"latency": latency, "hypothetical": hypothetical, "table": table, "context": context}
-    bandwidth = bandwidth and bandwidth * 1e6
+        if board == ALL:
+            alone = {"--config": config, "--clock": clock, "--calibration": calibration_path,
+                     "--csv": csv_path, "--html": html_path, "--trace": trace_path}
+            if given := [name for name, value in alone.items() if value]:
+                raise UserError(f"--board all compares boards as they are: leave out {', '.join(given)}")
+            compared = compare(again, memory_kind, bandwidth, calibration=None, **options)
+        else:
+            config = config_on(config, board)
+            clock = clock * 1e6 if clock else board.clock if board else CLOCK
+            found = again(config, board=board, memory=memory_of(memory_kind, board, bandwidth), clock=clock,
+                          calibration=load_board(calibration_path) if calibration_path else None, **options)
     if board == ALL:
-        alone = {"--config": config, "--clock": clock, "--calibration": calibration_path,
-                 "--csv": csv_path, "--html": html_path, "--trace": trace_path}
-        if given := [name for name, value in alone.items() if value]:
-            raise UserError(f"--board all compares boards as they are: leave out {', '.join(given)}")
-        return report_boards(compare(again, memory_kind, bandwidth, **options), model.name, json_path)
-    config = config_on(model, config, board)
-    options |= {"board": board, "calibration": load_board(calibration_path) if calibration_path else None}
-    found = on_first(again, kinds_of(memory_kind, board), config, bandwidth=bandwidth,
-                     clock=clock * 1e6 if clock else board.clock if board else CLOCK, **options)
+        return report_boards(compared, model.name, json_path)
     write_json(json_path, found.fields())
     if csv_path:
         write_csv(csv_path, found)
     if trace_path:
         write_json(trace_path, trace_events(found))
     if html_path:
-        write_html(html_path, found, config, functools.partial(again, **options))
+        write_html(html_path, found, config, model)
     report_profile(found)
 
 
@@ -157,14 +134,13 @@ def report_boards(compared, model, json_path):
                            for name, found in compared.items()])
     profiles = sorted((found for found in compared.values() if isinstance(found, Profile)),
                       key=lambda found: -found.tokens_per_second)
-    out, table = Console(), Table(title=f"Tokens a second of {model} on all boards, without the host's own work")
-    for heading in ("board", "config", "weights", "array", "link", "memory", "end to end", "energy a token", "binds"):
-        table.add_column(heading, justify="left" if heading in ("board", "config", "weights", "binds") else "right",
+    out, table = Console(), Table(title=f"Tokens a second of {model} on all boards, end to end")
+    for heading in ("board", "config", "MHz", "cycles a token", "tokens a second", "energy a token", "hypothetical"):
+        table.add_column(heading, justify="left" if heading in ("board", "config", "hypothetical") else "right",
                          overflow="fold")
     for found in profiles:
-        rates = {part: "" if rate is None else speed_text(rate) for part, rate in found.rates().items()}
-        table.add_row(found.board, found.config, found.weights, rates["array"], rates["link"], rates["memory"],
-                      rates["end_to_end"], joules_text(found), found.binds)
+        table.add_row(found.board, found.config, f"{found.clock / 1e6:g}", f"{found.cycles_per_token:,.0f}",
+                      speed_text(found.tokens_per_second), joules_text(found), "yes" if found.hypothetical else "")
     if profiles:
         print_table(table, out)
     for name, found in compared.items():
@@ -175,34 +151,28 @@ def report_boards(compared, model, json_path):
 
 
 def write_csv(path, found):
-    """A line for each matrix."""
-    rows = [{**({"hypothetical": found.hypothetical} if found.hypothetical else {}),
-             "layer": "all" if layer.layer is None else layer.layer, "kind": layer.kind, "layers": layer.layers,
-             "rows": layer.rows, "columns": layer.columns, "dead_rows": layer.dead_rows,
-             "dead_columns": layer.dead_columns, "zeros": np.mean(layer.zeros),
-             **{f"cycles_{cause}": value for cause, value in layer.cycles.items()}, "issue_dense": layer.issue_dense,
-             **{f"bytes_{stream}": value for stream, value in layer.bytes.items()}, "products": layer.products,
-             "listed": layer.listed, "seconds": layer.seconds,
-             **{f"link_{name}": value for name, value in (layer.link or {}).items()}} for layer in found.layers]
+    """A line for each stage and cause."""
     with writing(path), open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = csv.writer(file)
+        writer.writerow(("stage", "cause", "cycles"))
+        writer.writerows((stage, cause, cycles) for (stage, cause), cycles in found.table().items())
 
 
-def write_html(path, found, config, again):
-    """The report, with what other accelerators would do."""
+def write_html(path, found, config, model):
+    """The report, with what other processors would do."""
     from ..analysis.report import report, what_if
 
+    again = profiler(model if isinstance(model, Dimensions) else dimensions_of(model.checkpoint, model.name))
     with progress() as bar:
         bar("what if", 0, None)
-        grid = what_if(config, found.memory, lambda config, clock, memory: again(config, clock=clock, memory=memory))
+        grid = what_if(config, lambda config, clock: again(
+            config, clock=clock, memory=Memory(), board=None, table=TABLE, calibration=None, context=found.context))
     with writing(path):
         path.write_text(report(found, config, grid))
 
 
 def report_profile(found):
-    """What people came for first: the rate, what binds it, and the energy; then the cycles, then the ledgers."""
+    """What people came for first: the rate, and the energy; then the cycles, then the ledgers."""
     out = Console()
 
     def say(text):
@@ -210,40 +180,17 @@ def report_profile(found):
 
     if found.hypothetical:
         say(f"Hypothetical: {found.hypothetical}.")
-    whole = "end to end" if found.board else "of array, vector unit and memory alone"
-    say(f"{found.speed} tokens a second {whole}, without the host's own work. {found.verdict}")
+    say(f"{found.speed} tokens a second end to end, the mean of positions 1 to {found.context}. {found.verdict}")
     if found.board:
-        link = found.link_per_token()
-        say(f"A token sends {link['sent']:,.0f} and receives {link['received']:,.0f} bytes in {link['exchanges']:,.0f} "
-            f"exchanges of {found.latency * 1e3:g} ms, at {found.baud:,.0f} baud.")
         joules = found.joules_per_token
         say(f"{joules_text(found)} a token: {joules['tier']}, {joules['of']}." if joules else
             f"Energy a token of {found.board} is not known: nobody has published its device's static power.")
-    table = Table(title=f"{found.model} on {found.config}, {found.products} products a cycle at {found.clock / 1e6:g} "
-                        f"MHz, weights {found.weights}: cycles")
-    kinds = {kind: [layer for layer in found.layers if layer.kind == kind] for kind in KINDS}
-    table.add_column("matrix")
-    for kind, layers in kinds.items():
-        table.add_column(f"{sum(layer.layers for layer in layers)} x {kind}", justify="right", no_wrap=True)
-    table.add_column("all", justify="right", no_wrap=True)
-
-    def add_row(name, of, **style):
-        table.add_row(name, *(f"{sum(layer.layers * of(layer) for layer in layers):,.0f}"
-                              for layers in (*kinds.values(), found.layers)), **style)
-
-    table.add_row("rows", *(f"{layers[0].rows:,}" for layers in kinds.values()), "")
-    table.add_row("columns", *(f"{layers[0].columns:,}" for layers in kinds.values()), "")
-    table.add_row("zeros", *(f"{np.mean([np.mean(layer.zeros) for layer in layers]):.1%}" for layers in kinds.values()),
-                  "", end_section=True)
-    for cause in found.cycles_by_cause():
-        add_row(cause, lambda layer: layer.cycles[cause])
-    add_row("cycles", lambda layer: layer.total, end_section=True)
-    add_row("dense", lambda layer: layer.total + layer.issue_dense - layer.cycles["issue"])
-    print_table(table, out)
+    print_table(cycles_table(found), out)
     low, _, high = found.cycles_range
     spread = "" if low == high else f" [{low:,.0f}-{high:,.0f}]"
-    say(f"{found.cycles_per_token:,.0f}{spread} cycles a token, utilisation {found.utilisation:.1%}: {found.tier}; "
-        f"{found.stimulus}. Left out: attention, norms, residuals and the head, which are the host's.")
+    over = found.cycles_per_token / found.ideal_cycles
+    say(f"{found.cycles_per_token:,.0f}{spread} cycles a token, {over:.2f} times the ideal {found.ideal_cycles:,.0f}; "
+        f"utilisation {found.utilisation:.1%}: {found.tier}; {found.stimulus}.")
     ledgers = Table(title="Energy of a token; ledgers are not to be added")
     ledgers.add_column("ledger and its figures")
     ledgers.add_column("energy", justify="right", no_wrap=True)
@@ -257,33 +204,19 @@ def report_profile(found):
         say(f"{name}: without {ledger['excludes']}.")
 
 
-@click.command()
-@click.option("--list", "listed", is_flag=True, help="Only list the cases.")
-@json_option
-@user_errors
-def cycles(listed, json_path):
-    """Compare the cycle model with the RTL, cause by cause, on the shapes of all named models and on random ones.
-
-    Exit 1 where a count or a value differs.
-    """
-    cases, out = all_cases(), Console()
-    if listed:
-        for case in cases:
-            click.echo(f"{case.config:10} {case.name:20} {case.rows:5} of {case.of_rows:5} x {case.columns:5}, zeros "
-                       f"{case.zeros:.0%} {'skipped' if case.skip else 'kept'}, {'int32' if case.quantise else 'int8'}")
-        return
-    with progress() as bar:
-        found = list(run_cases(cases, bar))
-    write_json(json_path, [{**case._asdict(), "predicted": predicted, "measured": measured, "values": values}
-                           for case, predicted, measured, values in found])
-    wrong = [(case, predicted, measured, values) for case, predicted, measured, values in found
-             if predicted != measured or values]
-    for case, predicted, measured, values in wrong:
-        out.print(f"{case}: predicted {predicted}, RTL {measured}, {values} values differ", highlight=False)
-    counted = sum(sum(measured.values()) for _, _, measured, _ in found)
-    out.print(f"{len(found)} cases, {counted:,} cycles on the RTL: {len(wrong)} differ from the model.",
-              highlight=False)
-    raise SystemExit(bool(wrong))
+def cycles_table(found):
+    """Stages by causes."""
+    table = Table(title=f"{found.model} on {found.config}, {found.products} products a cycle at "
+                        f"{found.clock / 1e6:g} MHz, weights {found.weights}: cycles a token")
+    cells, causes, stages = found.table(), list(found.cycles_by("cause")), list(found.cycles_by("stage"))
+    for heading in ("stage", *causes, "all"):
+        table.add_column(heading, justify="left" if heading == "stage" else "right", no_wrap=True)
+    for stage in (*stages, "all"):
+        counts = [sum(count for (each, what), count in cells.items() if stage in (each, "all") and what == cause)
+                  for cause in causes]
+        table.add_row(stage, *(f"{count:,.0f}" if count else "" for count in counts), f"{sum(counts):,.0f}",
+                      end_section=stage == stages[-1])
+    return table
 
 
 @click.command()
@@ -313,20 +246,19 @@ def paper(json_path):
                       f"{row.ours:.3g} {row.unit}", f"{row.deviation:+.1%}", row.source)
     out = Console()
     print_table(table, out)
-    config, clock = PRESETS["16x20-deep"], 125e6
+    config, clock = PRESETS["16x20"], 100e6
     machine = list(advantage(config, clock))
     table = Table(title=f"This machine, {config.name} at {clock / 1e6:g} MHz with {SDRAM.bandwidth / 1e6:g} MB/s of "
                         "SDRAM, hypothetical: no board has it, against arrays of the same width")
-    for heading in ("model", "bytes a token", "tokens a second", "int8: bytes", "cycles", "energy", "fp16: bytes",
-                    "cycles", "energy"):
+    for heading in ("model", "bytes a token", "tokens a second", "int8: bytes", "time", "energy", "fp16: bytes",
+                    "time", "energy"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     for row in machine:
         table.add_row(row["model"], f"{row['bytes']:,.0f}", f"{row['tokens_per_second']:.3g}",
                       *(f"{row[f'{name}_{what}']:.2f} x" for name in ("int8", "fp16")
-                        for what in ("bytes", "cycles", "energy")))
+                        for what in ("bytes", "time", "energy")))
     print_table(table, out)
-    out.print("Energy here is the arithmetic ledger's (table), with attention over 512 tokens in fp16 in all three.",
-              highlight=False)
+    out.print("Energy here is the arithmetic ledger's (table), attention, norms and head in it.", highlight=False)
     supposed = f"{SDRAM.kind} of {SDRAM.bandwidth / 1e6:,.0f} MB/s on no board"
     write_json(json_path, {"paper": [{**row._asdict(), "deviation": row.deviation} for row in rows],
                            "machine": [{"hypothetical": supposed, **row} for row in machine]})

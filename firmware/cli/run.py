@@ -11,12 +11,13 @@ from rich.table import Table
 
 from ..accelerator import check_matrix, check_prompt, smallest
 from ..analysis.measure import measure_matvec, measure_run
+from ..analysis.profile import CLOCK, speed_text
 from ..formats.model import load
 from ..generate import CHECKS
-from ..hdl.processors import PROCESSORS
-from ..sim.model.processor_cycles import CAUSES
+from ..hdl.config import PRESETS
+from ..sim.model.processor_cycles import CAUSES, cycles_by
 from .console import Input, Output, UserError, json_option, print_table, progress, user_errors, write_json, writing
-from .options import accelerator, model_options, port_options, waveform_option
+from .options import BOARD, accelerator, model_options, port_options, waveform_option
 
 
 __all__ = ["matvec", "run"]
@@ -38,7 +39,9 @@ def load_array(path, field):
 @click.option("--prompt", default="In the beginning", show_default=True, help="Text to continue.")
 @click.option("--tokens", type=click.IntRange(min=1), default=32, show_default=True,
               help="Tokens to generate, if the model does not end the text before.")
-@port_options("the smallest preset that holds the model")
+@port_options("the smallest preset that holds the model", click.option(
+    "--board", type=BOARD, help="Simulate the config of this board, and tell the rate at its clock: a name of setun "
+                                "boards, or a file my_board.py."))
 @click.option("--check", type=click.Choice(CHECKS), default="values", show_default=True,
               help="Compare tokens, all memories and cycles behind each position with the models; or tokens and the "
                    "sum of the cycles, while the accelerator runs on; or nothing.")
@@ -51,7 +54,7 @@ def load_array(path, field):
 @waveform_option
 @model_options
 @user_errors
-def run(model, prompt, tokens, config, port, baud, latency, check, json_path, temperature, seed, scrub, waveform,
+def run(model, prompt, tokens, config, board, port, baud, latency, check, json_path, temperature, seed, scrub, waveform,
         told):
     """Generate text with MODEL, a BitNet b1.58, on the RTL or on a board: it computes the whole of every token.
 
@@ -63,19 +66,23 @@ def run(model, prompt, tokens, config, port, baud, latency, check, json_path, te
         click.echo(f"{loaded.name}: {line}", err=True)
     prompt_ids = loaded.tokenizer.encode(prompt)
     check_prompt(loaded.checkpoint, prompt, prompt_ids, tokens)
-    if config is None and port is None:
-        config = smallest(loaded)
+    if board and (config or port):
+        raise UserError("--board has a config of its own, and is simulated: leave out --config and --port")
+    config = board.config if board else smallest(loaded) if config is None and port is None else config
     with accelerator(config, port, baud, latency, waveform) as device, progress() as report:
         generation, fields = measure_run(device, loaded, prompt_ids, tokens, temperature=temperature, seed=seed,
                                          check=check, scrub=scrub, progress=report)
+    clock = board.clock if board else CLOCK
+    fields |= {"board": board.name if board else None, "clock": clock,
+               "tokens_per_second": clock / fields["cycles_per_step"]}
     decode = loaded.tokenizer.decode
     write_json(json_path, {"model": loaded.name, "prompt": decode(prompt_ids), "text": decode(fields["token_ids"]),
                            **fields})
-    report_run(generation, fields, port)
+    report_run(generation, fields, port, board)
     sys.exit(1 if fields["mismatches"] or fields["cycle_errors"] else 0)
 
 
-def report_run(generation, fields, port):
+def report_run(generation, fields, port, board):
     out = Console()
     click.echo(generation.text)
     if generation.causes:
@@ -93,6 +100,9 @@ def report_run(generation, fields, port):
     speed = fields.get("simulated_cycles_per_second")
     simulated = f", {speed:,.0f} cycles a second simulated" if speed else ""
     out.print(f"{fields['cycles_per_step']:,.0f} cycles a token{simulated}: {verdict}.", highlight=False)
+    if board:
+        out.print(f"{speed_text(fields['tokens_per_second'])} tokens a second at the {board.clock / 1e6:g} MHz of the "
+                  f"{board.name}.", highlight=False)
     if port:
         out.print(f"{1 / fields['seconds_per_step']:,.3g} tokens a second, the host's work included; "
                   f"{fields['link_bytes_per_token']:,.1f} bytes a token go over the link.", highlight=False)
@@ -102,19 +112,18 @@ def report_run(generation, fields, port):
 
 
 def cycles_table(generation, fields):
-    """Cycles a position, by instruction and cause."""
+    """Cycles a position, by stage and cause."""
     steps = len(generation.prompt) + len(generation.ids) - 1
-    causes = [cause for cause in CAUSES if any(each == cause for _, each in generation.causes)]
+    by_cause, stages = cycles_by("cause", generation.causes), list(cycles_by("stage", generation.causes))
+    causes = [cause for cause in CAUSES if by_cause[cause]]
     table = Table(title=f"{fields['config']}: {fields['products']} products a cycle, cycles a token")
-    for heading in ("instruction", *causes, "all"):
-        table.add_column(heading, justify="left" if heading == "instruction" else "right", no_wrap=True)
-    names = sorted({name for name, _ in generation.causes},
-                   key=lambda name: -sum(generation.causes[name, cause] for cause in causes))
-    for name in (*names, "all"):
-        counts = [sum(number for (each, what), number in generation.causes.items()
-                      if name in (each, "all") and what == cause) / steps for cause in causes]
-        table.add_row(name.lower(), *(f"{count:,.0f}" if count else "" for count in counts), f"{sum(counts):,.0f}",
-                      end_section=name == names[-1])
+    for heading in ("stage", *causes, "all"):
+        table.add_column(heading, justify="left" if heading == "stage" else "right", no_wrap=True)
+    for stage in (*stages, "all"):
+        counts = [sum(number for spent, number in generation.causes.items()
+                      if stage in (spent.stage, "all") and spent.cause == cause) / steps for cause in causes]
+        table.add_row(stage, *(f"{count:,.0f}" if count else "" for count in counts), f"{sum(counts):,.0f}",
+                      end_section=stage == stages[-1])
     return table
 
 
@@ -131,7 +140,7 @@ def matvec(weights, activations, config, port, baud, latency, output, json_path,
     w, x = check_matrix(load_array(weights, "--weights"), load_array(activations, "--activations"),
                         f"{weights}: --weights", f"{activations}: --activations")
     if config is None and port is None:
-        config = PROCESSORS["24x40"]
+        config = PRESETS["24x40"]
     with accelerator(config, port, baud, latency, waveform) as device, progress() as report:
         accumulators, fields = measure_matvec(device, w, x, progress=report)
     if output:

@@ -21,7 +21,7 @@ __all__ = ["verilog"]
 def verilog(config, technology, output, json_path):
     """Write an accelerator as one Verilog file, with a byte stream in and one out, for a design of your own.
 
-    --json has its ports, parameters, memories, version and hash. What goes over the streams is in setun.hdl.commands.
+    --json has its ports, parameters, memories, version and hash. What goes over the streams is in setun.hdl.protocol.
     """
     text, manifest = core(config, technology=technology)
     with writing(output):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..hdl.instructions import Geometry
+from ..hdl.config import Config
 
 
 __all__ = ["Image", "Map"]
@@ -36,9 +36,11 @@ class Image:
 
     Members
     -------
-    geometry : Geometry
+    config : Config
     vocabulary, context : int
     program : tuple of Instruction
+    stages : tuple of str
+        What of a token each of them is a part of.
     weights : int8 [depth, banks, tiles, 5]
     results, elements : int64 [words, tiles]
         Of the lanes' memories; what is not a constant is 0.
@@ -48,10 +50,11 @@ class Image:
     constant : dict
         {space: bool [words]} for "weights", "results", "elements" and "scalars": words that no token changes.
     """
-    geometry: Geometry
+    config: Config
     vocabulary: int
     context: int
     program: tuple
+    stages: tuple
     weights: np.ndarray
     results: np.ndarray
     elements: np.ndarray

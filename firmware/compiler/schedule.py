@@ -4,6 +4,8 @@ Each function emits one step of golden's functions of the same name, in their or
 theirs; scalars carry the names of golden's variables.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..errors import Error
@@ -16,7 +18,7 @@ from ..golden.norm import GAMMA_BITS
 from ..golden.quantiser import ABSMAX
 from ..golden.residual import residual_unit
 from ..golden.scalars import ONE, divide, multiply, normalise, scale_by_power
-from ..hdl.config import TRITS
+from ..hdl.config import TRITS, Config
 from ..hdl.instructions import (
     Address,
     Adjust,
@@ -51,9 +53,12 @@ from .arrange import (
 from .image import Image, Map
 
 
-__all__ = ["TooLarge", "compile_model"]
+__all__ = ["Outline", "TooLarge", "compile_model", "outline_model"]
 
 
+WHAT = {"vocabulary": "tokens", "context": "positions", "columns": "elements of a list", "depth": "words of weights",
+        "results": "words of results", "elements": "words of elements", "scalars": "scalars",
+        "instructions": "instructions"}
 VECTOR_LIST, WEIGHT_LIST = 0, 1  # slots; a query is listed while the weights of the head before are multiplied
 
 
@@ -61,11 +66,40 @@ class TooLarge(Error, ValueError):
     """A model does not fit a processor."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """A program, and what it takes of a processor, of which weights and constants are not known.
+
+    Members
+    -------
+    config : Config
+    vocabulary, context, layers : int
+        Of the model.
+    program, stages : tuple
+        As of an Image; addresses may be beyond the memories.
+    needs : dict
+        {parameter of a Config: what the model needs of it}.
+    """
+    config: Config
+    vocabulary: int
+    context: int
+    layers: int
+    program: tuple
+    stages: tuple
+    needs: dict
+
+    def lacks(self):
+        """What the processor has too little of, a text each."""
+        return [f"{name}: the lanes have no table of the sigmoid, which SiLU needs" if name == "silu" else
+                f"{name}: {needed:,} {WHAT[name]} are needed and the processor has {getattr(self.config, name):,}"
+                for name, needed in self.needs.items() if needed > getattr(self.config, name)]
+
+
 class _Space:
     """Addresses of one memory, given away one after the other by name."""
 
-    def __init__(self, memory, size):
-        self.memory, self.size, self.used, self.places = memory, size, 0, {}
+    def __init__(self):
+        self.used, self.places = 0, {}
 
     def take(self, name, words):
         if name in self.places:
@@ -74,36 +108,31 @@ class _Space:
         self.used += words
         return self.places[name][0]
 
-    def check(self, remedy):
-        if self.used > self.size:
-            raise TooLarge(f"{self.memory}: {self.used:,} words are needed and the processor has {self.size:,}: "
-                           f"{remedy}")
-
 
 class _Compiler:
     """The state of one compilation: memories, constants, and the program so far."""
 
-    def __init__(self, model, geometry):
-        self.model, self.geometry, self.program = model, geometry, []
-        lanes = geometry.tiles
+    def __init__(self, model, config):
+        self.model, self.config, self.program = model, config, []
+        self.stage, self.stages = "", []
+        lanes = config.tiles
         self.hidden = plain_order(model.hidden, lanes)
         self.inner = plain_order(model.inner, lanes)
         self.head = head_order(model.head_dim, lanes)
         self.queries = heads_order(model.heads, model.head_dim, lanes)
         self.keys = heads_order(model.kv_heads, model.head_dim, lanes)
-        self.weights, self.results = _Space("weights", geometry.depth), _Space("results", geometry.results)
-        self.elements, self.scalars = _Space("elements", geometry.elements), _Space("scalars", geometry.scalars)
+        self.weights, self.results, self.elements, self.scalars = _Space(), _Space(), _Space(), _Space()
         self.constants = {}  # address in scalars: Scalar
         self.layer_scalars = []  # of each layer, in order: Scalar
         self.layer_places = {}
-        self.contents = []  # (address in weights, int8 [words, K, N, 5])
 
     def words(self, order):
         """Words of a vector in that order."""
-        return len(order) // self.geometry.tiles
+        return len(order) // self.config.tiles
 
     def emit(self, *instructions):
         self.program.extend(instructions)
+        self.stages.extend([self.stage] * len(instructions))
 
     # Scalars
 
@@ -180,6 +209,7 @@ class _Compiler:
 
     def embed(self):
         """The token's row, times its scale."""
+        self.stage = "embedding"
         embedding, words = self.model.embedding, self.words(self.hidden)
         base, _, stride = self.embedding_words
         self.emit(Fetch(weights=Address(base), stride=stride, words=words, results=self.sums),
@@ -191,10 +221,11 @@ class _Compiler:
 
     def angles_of_position(self):
         for pair, frequency in enumerate(self.model.frequencies.tolist()):
-            word, lane = divmod(pair, self.geometry.tiles)
+            word, lane = divmod(pair, self.config.tiles)
             self.emit(Angle(frequency=frequency, lane=lane, destination=self.angles + 3 * word))
 
     def attention(self):
+        self.stage = "qkv"
         model, words = self.model, self.words
         columns = model.hidden
         squares = self.rms_norm(self.x, words(self.hidden), self.gamma("attention_norm"), self.y)
@@ -210,6 +241,7 @@ class _Compiler:
         largest = self.scale(ScaleOperation.LOAD_MAXIMUM, "largest")
         reciprocal = self.divide("reciprocal", self.absmax, largest)
         score = self.multiply("score", q_scale, largest)
+        self.stage = "attention"
         for kv in range(model.kv_heads):
             self.store(kv, k_scale, v_scale)
         shift = narrow_shift(ABSMAX * LEVELS * model.head_dim)
@@ -218,6 +250,7 @@ class _Compiler:
             for index in range(model.heads // model.kv_heads):
                 self.attend(kv, kv * (model.heads // model.kv_heads) + index, reciprocal, factor, shift)
         self.mix()
+        self.stage = "o"
         self.emit(Pass(words=words(self.queries), first=Source.ELEMENT, elements=self.o, second=Operand.SCALAR,
                        scalar=self.one, shift_by_scalar=True, sink=Sink.NOWHERE))
         source, scale = self.o, lambda: self.layer_constant("attention.unit")
@@ -279,12 +312,14 @@ class _Compiler:
                            sink=Sink.ELEMENT, destination=self.o + head * words, remember=False))
 
     def feed_forward(self):
+        self.stage = "gate_up"
         model, words = self.model, self.words
         squares = self.rms_norm(self.x, words(self.hidden), self.gamma("feed_forward_norm"), self.y)
         scale = self.bit_linear("gate_up", words(self.hidden), self.y, model.hidden, lambda: self.inverse_rms(
             squares, self.layer_constant("feed_forward_norm.root"), self.layer_constant("feed_forward_norm.eps")))
         gate_scale, up_scale = (self.multiply(f"{part}_scale", scale, self.layer_constant(f"gate_up.{index}"))
                                 for index, part in enumerate(("gate", "up")))
+        self.stage = "down"
         inner, gate = words(self.inner), Address(self.sums)
         if model.activation == "silu":
             t = self.multiply("log2 gate", gate_scale, self.constant("log2(e)", LOG2_E), EXP2_BITS)
@@ -316,6 +351,7 @@ class _Compiler:
         self.residual_add(scale, self.layer_constant("down.0"))
 
     def logits(self):
+        self.stage = "head"
         model, words = self.model, self.words(self.hidden)
         norm = model.norm
         squares = self.rms_norm(self.x, words, Address(self.last_gamma), self.y)
@@ -347,7 +383,7 @@ class _Compiler:
 
     def place(self):
         """Addresses of all that does not move."""
-        model, lanes, banks = self.model, self.geometry.tiles, self.geometry.banks
+        model, lanes, banks = self.model, self.config.tiles, self.config.banks
         self.matrices = {}
         for name, (rows, columns) in self.layer_matrices().items():
             blocks, stride = matrix_words(rows, columns, banks, lanes, int8=name.startswith(("keys", "values")))
@@ -422,38 +458,31 @@ class _Compiler:
         self.absmax = self.constant("127", normalise(ABSMAX, 0))
         self.one = self.constant("1", ONE)
 
-    def check_lists(self):
-        """Vectors must fit the lists that the program writes them to."""
-        context = self.model.context
-        for slot, what, elements in ((VECTOR_LIST, "a vector of hidden", len(self.hidden)),
-                                     (VECTOR_LIST, "a vector of inner", len(self.inner)),
-                                     (VECTOR_LIST, "a vector of all heads", len(self.queries)),
-                                     (WEIGHT_LIST, "context", context)):
-            longest = self.geometry.longest_list(slot)
-            if elements > longest:
-                raise TooLarge(f"columns: {what} has {elements:,} elements and list {slot} of a processor with columns "
-                               f"{self.geometry.columns:,} holds {longest:,}: choose more columns, or a smaller model")
+    def needs(self):
+        """{parameter of a Config: what the model needs of it}."""
+        vectors = max(len(self.hidden), len(self.inner), len(self.queries))
+        return {
+            "vocabulary": self.model.vocab, "context": self.model.context,
+            # The weights of the softmax have a list of their own, half as long.
+            "columns": max(vectors, 2 * self.model.context),
+            "depth": self.weights.used, "results": self.results.used, "elements": self.elements.used,
+            "scalars": self.scalars.used, "instructions": len(self.program), "silu": self.model.activation == "silu"}
 
-    def check(self):
-        self.check_lists()
-        self.weights.check("choose a larger one, or a model with fewer weights, positions or tokens")
-        self.results.check("choose more words of results, or a model with narrower layers or fewer of them")
-        self.elements.check("choose more words of elements, or a model with narrower layers, positions or tokens")
-        self.scalars.check("choose more scalars, or a model with fewer layers or kv heads")
-        if len(self.program) > self.geometry.instructions:
-            raise TooLarge(f"program: {len(self.program):,} instructions are needed and the processor has "
-                           f"{self.geometry.instructions:,}: choose more, or a model with fewer heads")
+    def outline(self):
+        return Outline(config=self.config, vocabulary=self.model.vocab, context=self.model.context,
+                       layers=len(self.model.layers), program=tuple(self.program), stages=tuple(self.stages),
+                       needs=self.needs())
 
     def image(self):
-        model, geometry = self.model, self.geometry
-        banks, lanes = geometry.banks, geometry.tiles
-        weights = np.zeros((geometry.depth, banks, lanes, TRITS), np.int8)
-        results = np.zeros((geometry.results, lanes), np.int64)
-        elements = np.zeros((geometry.elements, lanes), np.int64)
+        model, config = self.model, self.config
+        banks, lanes = config.banks, config.tiles
+        weights = np.zeros((config.depth, banks, lanes, TRITS), np.int8)
+        results = np.zeros((config.results, lanes), np.int64)
+        elements = np.zeros((config.elements, lanes), np.int64)
 
         memories = {"weights": weights, "results": results, "elements": elements}
         constant = {name: np.zeros(len(memory), bool) for name, memory in memories.items()}
-        constant["scalars"] = np.zeros(geometry.scalars, bool)
+        constant["scalars"] = np.zeros(config.scalars, bool)
 
         def put(space, address, values):
             memories[space][address:address + len(values)] = values
@@ -482,33 +511,23 @@ class _Compiler:
                                            (model.head, self.head_words, self.head_scales)):
             put("weights", base, int8_words(in_order(rows.codes, self.hidden, 1), banks, lanes))
             put("elements", scales, in_order(rows.scales.astype(np.int64), vocabulary, 0).reshape(-1, lanes))
-        scalars = [(0, 0)] * geometry.scalars
+        scalars = [(0, 0)] * config.scalars
         flat = [value for layer in self.layer_scalars for value in layer.values()]
         for address, value in [*enumerate(flat, self.scalars.places["layers"][0]), *self.constants.items()]:
             scalars[address] = int(value.mantissa), int(value.exponent)
             constant["scalars"][address] = True
         return Image(
-            geometry=geometry, vocabulary=model.vocab, context=model.context, program=tuple(self.program),
-            weights=weights, results=results, elements=elements, scalars=scalars,
+            config=config, vocabulary=model.vocab, context=model.context, program=tuple(self.program),
+            stages=tuple(self.stages), weights=weights, results=results, elements=elements, scalars=scalars,
             map=Map(weights=self.weights.places, results=self.results.places, elements=self.elements.places,
                     scalars=self.scalars.places | {name: (address, 1) for name, address in self.layer_places.items()},
                     layer_words=self.layer_words),
             constant=constant)
 
 
-def compile_model(model, geometry):
-    """The Image of an IntegerModel for a processor of that Geometry.
-
-    Raises TooLarge, which names the memory and the words that it would need.
-    """
-    if model.activation == "silu" and not geometry.silu:
-        raise TooLarge("activation: the model has SiLU and the processor's lanes have no table for it: choose one with "
-                       "silu, or a model with squared ReLU")
-    for name, needed, there in (("vocabulary", model.vocab, geometry.vocabulary),
-                                ("context", model.context, geometry.context)):
-        if needed > there:
-            raise TooLarge(f"{name}: the model has {needed:,} and the processor {there:,}: choose one with more")
-    compiler = _Compiler(model, geometry)
+def _compiled(model, config):
+    """The _Compiler that has emitted the program of a model, whether the processor has room for it or not."""
+    compiler = _Compiler(model, config)
     compiler.place()
     compiler.place_scalars()
     compiler.embed()
@@ -519,5 +538,20 @@ def compile_model(model, geometry):
                          results=compiler.gamma_words, scalars=compiler.layer_scalar_words))
     compiler.logits()
     compiler.emit(End())
-    compiler.check()
+    return compiler
+
+
+def outline_model(model, config):
+    """The Outline of an IntegerModel, or of hollow_model's, for a processor of that Config."""
+    return _compiled(model, config).outline()
+
+
+def compile_model(model, config):
+    """The Image of an IntegerModel for a processor of that Config.
+
+    Raises TooLarge, which names the memory and the words that it would need.
+    """
+    compiler = _compiled(model, config)
+    for lack in compiler.outline().lacks():
+        raise TooLarge(f"{lack}: choose a larger one, or a smaller model")
     return compiler.image()

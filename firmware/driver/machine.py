@@ -7,13 +7,15 @@ import numpy as np
 
 from .. import errors
 from ..golden.codes import byte_encode
-from ..hdl.commands import (
-    GEOMETRY,
+from ..hdl.config import PRESETS, TRITS, Config
+from ..hdl.instructions import SCALAR_BITS, encode
+from ..hdl.protocol import (
     MAGIC,
     MAP_HASH,
     MAX_READ,
     MAX_WRITE,
     NO_TOKEN,
+    SIZES,
     VERSION,
     WAIT_UNIT,
     Command,
@@ -22,9 +24,6 @@ from ..hdl.commands import (
     State,
     word_bytes,
 )
-from ..hdl.config import TRITS
-from ..hdl.instructions import SCALAR_BITS, Geometry, encode
-from ..hdl.processors import PROCESSORS
 from .session import Order, Session
 from .transport import LinkError
 
@@ -70,15 +69,15 @@ class Machine:
     Parameters
     ----------
     transport : setun.driver.transport.Transport
-    geometry : Geometry | None
-        What the machine must be; None takes it as it is, and ``geometry`` is then its preset's, or has no name.
+    config : Config | None
+        What the machine must be; None takes it as it is, and ``config`` is then its preset's, or has no name.
 
     Raises MismatchError where it is none, or another.
     """
 
-    def __init__(self, transport, geometry=None):
+    def __init__(self, transport, config=None):
         self.transport, self._session = transport, Session(transport)
-        self.geometry = self._identify(geometry)
+        self.config = self._identify(config)
 
     @property
     def traffic(self):
@@ -96,18 +95,18 @@ class Machine:
         payload, = self._session.transact([order])
         return dict(zip(list(Register)[first:], np.frombuffer(payload, "<u4").tolist()))
 
-    def _identify(self, geometry):
+    def _identify(self, config):
         wanted = {Register.MAGIC: MAGIC, Register.VERSION: VERSION, Register.MAP: MAP_HASH}
         self._match(self.registers(count=len(wanted)), wanted, "this driver", "update the older of them")
         found = self.registers()
-        kinds = {field.name: field.type for field in dataclasses.fields(Geometry)}
-        fields = {name: kinds[name](found[register]) for name, register in GEOMETRY.items()}
-        if geometry is None:
-            known = next((each for each in PROCESSORS.values() if fields.items() <= vars(each).items()), None)
-            return known or Geometry(**fields)
-        self._match(found, {register: int(getattr(geometry, name)) for name, register in GEOMETRY.items()},
-                    f"config {geometry.name}", "give the config it was built with")
-        return geometry
+        kinds = {field.name: field.type for field in dataclasses.fields(Config)}
+        fields = {name: kinds[name](found[register]) for name, register in SIZES.items()}
+        if config is None:
+            known = next((each for each in PRESETS.values() if fields.items() <= vars(each).items()), None)
+            return known or Config(**fields)
+        self._match(found, {register: int(getattr(config, name)) for name, register in SIZES.items()},
+                    f"config {config.name}", "give the config it was built with")
+        return config
 
     def _match(self, found, wanted, whose, remedy):
         for register, value in wanted.items():
@@ -119,13 +118,13 @@ class Machine:
 
     def _items(self, space):
         """Shape of a word of a space: how many items it has in banks and lanes."""
-        geometry = self.geometry
-        return {Space.WEIGHTS: (geometry.banks, geometry.tiles), Space.RESULTS: (geometry.tiles,),
-                Space.ELEMENTS: (geometry.tiles,)}.get(space, ())
+        config = self.config
+        return {Space.WEIGHTS: (config.banks, config.tiles), Space.RESULTS: (config.tiles,),
+                Space.ELEMENTS: (config.tiles,)}.get(space, ())
 
     def _bytes(self, space):
         """Of a word."""
-        return word_bytes(space, self.geometry) * int(np.prod(self._items(space)))
+        return word_bytes(space, self.config) * int(np.prod(self._items(space)))
 
     def write(self, space, address, values, progress=lambda written, total: None):
         """Write words of a memory from an address on.
@@ -147,13 +146,13 @@ class Machine:
         if space == Space.WEIGHTS:
             return byte_encode(values).tobytes()
         if space == Space.PROGRAM:
-            size = word_bytes(space, self.geometry)
-            return b"".join(encode(instruction, self.geometry).to_bytes(size, "little") for instruction in values)
+            size = word_bytes(space, self.config)
+            return b"".join(encode(instruction, self.config).to_bytes(size, "little") for instruction in values)
         values = np.asarray(values, np.int64)
         if space == Space.SCALARS:
             values = values.reshape(-1, 2)
             values = values[:, 0] | (values[:, 1] & (1 << SCALAR_BITS[1]) - 1) << SCALAR_BITS[0]
-        size = word_bytes(space, self.geometry)
+        size = word_bytes(space, self.config)
         return values.reshape(-1, 1).astype("<i8").view(np.uint8)[:, :size].tobytes()
 
     def read(self, space, address, words):
@@ -169,7 +168,7 @@ class Machine:
         return self._decode(space, data, words)
 
     def _decode(self, space, data, words):
-        size = word_bytes(space, self.geometry)
+        size = word_bytes(space, self.config)
         if space == Space.PROGRAM:
             return np.array([int.from_bytes(data[start:start + size], "little")
                              for start in range(0, len(data), size)], object)
@@ -224,13 +223,13 @@ class Machine:
         if space == Space.WEIGHTS:
             return values.astype(np.int64) @ 3 ** np.arange(TRITS)
         if space == Space.PROGRAM:
-            return np.array([encode(instruction, self.geometry) for instruction in values], object)
+            return np.array([encode(instruction, self.config) for instruction in values], object)
         return np.asarray(values, np.int64)
 
     # Texts
 
     def set(self, register, value):
-        """Write one of hdl.commands.SETTINGS."""
+        """Write one of hdl.protocol.SETTINGS."""
         data = int(value).to_bytes(4, "little")
         self._session.transact([Order(Command.WRITE, Space.REGISTERS, register, 1, len(data), data)])
 
@@ -264,7 +263,9 @@ class Machine:
                 [Order(Command.WAIT, 0, position, units),
                  Order(Command.READ, Space.REGISTERS, first, 3, 4 * 3)], units * WAIT_UNIT)
             found = dict(zip(list(Register)[first:], np.frombuffer(payload, "<u4").tolist()))
-            state = State(found[Register.STATE])
+            state = found[Register.STATE]
+            if state not in list(State):
+                raise MachineError(f"the accelerator's state is {state}, which is none: is something else at the port?")
             if state in STOPPED:
                 raise MachineError(f"the accelerator came to {STOPPED[state]} at position {found[Register.POSITION]}: "
                                    "load the model again")
@@ -280,7 +281,7 @@ class Machine:
         """Let a machine that runs end its token, in ``most`` cycles at most, and stop; nothing where none runs."""
         if self.registers(Register.STATE, 1)[Register.STATE] == State.RUNNING:
             self.set(Register.LIMIT, 0)
-            self.wait(self.geometry.context + 1, most)
+            self.wait(self.config.context + 1, most)
 
     def tokens(self, first, count):
         """list of int: what is in the buffer from a position on."""

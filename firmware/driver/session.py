@@ -5,8 +5,17 @@ from itertools import accumulate, islice
 from typing import NamedTuple
 
 from .. import errors
-from ..hdl.commands import ANSWER_BYTES, ArgumentsLayout, Command, Refusal
-from ..hdl.protocol import CRC_BYTES, REPLY, WINDOW_BYTES, WINDOW_FRAMES, Kind
+from ..hdl.protocol import (
+    ANSWER_BYTES,
+    CRC_BYTES,
+    REFUSED,
+    REPLY,
+    WINDOW_BYTES,
+    WINDOW_FRAMES,
+    ArgumentsLayout,
+    Command,
+    Refusal,
+)
 from .frames import Decoder, FrameError, encode
 from .transport import LinkError, LinkTimeout
 
@@ -33,7 +42,7 @@ class RefusedError(errors.Error):
 
 
 class Order(NamedTuple):
-    """A command and its arguments, as hdl.commands.ArgumentsLayout, and the bytes behind them.
+    """A command and its arguments, as hdl.protocol.ArgumentsLayout, and the bytes behind them.
 
     Raises ValueError where it is encoded and a value is beyond its field.
     """
@@ -94,7 +103,7 @@ class _Attempt:
         kind, sequence, payload = frame
         session, turn = int.from_bytes(payload[:2], "little"), int.from_bytes(payload[2:ANSWER_BYTES], "little")
         number, rest = turn << 8 | sequence, payload[ANSWER_BYTES:]
-        if kind == Kind.ERROR:
+        if kind == REFUSED:
             reason = Refusal(rest[0]) if len(rest) == 1 and rest[0] in list(Refusal) else Refusal.NONE
             ours = session == self.session and number in self.orders
             if reason in DAMAGED and not ours or ours and reason == Refusal.ORDER:
@@ -118,7 +127,7 @@ class Session:
     whatever the link does to bytes and frames, it is lost, damaged, doubled, delayed or delivered again much later, no
     command is executed twice or too early, but for those that have no effect; and an answer belongs to its command.
     Commands without effect are never in one window with others, so that it does not matter when they are executed anew.
-    What is excluded: hdl.commands says it.
+    What is excluded: hdl.protocol says it.
 
     Parameters
     ----------

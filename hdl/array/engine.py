@@ -8,33 +8,28 @@ from amaranth.utils import ceil_log2
 from ...golden.attention import LOW_BITS
 from ...golden.lanes import LANE_BITS
 from ...golden.model import LEVELS
-from ..config import GROUP, TRITS, Config, sum_width
+from ..config import GROUP, TRITS, sum_width
 from ..technology.product import DOT_LATENCY, PORTABLE
 from .combiner import COMBINER_LATENCY, NARROW_LATENCY, Combiner, Narrow
-from .tile import Operand, TileStack, WeightWrite
+from .tile import Operand, Tile, WeightWrite
 
 
-__all__ = ["Engine", "EngineBank", "EngineBeat", "ListEntry", "SLOTS", "array_config", "engine_latency", "list_address",
-           "most_narrow"]
+__all__ = ["Engine", "EngineBank", "EngineBeat", "ListEntry", "SLOTS", "engine_latency", "list_address", "most_narrow",
+           "total_bits"]
 
 
 SLOTS = 2
 LIST_LATENCY = 2  # cycles from a beat to its entry: a register of the beat, and one of the entry
 
 
-def array_config(geometry):
-    """The Config of the weights' memories and sums of such a processor; its vectors fill the results' memories."""
-    return Config(banks=geometry.banks, tiles=geometry.tiles, depth=geometry.depth, columns=geometry.columns, blocks=1)
-
-
-def _bits(geometry, weight):
+def total_bits(config, weight):
     """Of a sum of products by weights of at most that magnitude, with what rounds it."""
-    return (128 * weight * geometry.columns + (1 << most_narrow(geometry) >> 1)).bit_length() + 1
+    return (128 * weight * config.columns + (1 << most_narrow(config) >> 1)).bit_length() + 1
 
 
-def most_narrow(geometry):
+def most_narrow(config):
     """How far results are shifted at most: what brings the largest sum of int8 products into a lane."""
-    return max(sum_width(LEVELS * geometry.columns) - LANE_BITS, 0)
+    return max(sum_width(LEVELS * config.columns) - LANE_BITS, 0)
 
 
 def list_address(slot, number):
@@ -49,18 +44,17 @@ class EngineBeat(data.StructLayout):
     others nothing.
     """
 
-    def __init__(self, geometry):
-        config = array_config(geometry)
+    def __init__(self, config):
         super().__init__({
-            "valid": 1, "first": 1, "last": 1, "low": 1, "probe": 1, "bank": range(max(geometry.banks, 2)),
+            "valid": 1, "first": 1, "last": 1, "low": 1, "probe": 1, "bank": range(max(config.banks, 2)),
             "slot": range(SLOTS), "beat": ceil_log2(config.list_depth), "base": config.address_bits})
 
 
 class ListEntry(data.StructLayout):
     """A write to a bank's list at a list_address: the two digits of a value, and the word of its column."""
 
-    def __init__(self, geometry):
-        bits = ceil_log2(array_config(geometry).list_depth)
+    def __init__(self, config):
+        bits = ceil_log2(config.list_depth)
         super().__init__({"address": bits + 1, "index": bits, "high": signed(8), "low": LOW_BITS})
 
 
@@ -69,10 +63,10 @@ def _sum_cycles(config):
     return LIST_LATENCY + 1 + 3 + DOT_LATENCY + config.groups - 1
 
 
-def engine_latency(geometry, int8):
+def engine_latency(config, int8):
     """Cycles from the last beat of a Run until its last result is written."""
     leaving = COMBINER_LATENCY - 1 if int8 else TRITS  # behind the first of five, or of one
-    return _sum_cycles(array_config(geometry)) + geometry.tiles + 1 + leaving + NARROW_LATENCY + 1
+    return _sum_cycles(config) + config.tiles + 1 + leaving + NARROW_LATENCY + 1
 
 
 class EngineBank(wiring.Component):
@@ -93,16 +87,16 @@ class EngineBank(wiring.Component):
     o_non_zero, o_sign : Out(rows)
     """
 
-    def __init__(self, geometry, technology, *, position):
-        self.geometry, self.technology, self.position = geometry, technology, position
-        self.config = config = array_config(geometry)
+    def __init__(self, config, technology, *, position):
+        self.config, self.technology, self.position = config, technology, position
+        self.config = config
         super().__init__({
-            "i_beat": In(EngineBeat(geometry)),
+            "i_beat": In(EngineBeat(config)),
             "write": In(1),
-            "i_entry": In(ListEntry(geometry)),
+            "i_entry": In(ListEntry(config)),
             "i_length": In(range(config.list_depth + 1)),
             "i_weights": In(WeightWrite(config)),
-            "o_x": Out(signed(8)).array(geometry.tiles),
+            "o_x": Out(signed(8)).array(config.tiles),
             "o_non_zero": Out(config.rows),
             "o_sign": Out(config.rows),
         })
@@ -137,7 +131,7 @@ class EngineBank(wiring.Component):
         m.d.sync += [select.eq(weights.bank[self.position]), enable.eq(weights.tile)]
         for tile, x in enumerate(self.o_x):
             rows = slice(tile * TRITS, (tile + 1) * TRITS)
-            m.submodules[f"tile_{tile}"] = below = TileStack(config, self.technology)
+            m.submodules[f"tile_{tile}"] = below = Tile(config, self.technology)
             m.d.comb += [
                 below.i_operand.eq(operand),
                 below.write_enable.eq(enable[tile]),
@@ -156,11 +150,11 @@ class Engine(wiring.Component):
     """K banks x N tiles of five rows: products of lists and the weights' memories, as a lane takes them.
 
     Takes a beat every cycle. Row blocks of ternary products must be five beats long or more, those of int8 one. The
-    last result has left ``o_results`` engine_latency(geometry, int8) cycles after the last beat.
+    last result has left ``o_results`` engine_latency(config, int8) cycles after the last beat.
 
     Parameters
     ----------
-    geometry : Geometry
+    config : Config
     technology : Technology
 
     Members
@@ -169,7 +163,7 @@ class Engine(wiring.Component):
     int8 : In(1)
         Five rows are the digits of one; holds while a Run's beats and results pass, as the next.
     narrow : In
-        How far results are shifted, most_narrow(geometry) at most; holds as ``int8``.
+        How far results are shifted, most_narrow(config) at most; holds as ``int8``.
     write : In(banks)
         Lists that are written.
     i_entries : In(ListEntry), one for each tile
@@ -182,19 +176,19 @@ class Engine(wiring.Component):
         In the order of their words, the later tiles a cycle later each.
     """
 
-    def __init__(self, geometry, technology=PORTABLE):
-        self.geometry, self.technology = geometry, technology
-        self.config = config = array_config(geometry)
+    def __init__(self, config, technology=PORTABLE):
+        self.config, self.technology = config, technology
+        self.config = config
         super().__init__({
-            "i_beat": In(EngineBeat(geometry)),
+            "i_beat": In(EngineBeat(config)),
             "int8": In(1),
-            "narrow": In(range(most_narrow(geometry) + 1)),
-            "write": In(geometry.banks),
-            "i_entries": In(ListEntry(geometry)).array(geometry.tiles),
-            "i_lengths": In(range(config.list_depth + 1)).array(geometry.banks),
+            "narrow": In(range(most_narrow(config) + 1)),
+            "write": In(config.banks),
+            "i_entries": In(ListEntry(config)).array(config.tiles),
+            "i_lengths": In(range(config.list_depth + 1)).array(config.banks),
             "i_weights": In(WeightWrite(config)),
-            "o_valid": Out(geometry.tiles),
-            "o_results": Out(signed(LANE_BITS)).array(geometry.tiles),
+            "o_valid": Out(config.tiles),
+            "o_results": Out(signed(LANE_BITS)).array(config.tiles),
         })
 
     def elaborate(self, platform):
@@ -213,7 +207,7 @@ class Engine(wiring.Component):
                 beat = later_beat
             sums, carries = self._group(m, first, beat, weights, sums, carries)
 
-        half = Signal(most_narrow(self.geometry), reset_less=True)  # rounds rows of a result, or its lowest digits
+        half = Signal(most_narrow(self.config), reset_less=True)  # rounds rows of a result, or its lowest digits
         half_of_rows = Signal.like(half, reset_less=True)
         m.d.sync += [half.eq(1 << self.narrow >> 1), half_of_rows.eq(Mux(self.int8, 0, 1 << self.narrow >> 1))]
 
@@ -236,7 +230,7 @@ class Engine(wiring.Component):
         """Banks from ``first`` on, and the sums of their products and those before."""
         config, banks = self.config, []
         for position in range(first, min(first + GROUP, config.banks)):
-            m.submodules[f"bank_{position}"] = bank = EngineBank(self.geometry, self.technology, position=position)
+            m.submodules[f"bank_{position}"] = bank = EngineBank(self.config, self.technology, position=position)
             m.d.comb += [bank.i_beat.eq(beat), bank.write.eq(self.write[position]),
                          bank.i_entry.eq(self.i_entries[position % config.tiles]),
                          bank.i_length.eq(self.i_lengths[position]), bank.i_weights.eq(weights)]
@@ -256,7 +250,7 @@ class Engine(wiring.Component):
 
     def _drain(self, m, tile, settle, sums, carries, starts):
         """Accumulators of a tile; their totals leave one by one, or as one product of int8."""
-        width, combined = _bits(self.geometry, 1), _bits(self.geometry, LEVELS)
+        width, combined = total_bits(self.config, 1), total_bits(self.config, LEVELS)
         valid, first, last = settle
         totals = []
         for row in range(TRITS):

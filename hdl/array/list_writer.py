@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ...golden.attention import LOW_BITS, WEIGHT_BITS
 from ...golden.lanes import LANE_BITS
-from .engine import SLOTS, ListEntry, array_config, list_address
+from .engine import SLOTS, ListEntry, list_address
 
 
 __all__ = ["ListWriter"]
@@ -19,7 +19,7 @@ class ListWriter(wiring.Component):
 
     Parameters
     ----------
-    geometry : Geometry
+    config : Config
 
     Members
     -------
@@ -44,19 +44,19 @@ class ListWriter(wiring.Component):
         For the bank that is written of those that the lane feeds.
     """
 
-    def __init__(self, geometry):
-        self.geometry = geometry
-        self.length = range(array_config(geometry).list_depth + 1)
+    def __init__(self, config):
+        self.config = config
+        self.length = range(config.list_depth + 1)
         super().__init__({
-            "start": In(1), "slot": In(range(SLOTS)), "digits": In(1), "i_valid": In(1), "i_takes": In(geometry.tiles),
-            "i": In(signed(LANE_BITS)).array(geometry.tiles), "query": In(range(SLOTS)),
-            "o_lengths": Out(self.length).array(geometry.banks), "o_beats": Out(self.length),
-            "write": Out(geometry.banks), "o_entries": Out(ListEntry(geometry)).array(geometry.tiles),
+            "start": In(1), "slot": In(range(SLOTS)), "digits": In(1), "i_valid": In(1), "i_takes": In(config.tiles),
+            "i": In(signed(LANE_BITS)).array(config.tiles), "query": In(range(SLOTS)),
+            "o_lengths": Out(self.length).array(config.banks), "o_beats": Out(self.length),
+            "write": Out(config.banks), "o_entries": Out(ListEntry(config)).array(config.tiles),
         })
 
     def elaborate(self, platform):
         m = Module()
-        banks, lanes = self.geometry.banks, self.geometry.tiles
+        banks, lanes = self.config.banks, self.config.tiles
         turns = banks // lanes
         turn = Signal(range(max(turns, 2)), reset_less=True)
         index = Signal.like(self.o_entries[0].index, reset_less=True)

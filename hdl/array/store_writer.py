@@ -10,7 +10,6 @@ from ...golden.model import LEVELS
 from ..config import TRITS
 from ..technology.shifter import differ
 from .codes import Trits, WordEncoder
-from .engine import array_config
 from .tile import WeightWrite
 
 
@@ -27,7 +26,7 @@ class StoreWriter(wiring.Component):
 
     Parameters
     ----------
-    geometry : Geometry
+    config : Config
 
     Members
     -------
@@ -46,17 +45,17 @@ class StoreWriter(wiring.Component):
     o_weights : Out(WeightWrite)
     """
 
-    def __init__(self, geometry):
-        self.geometry, self.config = geometry, array_config(geometry)
+    def __init__(self, config):
+        self.config = config
         super().__init__({
-            "start": In(1), "value": In(1), "fixed": In(range(max(geometry.banks, 2))),
-            "address": In(range(geometry.depth)), "stride": In(range(geometry.depth + 1)), "i_valid": In(1),
-            "i": In(signed(LANE_BITS)).array(geometry.tiles), "o_weights": Out(WeightWrite(self.config)),
+            "start": In(1), "value": In(1), "fixed": In(range(max(config.banks, 2))),
+            "address": In(range(config.depth)), "stride": In(range(config.depth + 1)), "i_valid": In(1),
+            "i": In(signed(LANE_BITS)).array(config.tiles), "o_weights": Out(WeightWrite(self.config)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        banks, lanes = self.geometry.banks, self.geometry.tiles
+        banks, lanes = self.config.banks, self.config.tiles
         waiting = [Signal(signed(LANE_BITS), name=f"waiting_{lane}", reset_less=True) for lane in range(lanes)]
         left = Signal(range(lanes + 1))
         bank, tile = Signal(range(max(banks, 2)), reset_less=True), Signal(range(max(lanes, 2)), reset_less=True)

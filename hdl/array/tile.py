@@ -1,14 +1,14 @@
-"""A stack of tiles: the weights of five rows each of one column bank."""
+"""A tile: the weights of five rows of one column bank."""
 
 from amaranth import *
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import TRITS
-from .codes import BYTE_BITS, WORD_BITS, ByteDecoder, WordDecoder
+from .codes import WORD_BITS, WordDecoder
 
 
-__all__ = ["Operand", "TileStack", "WeightWrite", "code_bits"]
+__all__ = ["Operand", "Tile", "WeightWrite"]
 
 
 class Operand(data.StructLayout):
@@ -16,11 +16,6 @@ class Operand(data.StructLayout):
 
     def __init__(self, config):
         super().__init__({"valid": 1, "address": config.address_bits, "x": signed(8)})
-
-
-def code_bits(config):
-    """Bits of five weights in memory."""
-    return BYTE_BITS if config.single_port else WORD_BITS
 
 
 class WeightWrite(data.StructLayout):
@@ -31,11 +26,11 @@ class WeightWrite(data.StructLayout):
 
     def __init__(self, config):
         super().__init__({"bank": config.banks, "tile": config.tiles, "address": config.address_bits,
-                          "word": code_bits(config)})
+                          "word": WORD_BITS})
 
 
-class TileStack(wiring.Component):
-    """Weight memory, and a trit decoder for each tile of the stack.
+class Tile(wiring.Component):
+    """Weight memory and trit decoder.
 
     ``operand`` enters in cycle 0, and is at ``o_x`` with its weights in cycle 3: block RAM may lie far from the
     products of its weights, and they take a cycle for that way::
@@ -52,14 +47,13 @@ class TileStack(wiring.Component):
     -------
     i_operand : In(Operand)
     o_operand : Out(Operand)
-        To the stack below, a cycle later.
-    write_enable : In(config.stack)
-        Tiles that are written.
+        To the tile below, a cycle later.
+    write_enable : In(1)
     write_select : In(1)
-        Clear where none is. Set where it is not connected.
+        Clear where nothing is written. Set where it is not connected.
     write_address, write_word : In
     o_x : Out(signed(8))
-    o_non_zero, o_sign : Out(5 * config.stack)
+    o_non_zero, o_sign : Out(5)
         Weights of the rows.
     """
 
@@ -68,30 +62,27 @@ class TileStack(wiring.Component):
         super().__init__({
             "i_operand": In(Operand(config)),
             "o_operand": Out(Operand(config)),
-            "write_enable": In(config.stack),
+            "write_enable": In(1),
             "write_select": In(1, init=1),
             "write_address": In(config.address_bits),
-            "write_word": In(code_bits(config)),
+            "write_word": In(WORD_BITS),
             "o_x": Out(signed(8)),
-            "o_non_zero": Out(config.stack * TRITS),
-            "o_sign": Out(config.stack * TRITS),
+            "o_non_zero": Out(TRITS),
+            "o_sign": Out(TRITS),
         })
 
     def elaborate(self, platform):
         m = Module()
-        stack, width = self.config.stack, code_bits(self.config)
-        memory, decoder_type = ((self.technology.single_port_memory, ByteDecoder) if self.config.single_port else
-                                (self.technology.memory, WordDecoder))
         operand = Signal.like(self.i_operand, reset_less=True)
         m.d.sync += operand.eq(self.i_operand)
         m.d.comb += self.o_operand.eq(operand)
 
-        m.submodules.weights = weights = memory(depth=self.config.depth, width=width, lanes=stack)
+        m.submodules.weights = weights = self.technology.memory(depth=self.config.depth, width=WORD_BITS)
         m.d.comb += [
             weights.write_enable.eq(self.write_enable),
             weights.write_select.eq(self.write_select),
             weights.write_address.eq(self.write_address),
-            weights.write_data.eq(self.write_word.replicate(stack)),
+            weights.write_data.eq(self.write_word),
             weights.read_enable.eq(self.i_operand.valid),
             weights.read_address.eq(self.i_operand.address),
         ]
@@ -99,15 +90,9 @@ class TileStack(wiring.Component):
         m.d.sync += [x.eq(operand.x), later_x.eq(x)]
         m.d.comb += self.o_x.eq(later_x)
 
-        for lane in range(stack):
-            m.submodules[f"decoder_{lane}"] = decoder = decoder_type()
-            rows = slice(lane * TRITS, (lane + 1) * TRITS)
-            # A zero resets what it is multiplied by: kept as it is, it needs no inverter before that.
-            zero, sign = (Signal(TRITS, name=f"{name}_{lane}", reset_less=True) for name in ("zero", "sign"))
-            m.d.sync += [zero.eq(~decoder.trits.non_zero), sign.eq(decoder.trits.sign)]
-            m.d.comb += [
-                decoder.code.eq(weights.read_data.word_select(lane, width)),
-                self.o_non_zero[rows].eq(~zero),
-                self.o_sign[rows].eq(sign),
-            ]
+        m.submodules.decoder = decoder = WordDecoder()
+        # A zero resets what it is multiplied by: kept as it is, it needs no inverter before that.
+        zero, sign = (Signal(TRITS, name=name, reset_less=True) for name in ("zero", "sign"))
+        m.d.sync += [zero.eq(~decoder.trits.non_zero), sign.eq(decoder.trits.sign)]
+        m.d.comb += [decoder.code.eq(weights.read_data), self.o_non_zero.eq(~zero), self.o_sign.eq(sign)]
         return m

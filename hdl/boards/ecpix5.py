@@ -11,7 +11,7 @@ __all__ = ["BOARDS"]
 
 
 BOARDS = (
-    Board(name="ecpix5", config=PRESETS["16x20"], clock=175_000_000, family=FAMILY, platform=ECPIX585Platform,
+    Board(name="ecpix5", config=PRESETS["24x40"], clock=50_000_000, family=FAMILY, platform=ECPIX585Platform,
           baud=3_000_000, loader="ecpix5",
           # At 300 MT/s, which open controllers reach on the ECP5: 80 % of 16 bits.
           chip=Chip("ddr3", 512 << 20, 480e6)),

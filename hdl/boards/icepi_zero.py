@@ -11,7 +11,7 @@ __all__ = ["BOARDS"]
 
 
 BOARDS = (
-    Board(name="icepi-zero", config=PRESETS["8x10"], clock=100_000_000, family=FAMILY, platform=IcepiZero1_3Platform,
+    Board(name="icepi-zero", config=PRESETS["8x20"], clock=75_000_000, family=FAMILY, platform=IcepiZero1_3Platform,
           baud=3_000_000, loader="icepi-zero",
-          chip=sdram(megabytes=32, width=16, clock=100_000_000)),  # a W9825G6KH-6
+          chip=sdram(megabytes=32, width=16, clock=75_000_000)),  # a W9825G6KH-6
 )

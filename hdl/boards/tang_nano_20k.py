@@ -31,7 +31,7 @@ class TangNano20kPlatform(GowinPlatform):
 
 
 BOARDS = (
-    Board(name="tang-nano-20k", config=PRESETS["8x10"], clock=27_000_000, family=FAMILY, platform=TangNano20kPlatform,
-          baud=1_000_000, loader="tangnano20k",
+    Board(name="tang-nano-20k", config=PRESETS["8x20"], clock=27_000_000, family=FAMILY,
+          platform=TangNano20kPlatform, baud=1_000_000, loader="tangnano20k",
           chip=sdram(megabytes=8, width=32, clock=27_000_000)),  # in the package
 )

@@ -3,24 +3,16 @@
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
 from ..config import PRESETS
-from ..technology.ecp5 import FAMILY, FULL
+from ..technology.ecp5 import FAMILY
 from .board import Board, sdram
 
 
 __all__ = ["BOARDS"]
 
 
-COMMON = {"family": FAMILY, "platform": ULX3S_85F_Platform, "baud": 3_000_000, "loader": "ulx3s"}
-
-
-def _ulx3s(name, preset, clock, **more):
-    """A Board with the IS42S16160G-7 of most ULX3S: 32 MB, up to 143 MHz."""
-    return Board(name=name, config=PRESETS[preset], clock=clock, chip=sdram(megabytes=32, width=16, clock=clock),
-                 **COMMON | more)
-
-
+CLOCK = 60_000_000
 BOARDS = (
-    _ulx3s("ulx3s", "16x20", 125_000_000),
-    _ulx3s("ulx3s-800", "16x50", 115_000_000),
-    _ulx3s("ulx3s-2400", "24x100", 100_000_000, family=FULL),
+    Board(name="ulx3s", config=PRESETS["24x40"], clock=CLOCK, family=FAMILY, platform=ULX3S_85F_Platform,
+          baud=3_000_000, loader="ulx3s",
+          chip=sdram(megabytes=32, width=16, clock=CLOCK)),  # the IS42S16160G-7 of most: up to 143 MHz
 )

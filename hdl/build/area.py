@@ -4,7 +4,7 @@ import json
 
 from amaranth.back import rtlil
 
-from ..array.array import Array
+from ..array.engine import Engine
 from . import toolchain
 from .bitstream import SYNTHESIS
 from .cache import cached, digest
@@ -20,11 +20,11 @@ SCRIPT = f"read_rtlil array.il; synth_ecp5 -top top {SYNTHESIS['ecp5']}; check -
 
 
 def array_area(config, technology):
-    """Area of the ternary array: lists, weights, decoders, products, accumulators and drain; cached.
+    """Area of the ternary array: lists, weights, decoders, products, accumulators and combiners; cached.
 
     Raises ToolError where yosys is missing or fails.
     """
-    text = without_positions(rtlil.convert(Array(config, technology)))
+    text = without_positions(rtlil.convert(Engine(config, technology)))
 
     def build(folder):
         (folder / "array.il").write_text(text)

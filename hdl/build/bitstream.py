@@ -41,7 +41,7 @@ SUFFIX = {"ecp5": ".bit", "ice40": ".bin", "gowin": ".fs"}
 UNTRUSTED = {"gowin": "nextpnr knows no delays of Gowin's block RAM and routing"}
 ERROR = re.compile(r"^ERROR: (.*?)\.?$", re.M)
 OUTPUT = {"ecp5": "--textcfg", "ice40": "--asc", "gowin": "--write"}
-ARRAY, MEMORIES = "banks or tiles", "banks, tiles, depth, columns or blocks"
+ARRAY, MEMORIES = "banks or tiles", "banks, tiles, depth, results or elements"
 RESOURCES = {  # as the place and route tools call them: what they are, and the fields of a Config that take them
     "DP16KD": ("block RAMs", MEMORIES), "ICESTORM_RAM": ("block RAMs", MEMORIES), "BSRAM": ("block RAMs", MEMORIES),
     "ICESTORM_SPRAM": ("SPRAMs", ARRAY), "TRELLIS_COMB": ("LUTs", ARRAY), "ICESTORM_LC": ("logic cells", ARRAY),
@@ -255,7 +255,10 @@ def build(board, seeds=(1, 2, 3), *, jobs=None, progress=lambda description, don
     seeds = list(seeds)
     total, done = 2 + len(seeds), 2
     progress(f"{board.name}: synthesis", 0, total)
-    files, command, packing = _plan(board)
+    try:
+        files, command, packing = _plan(board)
+    except ValueError as error:  # what the family has no cell for
+        raise BuildError(f"{board.name} with config {board.config.name}: {error}: choose another config") from error
     netlist = _synthesise(board, files)
     progress(f"{board.name}: what it takes", 1, total)
     _check_size(board, netlist, command)

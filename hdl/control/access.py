@@ -2,7 +2,7 @@
 
 from amaranth.lib import data
 
-from ..commands import Space, space_sizes, word_bytes
+from ..protocol import Space, space_sizes, word_bytes
 
 
 __all__ = ["Access"]
@@ -14,9 +14,9 @@ class Access(data.StructLayout):
     ``lane`` is a tile's in WEIGHTS, whose data are written as 9 bits of golden.codes.word_encode.
     """
 
-    def __init__(self, geometry):
-        sizes = space_sizes(geometry)
-        most = max(word_bytes(space, geometry) for space in Space)
+    def __init__(self, config):
+        sizes = space_sizes(config)
+        most = max(word_bytes(space, config) for space in Space)
         super().__init__({
-            "write": 1, "read": 1, "space": Space, "bank": range(max(geometry.banks, 2)),
-            "lane": range(max(geometry.tiles, 2)), "address": range(max(*sizes.values(), 2)), "data": 8 * most})
+            "write": 1, "read": 1, "space": Space, "bank": range(max(config.banks, 2)),
+            "lane": range(max(config.tiles, 2)), "address": range(max(*sizes.values(), 2)), "data": 8 * most})

@@ -5,11 +5,16 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..array.codes import ByteDecoder, WordEncoder
-from ..commands import (
+from ..link.frame import PREFIX_BYTES, LinkHeader, Status
+from ..link.slip import Framed
+from ..protocol import (
     ANSWER_BYTES,
     ARGUMENT_BYTES,
     LIVE,
+    MAX_PAYLOAD,
     MAX_READ,
+    REFUSED,
+    REPLY,
     WAIT_UNIT,
     ArgumentsLayout,
     Command,
@@ -18,9 +23,6 @@ from ..commands import (
     space_sizes,
     word_bytes,
 )
-from ..link.frame import PREFIX_BYTES, LinkHeader, Status
-from ..link.slip import Framed
-from ..protocol import MAX_PAYLOAD, REPLY, Kind
 from .access import Access
 
 
@@ -32,11 +34,11 @@ NUMBER_BITS = 32
 
 
 class Commander(wiring.Component):
-    """Executes the commands of hdl.commands.
+    """Executes the commands of hdl.protocol.
 
     Parameters
     ----------
-    geometry : Geometry
+    config : Config
     latencies : dict
         {Space: cycles from ``o_access.read`` to what is read}; None stands for the spaces that are not named.
 
@@ -62,10 +64,10 @@ class Commander(wiring.Component):
         That comes next: the largest first one of GO.
     """
 
-    def __init__(self, geometry, *, latencies):
-        self.geometry, self.latencies = geometry, latencies
-        position = range(geometry.context + 1)
-        access = Access(geometry)
+    def __init__(self, config, *, latencies):
+        self.config, self.latencies = config, latencies
+        position = range(config.context + 1)
+        access = Access(config)
         super().__init__({
             "i": In(stream.Signature(BYTE)),
             "o_header": Out(stream.Signature(LinkHeader)),
@@ -130,7 +132,7 @@ class Commander(wiring.Component):
                 m.next = "ARGUMENTS"
         with m.State("ARGUMENTS"):
             with m.If(self.left == 0):
-                m.d.sync += [self.reason.eq(Refusal.LENGTH), self.taken.eq(0)]
+                m.d.sync += [self.reason.eq(Refusal.LENGTH), self.taken.eq(0), self.arguments.eq(0)]
                 m.next = "ANSWER"
             with m.Else():
                 with m.If(self._take(m)):
@@ -144,8 +146,9 @@ class Commander(wiring.Component):
         """Whether the command is executed, acknowledged or refused."""
         arguments, kind = self.arguments, self.header.kind
         end = Signal(range((1 << 24) + (1 << 16)))  # behind the last word, or position
-        same, is_next, is_old, beyond, live = (Signal(name=name) for name in (
-            "same_session", "is_next", "is_old", "beyond", "is_live"))
+        same, is_next, is_old, beyond, live, wrong_length = (Signal(name=name) for name in (
+            "same_session", "is_next", "is_old", "beyond", "is_live", "wrong_length"))
+        m.d.sync += [self.clear.eq(0), self.go.eq(0)]
         first_item = [self.o_access.bank.eq(0), self.o_access.lane.eq(0), self.o_access.address.eq(arguments.address),
                       self.o_access.space.eq(arguments.space)]
         with m.State("COMPARE"):
@@ -161,15 +164,17 @@ class Commander(wiring.Component):
         with m.State("BOUND"):
             m.d.sync += beyond.eq(1)
             with m.If(kind == Command.GO):
-                m.d.sync += beyond.eq((end > self.geometry.context) | (arguments.address > self.i_position))
+                m.d.sync += beyond.eq((end > self.config.context) | (arguments.address > self.i_position))
             with m.Elif(kind == Command.WAIT):
                 m.d.sync += beyond.eq(0)
             with m.Else():
                 with m.Switch(arguments.space):
-                    for space, size in space_sizes(self.geometry).items():
+                    for space, size in space_sizes(self.config).items():
                         with m.Case(space):
                             m.d.sync += beyond.eq(end > size)
-            m.d.sync += self.o_limit.eq(end)
+            m.d.sync += [self.o_limit.eq(end), wrong_length.eq(
+                (self.left != Mux(kind == Command.WRITE, arguments.bytes, 0))
+                | (kind == Command.READ) & (arguments.bytes > MAX_READ))]
             m.next = "JUDGE"
         with m.State("JUDGE"):
             m.next = "DISCARD"
@@ -180,8 +185,8 @@ class Commander(wiring.Component):
                     with m.If(self.number != 0):
                         m.d.sync += self.reason.eq(Refusal.ORDER)
                     with m.Elif(~same):
-                        m.d.comb += self.clear.eq(1)
-                        m.d.sync += [self.session.eq(arguments.session), self.opened.eq(1), self.expected.eq(1)]
+                        m.d.sync += [self.clear.eq(1), self.session.eq(arguments.session), self.opened.eq(1),
+                                     self.expected.eq(1)]
                 with m.Case(Command.READ, Command.WAIT, Command.WRITE, Command.GO):
                     with m.If(~same):
                         m.d.sync += self.reason.eq(Refusal.SESSION)
@@ -197,16 +202,14 @@ class Commander(wiring.Component):
                     m.d.sync += self.reason.eq(Refusal.RANGE)
                 with m.Elif(self.running & ((kind == Command.GO) | ~live & (kind != Command.WAIT))):
                     m.d.sync += self.reason.eq(Refusal.BUSY)
-                with m.Elif(self.left != Mux(kind == Command.WRITE, arguments.bytes, 0)):
+                with m.Elif(wrong_length):
                     m.d.sync += self.reason.eq(Refusal.LENGTH)
                 with m.Elif(kind == Command.WRITE):
                     m.next = "WRITE"
                 with m.Elif(kind == Command.GO):
-                    m.d.comb += self.go.eq(1)
+                    m.d.sync += self.go.eq(1)
                 with m.Elif(kind == Command.WAIT):
                     m.next = "WAIT"
-                with m.Elif(arguments.bytes > MAX_READ):
-                    m.d.sync += self.reason.eq(Refusal.LENGTH)
                 with m.Else():
                     m.d.sync += self.is_read.eq(1)
         waited = Signal(range(WAIT_UNIT))
@@ -225,11 +228,11 @@ class Commander(wiring.Component):
 
     def _advance(self, m):
         """To the next item of the space; ``arguments.count`` counts words down."""
-        access, geometry, arguments = self.o_access, self.geometry, self.arguments
+        access, config, arguments = self.o_access, self.config, self.arguments
         weights = access.space == Space.WEIGHTS
         laned = weights | (access.space == Space.RESULTS) | (access.space == Space.ELEMENTS)
-        last_lane = ~laned | (access.lane == geometry.tiles - 1)
-        last_bank = ~weights | (access.bank == geometry.banks - 1)
+        last_lane = ~laned | (access.lane == config.tiles - 1)
+        last_bank = ~weights | (access.bank == config.banks - 1)
         m.d.sync += access.lane.eq(Mux(last_lane, 0, access.lane + 1))
         with m.If(last_lane):
             m.d.sync += access.bank.eq(Mux(last_bank, 0, access.bank + 1))
@@ -243,7 +246,7 @@ class Commander(wiring.Component):
         with m.Switch(access.space):
             for space in Space:
                 with m.Case(space):
-                    m.d.comb += self.last_byte.eq(self.place == word_bytes(space, self.geometry) - 1)
+                    m.d.comb += self.last_byte.eq(self.place == word_bytes(space, self.config) - 1)
         self.wait, self.there = Signal(range(max(self.latencies.values()) + 1)), Signal()
         with m.Switch(access.space):
             for space, latency in self.latencies.items():
@@ -286,7 +289,7 @@ class Commander(wiring.Component):
         header, payload, refused = self.o_header.payload, self.o_payload, self.reason != Refusal.NONE
         answer = Signal(BYTE * (ANSWER_BYTES + 1))
         m.d.comb += [
-            header.kind.eq(Mux(refused, Kind.ERROR, self.header.kind | REPLY)),
+            header.kind.eq(Mux(refused, REFUSED, self.header.kind | REPLY)),
             header.sequence.eq(self.header.sequence),
             header.length.eq(ANSWER_BYTES + Mux(refused, 1, Mux(self.is_read, self.arguments.bytes, 0))),
             payload.payload.data.eq(answer[:BYTE]),

@@ -4,16 +4,15 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..commands import NO_TOKEN, State
-from ..technology.memory import BLOCK_LATENCY
+from ..protocol import NO_TOKEN, State
+from ..technology.memory import LUT_LATENCY
 from ..technology.product import PORTABLE
 
 
-__all__ = ["Conductor", "TOKEN_BITS", "TURN_CYCLES"]
+__all__ = ["Conductor", "TURN_CYCLES"]
 
 
-TOKEN_BITS = 16
-TURN_CYCLES = BLOCK_LATENCY + 2  # of a position, beside the processor's
+TURN_CYCLES = LUT_LATENCY + 2  # of a position, beside the processor's
 
 
 class Conductor(wiring.Component):
@@ -21,7 +20,7 @@ class Conductor(wiring.Component):
 
     Parameters
     ----------
-    geometry : Geometry
+    config : Config
     technology : Technology
 
     Members
@@ -31,8 +30,8 @@ class Conductor(wiring.Component):
     write : In(1)
         ``i_token`` to place ``address`` of the buffer.
     address, i_token : In
-    o_token : Out(16)
-        What is in the buffer at ``address``, BLOCK_LATENCY cycles later.
+    o_token : Out
+        What is in the buffer at ``address``, LUT_LATENCY cycles later.
     hold : Out(1)
         The buffer is taken in this cycle: nothing is written, and what comes out is none of the two above.
     set_given, set_end, set_limit : In(1)
@@ -44,33 +43,33 @@ class Conductor(wiring.Component):
     given, end_token, limit, cycles : Out
         Registers.
     start : Out(1)
-    token : Out(16)
+    token : Out
         That the processor is to run.
     done, illegal, endless : In(1)
-    i_next : In(16)
+    i_next : In
         Of the processor.
     """
 
-    def __init__(self, geometry, technology=PORTABLE):
-        self.geometry, self.technology = geometry, technology
-        position = range(geometry.context + 1)
+    def __init__(self, config, technology=PORTABLE):
+        self.config, self.technology = config, technology
+        position, token = range(config.context + 1), range(max(config.vocabulary, 2))
         super().__init__({
             "go": In(1), "i_first": In(position), "i_limit": In(position), "write": In(1), "address": In(position),
-            "i_token": In(TOKEN_BITS), "o_token": Out(TOKEN_BITS), "hold": Out(1),
+            "i_token": In(token), "o_token": Out(token), "hold": Out(1),
             "set_given": In(1), "set_end": In(1), "set_limit": In(1), "i_setting": In(32),
             "state": Out(State), "running": Out(1), "position": Out(position),
             "given": Out(position), "end_token": Out(32, init=NO_TOKEN), "limit": Out(position), "cycles": Out(32),
-            "start": Out(1), "token": Out(TOKEN_BITS), "done": In(1), "illegal": In(1), "endless": In(1),
-            "i_next": In(TOKEN_BITS),
+            "start": Out(1), "token": Out(token), "done": In(1), "illegal": In(1), "endless": In(1),
+            "i_next": In(token),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.tokens = tokens = self.technology.memory(depth=self.geometry.context + 1, width=TOKEN_BITS)
-        wait, generated = Signal(range(BLOCK_LATENCY + 1)), Signal()
+        m.submodules.tokens = tokens = self.technology.lut_memory(
+            depth=self.config.context + 1, width=len(self.token))
+        wait, generated = Signal(range(LUT_LATENCY + 1)), Signal()
         fetches, puts = Signal(), Signal()
         m.d.comb += [
-            tokens.read_enable.eq(1),
             tokens.read_address.eq(Mux(fetches, self.position, self.address)),
             tokens.write_enable.eq(puts | self.write),
             tokens.write_address.eq(Mux(puts, self.position, self.address)),
@@ -96,7 +95,7 @@ class Conductor(wiring.Component):
             with m.State("FETCH"):
                 m.d.comb += fetches.eq(1)
                 m.d.sync += wait.eq(wait + 1)
-                with m.If(wait == BLOCK_LATENCY):
+                with m.If(wait == LUT_LATENCY):
                     m.d.sync += [wait.eq(0), self.token.eq(tokens.read_data)]
                     m.next = "START"
             with m.State("START"):

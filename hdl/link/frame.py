@@ -5,8 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from ..array.codes import ByteDecoder
-from ..protocol import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD, WINDOW_BYTES, WINDOW_FRAMES, Error, WeightsLayout
+from ..protocol import CRC_BYTES, HEADER_BYTES, MAX_PAYLOAD, WINDOW_BYTES, WINDOW_FRAMES, Error
 from ..technology.memory import BLOCK_LATENCY
 from ..technology.product import PORTABLE
 from .crc import Crc
@@ -18,7 +17,6 @@ __all__ = ["FrameReceiver", "FrameTransmitter", "LinkHeader", "PREFIX_BYTES", "S
 
 
 PREFIX_BYTES = HEADER_BYTES + 1  # header and status
-CODES_AT = HEADER_BYTES + WeightsLayout.size // 8  # place of the first byte code in a body
 RING_BYTES = 2048  # a power of two: addresses wrap by themselves
 SPARE_BYTES = 32  # more than comes before the ring is known to be full: three bodies of nothing but a bad escape and 3
 assert WINDOW_BYTES + WINDOW_FRAMES * (PREFIX_BYTES - CRC_BYTES) <= RING_BYTES - SPARE_BYTES
@@ -32,10 +30,9 @@ class LinkHeader(data.Struct):
 
 
 class Status(data.Struct):
-    """What is wrong with a frame; ``undecodable``, of a sound one: a byte behind the fields of WEIGHTS is no trits."""
+    """What is wrong with a frame."""
     error: Error
-    unused: 4
-    undecodable: 1
+    unused: 5
 
 
 class Ring(wiring.Component):
@@ -138,30 +135,25 @@ class Inspector(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.crc = crc = Crc()
-        m.submodules.codes = codes = ByteDecoder()
-        item, whole = self.item, max(CODES_AT, HEADER_BYTES + CRC_BYTES)
+        item, whole = self.item, HEADER_BYTES + CRC_BYTES
         count, inside = Signal(range(whole + 1)), Signal()  # bytes of the body, up to ``whole``; past the header
         ended = self.taken & item.end
         left = Signal(range(1 - CRC_BYTES, MAX_PAYLOAD + 1))  # bytes of the payload; negative, of the CRC
         complete, over = Signal(), Signal()  # payload and CRC are; there is more
         wide, wide_low = Signal(), Signal(reset_less=True)  # length says more than MAX_PAYLOAD; its low byte does
         most_high, most_low = divmod(MAX_PAYLOAD, 256)
-        recent, undecodable = Signal(CRC_BYTES), Signal()  # the last bytes may yet turn out to be the CRC
         m.d.comb += [
             self.heads.eq(count == HEADER_BYTES - 1),
             self.stored.eq(~item.end & (~inside | ~wide & (left > 0))),
             crc.valid.eq(self.taken & ~item.end),
             crc.start.eq(ended),
             crc.data.eq(item.data),
-            codes.code.eq(item.data),
         ]
         with m.If(self.taken):
             m.d.sync += [
                 count.eq(count + (count != whole)),
                 complete.eq(inside & (left == 1 - CRC_BYTES)),
                 over.eq(over | complete),
-                recent.eq(Cat(~codes.valid & (count == CODES_AT), recent)),
-                undecodable.eq(undecodable | recent[-1]),
             ]
             with m.If(inside):
                 m.d.sync += left.eq(left - ~over)  # a body of any length comes to its end
@@ -171,7 +163,7 @@ class Inspector(wiring.Component):
                 m.d.sync += [left[8:].eq(item.data), inside.eq(1),
                              wide.eq((item.data >= most_high + 1) | (item.data == most_high) & wide_low)]
             with m.If(item.end):
-                m.d.sync += [signal.eq(0) for signal in (count, inside, complete, over, wide, recent, undecodable)]
+                m.d.sync += [signal.eq(0) for signal in (count, inside, complete, over, wide)]
 
         error = Signal(Error)
         with m.If(item.bad):
@@ -184,8 +176,7 @@ class Inspector(wiring.Component):
             m.d.comb += error.eq(Error.LENGTH)
         m.d.sync += self.found.eq(ended & ((count != 0) | item.bad))
         with m.If(self.taken):
-            m.d.sync += [self.status.error.eq(error), self.status.undecodable.eq(undecodable),
-                         self.named.eq(Mux(count < 2, count, 2))]
+            m.d.sync += [self.status.error.eq(error), self.named.eq(Mux(count < 2, count, 2))]
         return m
 
 

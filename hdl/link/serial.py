@@ -4,7 +4,7 @@ from amaranth import *
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..machine import on_chip
+from ..machine import Machine
 from ..technology.product import PORTABLE
 from .uart import Uart
 
@@ -17,7 +17,7 @@ class SerialTop(wiring.Component):
 
     Parameters
     ----------
-    config : Geometry | Config
+    config : Config
     clock, baud : int
         As of Uart.
     technology : Technology
@@ -35,7 +35,7 @@ class SerialTop(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.uart = uart = Uart(clock=self.clock, baud=self.baud)
-        m.submodules.top = top = on_chip(self.config, self.technology)
+        m.submodules.top = top = Machine(self.config, self.technology)
         m.d.comb += [uart.rx.eq(self.rx), self.tx.eq(uart.tx)]
         wiring.connect(m, uart.o, top.i)
         wiring.connect(m, top.o, uart.i)

@@ -20,8 +20,8 @@ from .product import LEVELS, AccumulatorSignature, DotSignature, Technology
 from .shifter import PRODUCT_BITS, SHIFT_BITS, TOTAL_BITS, ShiftAddSignature, differ
 
 
-__all__ = ["ECP5", "FAMILY", "FULL", "BlockMemory", "CarryChain", "ChosenAdd", "Dot", "FoldedAdd", "LutMemory",
-           "MaskedDot", "Multiplier", "Pll", "ShiftAdd", "Table", "multiplier_block"]
+__all__ = ["ECP5", "FAMILY", "BlockMemory", "CarryChain", "ChosenAdd", "Dot", "FoldedAdd", "LutMemory",
+           "Multiplier", "Pll", "ShiftAdd", "Table", "multiplier_block"]
 
 
 BLOCK_SHAPES = {1: 16384, 2: 8192, 4: 4096, 9: 2048, 18: 1024, 36: 512}  # bits of a word: words
@@ -168,20 +168,6 @@ class Dot(wiring.Component):
                 d=right[1].replicate(width), o=value, carry=right[2])
         m.d.sync += [total.eq(value), carry.eq(i_carry)]
         return total, C(0, 1), carry, products + added
-
-
-class MaskedDot(Dot):
-    """Dot for devices that it fills: up to seven flip-flops less a product, and eight LUTs more.
-
-    A slice's two flip-flops share their reset, and so eight of each product with one of their own find no place where
-    most are taken. Here LUTs mask the activation, whose register is the same for all rows of a tile: yosys makes one of
-    them.
-    """
-
-    def _term(self, m, index):
-        x, zero = Signal(signed(8), name=f"x_{index}", reset_less=True), Signal(name=f"zero_{index}", reset_less=True)
-        m.d.sync += [x.eq(self.x[index]), zero.eq(~self.non_zero[index])]
-        return x & (~zero).replicate(8).as_signed()
 
 
 class Accumulator(wiring.Component):
@@ -452,4 +438,3 @@ class Pll(wiring.Component):
 
 
 FAMILY = Family(name="ecp5", technology=ECP5, pll=Pll)
-FULL = FAMILY._replace(technology=ECP5._replace(dot=MaskedDot))  # of a device whose flip-flops are nearly all taken

@@ -23,6 +23,7 @@ class HoldingSignature(wiring.Signature):
     select : In(5)
         One-hot: the row that is at ``o`` in the next cycle. The rows follow each other, from 0 on.
     o : Out(signed(width))
+        0 where none was selected.
     """
 
     def __init__(self, width):

@@ -1,4 +1,4 @@
-"""Lattice iCE40 UltraPlus: weights in its single-port RAM, and its PLL."""
+"""Lattice iCE40 UltraPlus: what one of its logic cells does in one, and its PLL."""
 
 from amaranth import *
 from amaranth.lib import wiring
@@ -6,52 +6,10 @@ from amaranth.lib.wiring import Out
 
 from .family import Family
 from .holding import HoldingSignature
-from .memory import MemorySignature
 from .product import Technology
 
 
-__all__ = ["FAMILY", "Holding", "ICE40", "Pll", "SinglePortMemory"]
-
-
-SPRAM_WORDS, SPRAM_BITS, MASK_BITS = 16384, 16, 4
-
-
-class SinglePortMemory(wiring.Component):
-    """hdl.technology.memory.SinglePortMemory in SB_SPRAM256KA (Lattice FPGA-TN-02022), one for 16 bits of a word.
-
-    Parameters
-    ----------
-    depth, width, lanes : int
-        As of hdl.technology.memory.SinglePortMemory; at most 16384 words, and a lane is a multiple of 4 bits.
-
-    Raises ValueError where the RAM has no such shape.
-    """
-
-    def __init__(self, *, depth, width, lanes=1):
-        if depth > SPRAM_WORDS or width % MASK_BITS:
-            raise ValueError(f"the iCE40's SPRAM has no {depth} words of {lanes} x {width} bits: at most {SPRAM_WORDS} "
-                             f"words, of lanes of a multiple of {MASK_BITS} bits")
-        self.depth, self.width, self.lanes = depth, width, lanes
-        super().__init__(MemorySignature(depth=depth, width=width, lanes=lanes))
-
-    def elaborate(self, platform):
-        m = Module()
-        writes = self.write_select & self.write_enable.any()
-        mask = Cat(enable.replicate(self.width // MASK_BITS) for enable in self.write_enable)
-        for low in range(0, len(self.read_data), SPRAM_BITS):
-            high = min(low + SPRAM_BITS, len(self.read_data))
-            address, i = Signal(14, name=f"address_{low}"), Signal(SPRAM_BITS, name=f"i_{low}")
-            word = Signal(SPRAM_BITS, name=f"word_{low}")
-            lanes = Signal(SPRAM_BITS // MASK_BITS, name=f"lanes_{low}")
-            m.d.comb += [address.eq(Mux(writes, self.write_address, self.read_address)),
-                         i.eq(self.write_data[low:high]), lanes.eq(mask[low // MASK_BITS:high // MASK_BITS])]
-            m.submodules[f"bits_{low}"] = Instance(
-                "SB_SPRAM256KA", i_CLOCK=ClockSignal(), i_CHIPSELECT=writes | self.read_enable, i_WREN=writes,
-                i_MASKWREN=lanes, i_ADDRESS=address, i_DATAIN=i, o_DATAOUT=word,
-                i_STANDBY=C(0, 1), i_SLEEP=C(0, 1), i_POWEROFF=C(1, 1))  # POWEROFF is active low
-            with m.If(self.output_enable):
-                m.d.sync += self.read_data[low:high].eq(word)
-        return m
+__all__ = ["FAMILY", "Holding", "ICE40", "Pll"]
 
 
 class Holding(wiring.Component):
@@ -65,7 +23,7 @@ class Holding(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        before = self.i[-1]
+        before = C(0, self.o.shape())
         for row, total in reversed(list(enumerate(self.i))):
             hold = Signal.like(total, name=f"hold_{row}", reset_less=True)
             m.d.sync += hold.eq(Mux(self.select[0], total, before))
@@ -74,7 +32,7 @@ class Holding(wiring.Component):
         return m
 
 
-ICE40 = Technology(holding=Holding, single_port_memory=SinglePortMemory)
+ICE40 = Technology(holding=Holding)
 
 
 class Pll(wiring.Component):

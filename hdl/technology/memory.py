@@ -6,11 +6,12 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 
-__all__ = ["BLOCK_LATENCY", "BlockMemory", "Lag", "LutMemory", "MemorySignature", "SinglePortMemory"]
+__all__ = ["BLOCK_LATENCY", "BlockMemory", "LUT_LATENCY", "Lag", "LutMemory", "MemorySignature"]
 
 
 ROW = 16  # words of a LutMemory that need no choice, as the ECP5 has them
 BLOCK_LATENCY = 2  # cycles from an address to its data
+LUT_LATENCY = 1  # the same of a LutMemory
 
 
 class MemorySignature(wiring.Signature):
@@ -84,35 +85,6 @@ class BlockMemory(wiring.Component):
         with m.If(self.output_enable):
             m.d.sync += data.eq(word)
         m.d.comb += self.read_data.eq(data)
-        return m
-
-
-class SinglePortMemory(wiring.Component):
-    """BlockMemory of one port: a write loses the word that was read last, and what is read in its cycle is undefined.
-
-    Parameters
-    ----------
-    depth, width, lanes : int
-        As of BlockMemory.
-    """
-
-    def __init__(self, *, depth, width, lanes=1):
-        self.depth, self.width, self.lanes = depth, width, lanes
-        super().__init__(MemorySignature(depth=depth, width=width, lanes=lanes))
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.block = block = BlockMemory(depth=self.depth, width=self.width, lanes=self.lanes)
-        m.d.comb += [
-            block.write_enable.eq(self.write_enable),
-            block.write_select.eq(self.write_select),
-            block.write_address.eq(self.write_address),
-            block.write_data.eq(self.write_data),
-            block.read_enable.eq(self.read_enable & ~(self.write_select & self.write_enable.any())),
-            block.read_address.eq(self.read_address),
-            block.output_enable.eq(self.output_enable),
-            self.read_data.eq(block.read_data),
-        ]
         return m
 
 

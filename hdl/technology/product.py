@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import sum_width
 from .holding import Holding
-from .memory import BlockMemory, LutMemory, SinglePortMemory
+from .memory import BlockMemory, LutMemory
 from .multiplier import Multiplier
 from .shifter import ShiftAdd
 from .table import Table
@@ -217,7 +217,6 @@ class Technology(NamedTuple):
     memory: type = BlockMemory
     lut_memory: type = LutMemory
     table: type = Table
-    single_port_memory: type = SinglePortMemory
 
 
 PORTABLE = Technology()

@@ -58,13 +58,13 @@ class Step(data.StructLayout):
     shift, scalar : of golden.lanes.operand
     """
 
-    def __init__(self, geometry):
-        words = range(max(geometry.results, geometry.elements) + 1)
+    def __init__(self, config):
+        words = range(max(config.results, config.elements) + 1)
         super().__init__({
-            "words": words, "results": range(geometry.results), "elements": range(geometry.elements),
-            "destination": range(geometry.elements), "period": words, "rotate": 1, "first": First, "second": Second,
+            "words": words, "results": range(config.results), "elements": range(config.elements),
+            "destination": range(config.elements), "period": words, "rotate": 1, "first": First, "second": Second,
             "add": 1, "noise": 1, "exp2": 1, "limited": 1, "limit_word": words,
-            "limit_lane": range(max(geometry.tiles, 2)), "write": 1, "brief": 1, "slow": 1, "shift": 5,
+            "limit_lane": range(max(config.tiles, 2)), "write": 1, "brief": 1, "slow": 1, "shift": 5,
             "scalar": signed(LANE_BITS)})
 
 
@@ -92,7 +92,7 @@ class Lanes(wiring.Component):
 
     Parameters
     ----------
-    geometry : Geometry
+    config : Config
     technology : Technology
 
     Members
@@ -111,19 +111,19 @@ class Lanes(wiring.Component):
     maximum, largest, sum, best_word, best_lane : Out
     """
 
-    def __init__(self, geometry, technology=PORTABLE):
-        self.geometry, self.technology = geometry, technology
-        lanes = geometry.tiles
-        self.word_bits = range(max(geometry.results, geometry.elements) + 1)
+    def __init__(self, config, technology=PORTABLE):
+        self.config, self.technology = config, technology
+        lanes = config.tiles
+        self.word_bits = range(max(config.results, config.elements) + 1)
         super().__init__({
             "start": In(1),
-            "i_step": In(Step(geometry)),
+            "i_step": In(Step(config)),
             "seed": In(STATE_BITS),
-            "position": In(range(geometry.context)),
+            "position": In(range(config.context)),
             "busy": Out(1),
             "done": Out(1),
-            "write_results": In(MemoryWrite(geometry.results)).array(lanes),
-            "write_elements": In(MemoryWrite(geometry.elements)).array(lanes),
+            "write_results": In(MemoryWrite(config.results)).array(lanes),
+            "write_elements": In(MemoryWrite(config.elements)).array(lanes),
             "o_read_results": Out(signed(LANE_BITS)).array(lanes),
             "o_read_elements": Out(signed(LANE_BITS)).array(lanes),
             "o_valid": Out(1),
@@ -138,7 +138,7 @@ class Lanes(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        geometry, step, lanes = self.geometry, self.i_step, self.geometry.tiles
+        config, step, lanes = self.config, self.i_step, self.config.tiles
         issue = self._issue(m)
         m.submodules.noise = noise = Noise(lanes=lanes)
         m.d.comb += [noise.start.eq(self.start), noise.seed.eq(self.seed), noise.position.eq(self.position),
@@ -162,7 +162,7 @@ class Lanes(wiring.Component):
             m.d.sync += written.eq(step.destination)
         with m.Elif(valid[0]):
             m.d.sync += written.eq(written + 1)
-        clear, count = Signal(), Signal(range(geometry.elements + 1), reset_less=True)
+        clear, count = Signal(), Signal(range(config.elements + 1), reset_less=True)
         m.d.sync += clear.eq(self.start)
         with m.If(valid[0]):
             m.d.sync += count.eq(count + 1)
@@ -179,9 +179,9 @@ class Lanes(wiring.Component):
         found = []
         for number in range(lanes):
             m.submodules[f"results_{number}"] = results = self.technology.memory(
-                depth=geometry.results, width=LANE_BITS)
+                depth=config.results, width=LANE_BITS)
             m.submodules[f"lane_{number}"] = lane = Lane(
-                count_bits=len(count), silu=geometry.silu, technology=self.technology)
+                count_bits=len(count), silu=config.silu, technology=self.technology)
             result = results.read_data.as_signed()
             element, writes, written_data = elements[number]
             taken = Mux((step.first == First.POSITIVE) & result[-1], 0, result)
@@ -220,12 +220,12 @@ class Lanes(wiring.Component):
 
     def _elements(self, m, read_address, write_address):
         """For each lane, what is read of its elements, and the enable and the data of a write."""
-        geometry, found = self.geometry, []
-        shared = 2 if geometry.elements <= SHARED_WORDS else 1
-        for first in range(0, geometry.tiles, shared):
-            lanes = min(shared, geometry.tiles - first)
+        config, found = self.config, []
+        shared = 2 if config.elements <= SHARED_WORDS else 1
+        for first in range(0, config.tiles, shared):
+            lanes = min(shared, config.tiles - first)
             m.submodules[f"elements_{first}"] = memory = self.technology.memory(
-                depth=geometry.elements, width=LANE_BITS, lanes=lanes)
+                depth=config.elements, width=LANE_BITS, lanes=lanes)
             m.d.comb += [memory.read_enable.eq(1), memory.read_address.eq(read_address),
                          memory.write_address.eq(write_address)]
             found.extend((memory.read_data.word_select(lane, LANE_BITS).as_signed(), memory.write_enable[lane],
@@ -234,14 +234,14 @@ class Lanes(wiring.Component):
 
     def _issue(self, m):
         """Addresses and marks of a word a cycle, and when a step is done."""
-        geometry, step, lanes = self.geometry, self.i_step, self.geometry.tiles
+        config, step, lanes = self.config, self.i_step, self.config.tiles
         issue = Signal(data.StructLayout({
-            "valid": 1, "chain": 1, "ends": 1, "takes": lanes, "results": range(geometry.results),
-            "elements": range(geometry.elements)}))
+            "valid": 1, "chain": 1, "ends": 1, "takes": lanes, "results": range(config.results),
+            "elements": range(config.elements)}))
         running, drain = Signal(), Signal(range(drain_cycles(lanes, False)))
         word = Signal(self.word_bits, reset_less=True)
         product = Signal(range(PRODUCTS), reset_less=True)
-        angle, pair = Signal(self.word_bits, reset_less=True), Signal(range(geometry.elements), reset_less=True)
+        angle, pair = Signal(self.word_bits, reset_less=True), Signal(range(config.elements), reset_less=True)
         pause = Signal(range(first_pause(lanes) + 1), reset_less=True)
         last_product, final = Signal(), Signal()
         second = product[0]  # of two products that are added
@@ -290,7 +290,7 @@ class Lanes(wiring.Component):
     def _gather(self, m, lanes):
         """Smallest, largest and best of all lanes, a level of a tree a cycle, and then the largest magnitude."""
         kept = data.StructLayout({"smallest": signed(LANE_BITS), "largest": signed(LANE_BITS),
-                                  "word": range(self.geometry.elements + 1), "lane": range(max(len(lanes), 2))})
+                                  "word": range(self.config.elements + 1), "lane": range(max(len(lanes), 2))})
         nodes = []
         for number, lane in enumerate(lanes):
             node = Signal(kept, name=f"leaf_{number}")

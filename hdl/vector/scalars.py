@@ -57,6 +57,8 @@ class ScalarUnit(wiring.Component):
     Parameters
     ----------
     registers : int
+    table : list of int
+        Of 16 bits, for whoever else reads: a memory for it alone would have room to spare. As many as a power of two.
     technology : Technology
 
     Members
@@ -76,29 +78,34 @@ class ScalarUnit(wiring.Component):
         ``done`` is set in an operation's last cycle.
     read_address : In
         The register at ``read_mantissa`` and ``read_exponent`` two cycles later, while not busy.
+    read_table : In(1)
+        ``read_address`` is one of the table, whose word ``read_mantissa`` is then.
     write_enable, write_address, write_mantissa, write_exponent : In
         From outside, while not busy.
     """
 
-    def __init__(self, *, registers, technology=PORTABLE):
-        self.registers, self.technology = registers, technology
-        address = max(ceil_log2(registers), 1)
+    def __init__(self, *, registers, table=(), technology=PORTABLE):
+        self.registers, self.table, self.technology = registers, list(table), technology
+        address = max(ceil_log2(registers), ceil_log2(len(self.table)), 1)
         super().__init__({
             "start": In(1), "operation": In(OPERATION_BITS), "destination": In(address), "b": In(address),
             "exponent": In(signed(EXPONENT_BITS)), "value": In(VALUE_BITS), "busy": Out(1),
-            "done": Out(1), "read_address": In(address), "read_mantissa": Out(MANTISSA_BITS),
+            "done": Out(1), "read_address": In(address), "read_table": In(1), "read_mantissa": Out(MANTISSA_BITS),
             "read_exponent": Out(signed(EXPONENT_BITS)), "write_enable": In(1), "write_address": In(address),
             "write_mantissa": In(MANTISSA_BITS), "write_exponent": In(signed(EXPONENT_BITS)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.registers = registers = self.technology.memory(depth=self.registers, width=sum(SCALAR_BITS))
+        behind = 1 << len(self.read_address)
+        m.submodules.registers = registers = self.technology.memory(
+            depth=behind + len(self.table) if self.table else self.registers, width=sum(SCALAR_BITS),
+            init=[0] * behind + self.table if self.table else [])
         scalar = data.StructLayout({"mantissa": MANTISSA_BITS, "exponent": signed(EXPONENT_BITS)})
         a, b = Signal(scalar, reset_less=True), data.View(scalar, registers.read_data)
         m.d.comb += [
             registers.read_enable.eq(1),
-            registers.read_address.eq(Mux(self.busy | self.start, self.b, self.read_address)),
+            registers.read_address.eq(Mux(self.busy | self.start, self.b, Cat(self.read_address, self.read_table))),
             self.read_mantissa.eq(b.mantissa), self.read_exponent.eq(b.exponent),
         ]
         m.submodules.product = product = self.technology.multiplier(width=MANTISSA_BITS + 1, pipelined=False)

@@ -1,4 +1,4 @@
-"""The whole machine without any RTL: frames in, frames out, as hdl.commands defines them."""
+"""The whole machine without any RTL: frames in, frames out, as hdl.protocol defines them."""
 
 from typing import NamedTuple
 
@@ -7,14 +7,18 @@ import numpy as np
 from ...driver.frames import Decoder, FrameError, encode
 from ...driver.transport import LinkError
 from ...golden.codes import BYTE_INVALID, byte_decode
-from ...hdl.commands import (
+from ...hdl.config import TRITS
+from ...hdl.instructions import SCALAR_BITS, decode, word_bits
+from ...hdl.protocol import (
     ANSWER_BYTES,
-    GEOMETRY,
     MAGIC,
     MAP_HASH,
     MAX_READ,
     NO_TOKEN,
+    REFUSED,
+    REPLY,
     SETTINGS,
+    SIZES,
     VERSION,
     ArgumentsLayout,
     Command,
@@ -25,9 +29,6 @@ from ...hdl.commands import (
     space_sizes,
     word_bytes,
 )
-from ...hdl.config import TRITS
-from ...hdl.instructions import SCALAR_BITS, decode, word_bits
-from ...hdl.protocol import REPLY, Kind
 from .processor import Processor, ProgramError
 from .processor_cycles import turn_cycles
 
@@ -41,10 +42,11 @@ PLACES = 3 ** np.arange(TRITS)
 
 class _Loaded(NamedTuple):
     """What a Processor needs of an image."""
-    geometry: object
+    config: object
     vocabulary: int
     context: int
     program: tuple
+    stages: tuple
     weights: np.ndarray
     results: np.ndarray
     elements: np.ndarray
@@ -57,7 +59,7 @@ class ReferenceTransport:
 
     Parameters
     ----------
-    geometry : Geometry
+    config : Config
 
     Members
     -------
@@ -65,28 +67,29 @@ class ReferenceTransport:
         That the RTL would have taken for all tokens so far.
     """
 
-    def __init__(self, geometry):
-        self.config = self.geometry = geometry
+    def __init__(self, config):
+        self.config = config
         self.cycles, self._closed, self._decoder = 0, False, Decoder()
         self._arrays = {
-            Space.WEIGHTS: np.zeros((geometry.depth, geometry.banks, geometry.tiles, TRITS), np.int8),
-            Space.RESULTS: np.zeros((geometry.results, geometry.tiles), np.int64),
-            Space.ELEMENTS: np.zeros((geometry.elements, geometry.tiles), np.int64),
-            Space.SCALARS: np.zeros(geometry.scalars, np.int64),
-            Space.PROGRAM: np.zeros(geometry.instructions, object),
-            Space.TOKENS: np.zeros(geometry.context + 1, np.int64),
+            Space.WEIGHTS: np.zeros((config.depth, config.banks, config.tiles, TRITS), np.int8),
+            Space.RESULTS: np.zeros((config.results, config.tiles), np.int64),
+            Space.ELEMENTS: np.zeros((config.elements, config.tiles), np.int64),
+            Space.SCALARS: np.zeros(config.scalars, np.int64),
+            Space.PROGRAM: np.zeros(config.instructions, object),
+            Space.TOKENS: np.zeros(config.context + 1, np.int64),
         }
-        position = (1 << geometry.context.bit_length()) - 1
+        position = (1 << config.context.bit_length()) - 1
+        token = (1 << max((config.vocabulary - 1).bit_length(), 1)) - 1
         self._masks = {  # bits that are kept
             Register.GIVEN: position, Register.LIMIT: position,
-            Register.LAST_TOKEN: (1 << max((geometry.vocabulary - 1).bit_length(), 1)) - 1,
-            Space.SCALARS: (1 << sum(SCALAR_BITS)) - 1, Space.PROGRAM: (1 << word_bits(geometry)) - 1}
+            Register.LAST_TOKEN: token, Space.TOKENS: token,
+            Space.SCALARS: (1 << sum(SCALAR_BITS)) - 1, Space.PROGRAM: (1 << word_bits(config)) - 1}
         self._session, self._expected = None, 0
         self._clear()
 
     def _clear(self):
         values = {Register.MAGIC: MAGIC, Register.VERSION: VERSION, Register.MAP: MAP_HASH,
-                  **{register: int(getattr(self.geometry, name)) for name, register in GEOMETRY.items()}}
+                  **{register: int(getattr(self.config, name)) for name, register in SIZES.items()}}
         self.registers = {register: values.get(register, 0) for register in Register}
         self.registers[Register.END_TOKEN] = NO_TOKEN
 
@@ -102,15 +105,15 @@ class ReferenceTransport:
 
     def _answer(self, frame):
         if isinstance(frame, FrameError):
-            return encode(Kind.ERROR, frame.sequence, bytes(ANSWER_BYTES) + bytes([frame.error]))
+            return encode(REFUSED, frame.sequence, bytes(ANSWER_BYTES) + bytes([frame.error]))
         kind, sequence, payload = frame
         if len(payload) < ARGUMENT_BYTES:
-            return encode(Kind.ERROR, sequence, bytes(ANSWER_BYTES) + bytes([Refusal.LENGTH]))
+            return encode(REFUSED, sequence, bytes(ANSWER_BYTES) + bytes([Refusal.LENGTH]))
         fields = ArgumentsLayout.from_bits(int.from_bytes(payload[:ARGUMENT_BYTES], "little"))
         head = payload[:ANSWER_BYTES]
         reason, found = self._judge(kind, fields.turn << 8 | sequence, fields, payload[ARGUMENT_BYTES:])
         if reason:
-            return encode(Kind.ERROR, sequence, head + bytes([reason]))
+            return encode(REFUSED, sequence, head + bytes([reason]))
         return encode(kind | REPLY, sequence, head + found)
 
     def _judge(self, kind, number, fields, data):
@@ -142,9 +145,9 @@ class ReferenceTransport:
     def _refusal(self, kind, fields, data):
         end = fields.address + fields.count
         if kind == Command.GO:
-            beyond = end > self.geometry.context or fields.address > self.registers[Register.POSITION]
+            beyond = end > self.config.context or fields.address > self.registers[Register.POSITION]
         else:
-            beyond = kind != Command.WAIT and end > space_sizes(self.geometry).get(fields.space, -1)
+            beyond = kind != Command.WAIT and end > space_sizes(self.config).get(fields.space, -1)
         if beyond:
             return Refusal.RANGE
         if len(data) != (fields.bytes if kind == Command.WRITE else 0) or kind == Command.READ and (
@@ -157,7 +160,7 @@ class ReferenceTransport:
 
     def _read(self, fields, data):
         space, words = Space(fields.space), self._words(fields)
-        size = word_bytes(space, self.geometry)
+        size = word_bytes(space, self.config)
         if space == Space.REGISTERS:
             values = [self.registers[register] for register in list(Register)[words]]
         elif space == Space.WEIGHTS:
@@ -169,7 +172,7 @@ class ReferenceTransport:
 
     def _write(self, fields, data):
         space, words = Space(fields.space), self._words(fields)
-        size = word_bytes(space, self.geometry)
+        size = word_bytes(space, self.config)
         items = 1 if space == Space.REGISTERS else int(np.prod(self._arrays[space].shape[1:(
             3 if space == Space.WEIGHTS else None)]))
         if len(data) != fields.count * items * size:
@@ -200,11 +203,11 @@ class ReferenceTransport:
         processor.seed = registers[Register.SEED]
         while state == State.RUNNING:
             try:
-                token, counted = turn_cycles(processor, int(tokens[position]), position)
+                token, meter = turn_cycles(processor, int(tokens[position]), position)
             except ProgramError as error:
                 state = State.ILLEGAL if error.illegal else State.WATCHDOG
                 break
-            cycles, position = cycles + counted.total(), position + 1
+            cycles, position = cycles + meter.cycles.total(), position + 1
             if position >= registers[Register.GIVEN]:
                 tokens[position] = token
                 if token == registers[Register.END_TOKEN]:
@@ -225,12 +228,13 @@ class ReferenceTransport:
         program = []
         for word in memories[Space.PROGRAM]:
             try:
-                program.append(decode(word, self.geometry))
+                program.append(decode(word, self.config))
             except ValueError:
                 program.append(None)
         return Processor(_Loaded(
-            geometry=self.geometry, vocabulary=self.registers[Register.LAST_TOKEN] + 1, context=self.geometry.context,
-            program=tuple(program), weights=memories[Space.WEIGHTS], results=memories[Space.RESULTS],
+            config=self.config, vocabulary=self.registers[Register.LAST_TOKEN] + 1, context=self.config.context,
+            program=tuple(program), stages=("",) * len(program), weights=memories[Space.WEIGHTS],
+            results=memories[Space.RESULTS],
             elements=memories[Space.ELEMENTS], scalars=scalars))
 
     def _keep(self, processor):

@@ -78,7 +78,7 @@ class Processor:
     """
 
     def __init__(self, image):
-        self.image, self.geometry = image, image.geometry
+        self.image, self.config = image, image.config
         self.weights = image.weights.copy()
         self.results, self.elements = image.results.copy(), image.elements.copy()
         self.scalars = [Scalar(np.int64(mantissa), np.int64(exponent)) for mantissa, exponent in image.scalars]
@@ -87,26 +87,27 @@ class Processor:
         self.layer = 0
         self._strides = None
 
-    def step(self, token, position, observe=lambda processor, instruction: None):
+    def step(self, token, position, observe=lambda processor, counter: None):
         """Run the program for a token at a position; return the next token, the one of the largest logit.
 
-        ``observe`` is called with this processor and each instruction before it is executed.
+        ``observe`` is called with this processor and the place of each instruction before it is executed.
 
         Raises ProgramError where the token or the position is beyond the model's, or the program does not end.
         """
         if not 0 <= token < self.image.vocabulary or not 0 <= position < self.image.context:
             raise ProgramError(f"token {token} at position {position}: the model has {self.image.vocabulary} tokens "
                                f"and {self.image.context} positions")
-        self.token, self.position, self.layer = token, position, 0
+        self.token = self.following = token
+        self.position, self.layer = position, 0
         self._strides = next((each for each in self.image.program if isinstance(each, Repeat)), None)
         counter = 0
         for _ in range(MOST_INSTRUCTIONS):
             instruction = self.image.program[counter] if counter < len(self.image.program) else None
             if instruction is None:
                 raise ProgramError(f"word {counter} of the program is no instruction", illegal=True)
-            observe(self, instruction)
+            observe(self, counter)
             if isinstance(instruction, End):
-                return self.token
+                return self.following
             target = self._execute(instruction)
             counter = counter + 1 if target is None else target
         raise ProgramError(f"the program does not end within {MOST_INSTRUCTIONS:,} instructions")
@@ -133,7 +134,7 @@ class Processor:
             case Fetch():
                 self._fetch(instruction)
             case Pick():
-                word, lane_number = divmod(self.token, self.geometry.tiles)
+                word, lane_number = divmod(self.token, self.config.tiles)
                 self.picked = int(self.elements[instruction.elements + word, lane_number])
             case Angle():
                 cos, sin = waves(np.array([instruction.frequency]), self.position)
@@ -147,7 +148,7 @@ class Processor:
         return None
 
     def _address(self, address, stride):
-        return address.value + (self.layer * getattr(self._strides, stride) if address.layered else 0)
+        return address.value + (self.layer * getattr(self._strides, stride) if address.layered and self.layer else 0)
 
     def scalar(self, address):
         """The scalar at an Address."""
@@ -155,7 +156,7 @@ class Processor:
 
     def positions(self):
         """Words of the positions so far."""
-        return self.position // self.geometry.tiles + 1
+        return self.position // self.config.tiles + 1
 
     def _narrow(self):
         """How far sums weighted by the softmax are shifted, by the sum of its weights."""
@@ -169,28 +170,28 @@ class Processor:
 
     def _multiply(self, run, blocks, values, address):
         """Results of row blocks by one digit of a list, from an address on; their words."""
-        banks = self.geometry.banks
+        banks = self.config.banks
         words = -(-len(values) // banks)
         lists = np.zeros(words * banks, np.int64)
         lists[:len(values)] = values
         base = self._address(run.weights, "weights")
         addresses = base + np.arange(blocks)[:, None] * run.stride + np.arange(words)  # of a block's words
-        if addresses.size and addresses.max() >= self.geometry.depth:
-            raise ProgramError(f"{run}: word {addresses.max()} of {self.geometry.depth}")
+        if addresses.size and addresses.max() >= self.config.depth:
+            raise ProgramError(f"{run}: word {addresses.max()} of {self.config.depth}")
         sums = np.einsum("bwktr,wk->btr", self.weights[addresses].astype(np.float64),
                          lists.reshape(words, banks)).astype(np.int64)  # exact: below 2**53
         shift = run.narrow + (self._narrow() if run.softmax else 0)
-        if shift > most_narrow(self.geometry):
-            raise ProgramError(f"{run}: sums are shifted by {shift}, at most {most_narrow(self.geometry)} can be")
+        if shift > most_narrow(self.config):
+            raise ProgramError(f"{run}: sums are shifted by {shift}, at most {most_narrow(self.config)} can be")
         if run.int8:
             written = narrow_sums(sums @ PLACES, shift)
         else:
-            written = narrow_sums(sums, shift).transpose(0, 2, 1).reshape(-1, self.geometry.tiles)
+            written = narrow_sums(sums, shift).transpose(0, 2, 1).reshape(-1, self.config.tiles)
         self.results[address:address + len(written)] = written
         return len(written)
 
     def _taking_part(self, words, which):
-        numbers = np.arange(words * self.geometry.tiles).reshape(words, -1)
+        numbers = np.arange(words * self.config.tiles).reshape(words, -1)
         most = {Limit.NONE: numbers.size - 1, Limit.POSITION: self.position,
                 Limit.VOCABULARY: self.image.vocabulary - 1}[which]
         return numbers <= most
@@ -202,7 +203,7 @@ class Processor:
         first = {Source.RESULT: results, Source.POSITIVE: np.maximum(results, 0), Source.ELEMENT: elements,
                  Source.BELOW: self.largest - elements}.get(step.first)
         if step.first is Source.NOISE:
-            first = noise(self.seed, self.position, words * self.geometry.tiles).reshape(words, -1)
+            first = noise(self.seed, self.position, words * self.config.tiles).reshape(words, -1)
         taking_part = self._taking_part(words, step.limit)
         if step.second is Operand.EXP2:
             octaves = np.minimum((first >> EXP2_BITS) + 1, MOST_OCTAVES)
@@ -220,16 +221,16 @@ class Processor:
             if step.shift_by_maximum:
                 shift = self.shift = max(shift + int(bit_length(self.maximum)) - (LANE_BITS - 1), 0)
             addend = self.elements[step.destination:step.destination + words] if step.add else 0
-            values = lane(first, second, min(shift, MAX_SHIFT), addend)
+            values = lane(first, second, min(max(shift, 0), MAX_SHIFT), addend)
             magnitudes = np.abs(values)[taking_part]
             self.maximum, self.sum = int(magnitudes.max()), int(np.square(first).sum())
             self.largest = int(values[taking_part].max())
         if step.sink is Sink.ELEMENT:
             self.elements[step.destination:step.destination + words] = values
         if step.sink is Sink.TOKEN:
-            self.token = int(np.where(taking_part, values, -1 << LANE_BITS).argmax())
+            self.following = int(np.where(taking_part, values, -1 << LANE_BITS).argmax())
         if step.sink is Sink.LIST:
-            values, longest = values.reshape(-1), self.geometry.longest_list(step.destination)
+            values, longest = values.reshape(-1), self.config.longest_list(step.destination)
             if (listed := np.flatnonzero(values)).size and listed[-1] >= longest:
                 raise ProgramError(f"{step}: element {listed[-1]} of a list of {longest}")
             self.lists[step.destination] = (
@@ -251,7 +252,7 @@ class Processor:
         factor, shift = operand(self.scalar(step.scalar))
         values = limit(half_up_shift(memory[step.source:step.source + step.words] * factor, shift), LEVELS).reshape(-1)
         trits = level_trits(values)
-        base, banks, tiles = self._address(step.weights, "weights"), self.geometry.banks, self.geometry.tiles
+        base, banks, tiles = self._address(step.weights, "weights"), self.config.banks, self.config.tiles
         number = np.arange(len(values))
         if step.kind is StoreKind.KEY:
             block, tile = divmod(self.position, tiles)
@@ -283,8 +284,8 @@ class Processor:
         self.scalars[step.destination] = scale_by_power(value, step.exponent + adjust)
 
     def _fetch(self, step):
-        block, tile = divmod(self.token, self.geometry.tiles)
+        block, tile = divmod(self.token, self.config.tiles)
         base = self._address(step.weights, "weights") + block * step.stride
         trits = self.weights[base:base + step.stride, :, tile].reshape(-1, TRITS)
-        row = (trits.astype(np.int64) @ PLACES)[:step.words * self.geometry.tiles]
+        row = (trits.astype(np.int64) @ PLACES)[:step.words * self.config.tiles]
         self.results[step.results:step.results + step.words] = row.reshape(step.words, -1)

@@ -11,7 +11,7 @@ from ...hdl.build.bitstream import AFTER_SYNTHESIS, SYNTHESIS, synthesise
 from ...hdl.build.cache import cached, digest
 from ...hdl.build.verilog import without_positions
 from ...hdl.link.serial import SerialTop
-from ...hdl.machine import on_chip
+from ...hdl.machine import Machine
 from ..rtl.simulator import Simulator
 
 
@@ -54,11 +54,11 @@ def _write_verilog(name, text, script):
 
 
 def netlist(config, family):
-    """Verilog of what hdl.machine.on_chip makes, after synthesis, flat, in the cells of a family; cached.
+    """Verilog of what a hdl.machine.Machine is, after synthesis, flat, in the cells of a family; cached.
 
     Raises ToolError where yosys is missing or fails.
     """
-    text = without_positions(rtlil.convert(on_chip(config, family.technology)))
+    text = without_positions(rtlil.convert(Machine(config, family.technology)))
     return _write_verilog("top.il", text, SCRIPT.format(name=family.name, options=SYNTHESIS[family.name],
                                                         after=AFTER_SYNTHESIS.get(family.name, "")))
 
@@ -88,7 +88,7 @@ def _simulate(component, family, verilog, waveform):
 
 def simulate_netlist(config, *, family, waveform=None, change=lambda verilog: verilog):
     """Like sim.rtl.transport.simulate, of the netlist; ``change`` may do something to its Verilog first."""
-    return _simulate(on_chip(config), family, change(netlist(config, family)), waveform)
+    return _simulate(Machine(config), family, change(netlist(config, family)), waveform)
 
 
 def simulate_board_netlist(board, *, waveform=None):

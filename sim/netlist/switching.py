@@ -2,7 +2,7 @@
 
 import re
 
-from ...hdl.top import Top
+from ...hdl.machine import Machine
 from ..rtl.simulator import Simulator
 from .netlist import cells, netlist
 
@@ -12,14 +12,13 @@ __all__ = ["CELL", "PIN", "UNITS", "by_unit", "instrument", "simulate_switching"
 
 # Units by what the names of their cells begin with; the first that fits counts.
 UNITS = {
-    "tiles": r"array\.group_\d+\.(bank_\d+\.tile_|dot_)",  # decoders and products
-    "accumulators": r"array\.(drain_|leaving)",
-    "banks": r"array\.",  # lists, tokens, weight memories
-    "vector unit": r"vector\.",
-    "results": r"results\.",
-    "sequencer": r"sequencer\.",
-    "counters": r"counters\.",
-    "link": "",  # receiver, commands, executor, loader, transmitter
+    "tiles": r"processor\.engine\.(bank_\d+\.tile_|dot_)",  # decoders and products
+    "accumulators": r"processor\.engine\.(accumulator_|combiner_|holding_|narrow_)",
+    "banks": r"processor\.engine\.",  # lists
+    "lanes": r"processor\.(lanes|lists|stores)\.",
+    "scalars": r"processor\.(scalars|angles)\.",
+    "control": r"(processor|conductor)\.",
+    "link": "",  # receiver, commands, transmitter
 }
 OUTPUTS = ("Z", "Q", "S0", "S1", "O", "F")  # of LUTs, flip-flops and carry cells in all families
 COUNTER_BITS = 64
@@ -60,10 +59,10 @@ def by_unit(verilog, units=UNITS):
 
 
 def simulate_switching(config, family):
-    """Simulator of the netlist of hdl.top.Top, whose ``toggles()`` are those of UNITS. Raises ToolError."""
+    """Simulator of the netlist of hdl.machine.Machine, whose ``toggles()`` are those of UNITS. Raises ToolError."""
     verilog = netlist(config, family)
     verilog = instrument(verilog, by_unit(verilog))
-    simulator = Simulator(Top(config), "top", sources={"netlist.v": verilog, "cells.v": cells(family, verilog)},
+    simulator = Simulator(Machine(config), "top", sources={"netlist.v": verilog, "cells.v": cells(family, verilog)},
                           toggles=len(UNITS))
     simulator.reset()
     return simulator

@@ -6,12 +6,9 @@ import threading
 from functools import cached_property
 
 from ...driver.transport import LinkError
-from ...hdl.array.tile import code_bits
 from ...hdl.build.verilog import sources
-from ...hdl.config import GROUP
-from ...hdl.instructions import Geometry
 from ...hdl.link.serial import SerialTop
-from ...hdl.machine import on_chip
+from ...hdl.machine import Machine
 from ...hdl.protocol import LONGEST
 from .simulator import Simulator
 
@@ -27,7 +24,7 @@ def simulate(config, *, waveform=None):
 
     ``waveform`` is as of ``Simulator``, and so is what is raised.
     """
-    return _simulator(on_chip(config), config, waveform)
+    return _simulator(Machine(config), config, waveform)
 
 
 def simulate_line(config, *, clock, baud, waveform=None):
@@ -87,17 +84,11 @@ class SimulatedTransport:
         return self._simulator.run(request, frames=replies, cycles=limit + line)[1]
 
     def flip(self, bank, tile, address, bit):
-        """Flip a bit of a tile's word of weights, as radiation does: one of hdl.array.tile.code_bits.
+        """Flip a bit of a tile's word of weights, as radiation does: one of hdl.array.codes.WORD_BITS.
 
         Raises ValueError where there is none such.
         """
-        if isinstance(self.config, Geometry):
-            memory, lane, width = f"top.processor.engine.bank_{bank}.tile_{tile}.weights", 0, 0
-        else:
-            first, lane = tile // self.config.stack * self.config.stack, tile % self.config.stack
-            group, block = bank // GROUP * GROUP, ".block" * self.config.single_port
-            memory, width = f"top.array.group_{group}.bank_{bank}.tile_{first}.weights{block}", code_bits(self.config)
-        self._simulator.flip(memory, address, lane * width + bit)
+        self._simulator.flip(f"top.processor.engine.bank_{bank}.tile_{tile}.weights", address, bit)
 
     def close(self):
         """End the simulation; also twice."""

@@ -78,7 +78,7 @@ def beside(report, text):
 
 
 def worse(report, text):
-    """What a bitstream does not keep, a list of words: its clock, no multipliers, LUTs and block RAMs of its row.
+    """What a bitstream does not keep, a list of words: its clock, LUTs and block RAMs of its row.
 
     It may take a tenth more LUTs than the row of the board in ``text`` says. Raises ValueError where that has none.
     """
@@ -86,7 +86,6 @@ def worse(report, text):
     luts, block_rams = cells[3].partition(", ")[0], bitstream_row(report)[5]
     return [fault for fault, found in (
         (f"it misses its clock of {report.clock:g} MHz", report.bitstream is None),
-        (f"it takes {report.area['multipliers']} multipliers", report.area["multipliers"]),
         (f"it takes {report.area['luts']:,} LUT, over a tenth more than {luts}",
          report.area["luts"] * 10 > int(luts.replace(",", "")) * 11),
         (f"it takes {block_rams} block RAMs and not {cells[5]}", block_rams != cells[5])) if found]

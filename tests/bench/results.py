@@ -7,10 +7,11 @@ import numpy as np
 
 from setun.accelerator import simulate
 from setun.analysis.cases import all_cases, run_cases
+from setun.analysis.ledgers import TABLE
 from setun.analysis.mac import mac_runs, ratio
 from setun.analysis.measure import measure_closeness, measure_matvec, measure_run, measure_scrub, measure_simulators
 from setun.analysis.paper import paper_rows
-from setun.analysis.profile import compare, profiler, speed_text
+from setun.analysis.profile import compare, profiler
 from setun.analysis.switching import FACTOR, fit, real_runs, residual, training_runs
 from setun.cli.console import progress
 from setun.cli.options import DEMO
@@ -21,9 +22,7 @@ from setun.hdl.build.area import array_area
 from setun.hdl.build.cache import digest
 from setun.hdl.build.toolchain import build_folder
 from setun.hdl.build.verilog import sources
-from setun.hdl.config import PRESETS
-from setun.hdl.instructions import Geometry
-from setun.hdl.processors import PROCESSORS
+from setun.hdl.config import PRESETS, Config
 from setun.hdl.technology.ecp5 import ECP5, FAMILY
 from setun.hdl.technology.product import PORTABLE
 from setun.sim.netlist.liberty import DEFAULT_LIBERTY, read_library
@@ -37,10 +36,10 @@ BEGIN, END = "<!-- setun results -->", "<!-- end -->"
 PROMPT, TOKENS = b"In the beginning", 32
 WINDOWS, LENGTH = 16, 256
 FLIPS = 200
-SCRUBBED = Geometry(banks=4, tiles=2, depth=256, results=256, elements=256, scalars=16, instructions=16)
+SCRUBBED = Config(banks=4, tiles=2, depth=256, results=256, elements=256, scalars=16, instructions=16)
 # The best of others' cores and a prototype's, by yosys 0.70.
 PEER_LUTS, PEER_PROTOTYPE = 47.7, 17.8
-SWITCHING_PROMPT = b"In"
+SWITCHING_PROMPT = b"In the"
 
 
 def ternary(rng, rows, columns):
@@ -62,17 +61,19 @@ def area_rows():
 
 def profile_rows():
     """The demo on each board, end to end: ``setun profile demo --board all``."""
-    for name, found in compare(profiler(load_model("demo"))).items():
-        rates = ", ".join(f"{part} {speed_text(rate)}" for part, rate in found.rates().items()
-                          if rate is not None and part != "end_to_end")
-        yield (f"`setun profile demo --board {name}`, weights {found.weights}",
-               f"{found.speed} tokens a second end to end with {found.latency * 1e3:g} ms an exchange (modelled), "
-               f"without the host's own work; alone would allow: {rates}; energy of a token {joules_text(found)}", "")
+    found = compare(profiler(load_model("demo")), table=TABLE, context=None, calibration=None)
+    for name, profile in found.items():
+        supposed = f", hypothetical: {profile.hypothetical}" if profile.hypothetical else ""
+        over = profile.cycles_per_token / profile.ideal_cycles
+        yield (f"`setun profile demo --board {name}`, mean of positions 1 to {profile.context}{supposed}",
+               f"{profile.speed} tokens a second at {profile.clock / 1e6:g} MHz, {profile.cycles_per_token:,.0f} "
+               f"cycles, {over:.2f} times the ideal (exact cycles); energy of a token {joules_text(profile)} "
+               "(modelled)", "")
 
 
 def run_rows(progress):
     model = load_model("demo")
-    for name in PROCESSORS:
+    for name in PRESETS:
         with simulate(name) as device:
             _, fields = measure_run(device, model, list(PROMPT), TOKENS, progress=progress)
         yield (f"{TOKENS} tokens of the demo on {name}, whole tokens",
@@ -95,7 +96,7 @@ def matvec_rows(progress):
                    + (f"{fields['cycles_dense'] / fields['cycles']:.2f} times faster than dense" if zeros else
                       f"utilisation {fields['utilisation']:.2%}") + f", {fields['mismatches']} values differ", "")
     w, x = ternary(rng, 1280, 512), rng.integers(-128, 128, 512).astype(np.int8)
-    speed = measure_simulators(PROCESSORS["16x20"], w, x)
+    speed = measure_simulators(PRESETS["16x20"], w, x)
     yield ("simulating the machine of 16 x 20", f"{speed['compiled']:,.0f} cycles a second, {speed['ratio']:,.0f} "
            "times Amaranth's simulator in the same run", "")
 
@@ -109,10 +110,10 @@ def scrub_rows(progress):
 
 def cycle_rows(progress):
     found = list(run_cases(all_cases(), progress))
-    wrong = sum(predicted != measured or values > 0 for _, predicted, measured, values in found)
-    cycles = sum(sum(measured.values()) for _, _, measured, _ in found)
-    yield ("cycle model against RTL, shapes of all named models and random ones",
-           f"{wrong} of {len(found)} cases differ, of {cycles:,} cycles, cause by cause", "")
+    wrong = sum(predicted.total() != measured or values > 0 for _, predicted, measured, values in found)
+    cycles = sum(measured for *_, measured, _ in found)
+    yield ("`setun cycles`: products, cycle model against RTL, shapes of all named models and random ones",
+           f"{wrong} of {len(found)} cases differ, of {cycles:,} cycles", "")
 
 
 def paper_summary():
@@ -132,7 +133,8 @@ def switching_rows(checkpoint, progress):
            "")
     progress("toggles of the netlist", 0, None)
     off = residual(fit(training_runs(FAMILY)), real_runs(FAMILY, checkpoint, SWITCHING_PROMPT))
-    yield ("toggles by counters against those of the netlist, ECP5, activations of the demo",
+    yield ("`setun switching`: toggles predicted from the work of a token against those of the netlist, ECP5, a layer "
+           "of the demo",
            f"within a factor of {off:.2f}", f"at most {FACTOR}, stated before")
 
 
@@ -171,7 +173,7 @@ def mutants_rows(path):
         mutants, killed, equivalent, alive = (found["totals"][name] for name in (
             "mutants", "killed", "equivalent", "alive"))
         yield (f"`make mutants`: changes of one place of {found['config']['name']} by yosys' generator, seed "
-               f"{found['seed']}, under the two test benches of the whole machine",
+               f"{found['seed']}, under the test bench of the whole machine",
                f"{killed:,} of {mutants:,} noticed, {equivalent} argued to be equivalent, {alive} not noticed: "
                f"{killed / (mutants - equivalent):.1%} of the others", "at least 95%")
 

@@ -18,20 +18,20 @@ from setun.cli.console import progress, user_errors
 from setun.hdl.build import toolchain
 from setun.hdl.build.cache import digest
 from setun.hdl.build.verilog import sources
-from setun.hdl.top import Top
+from setun.hdl.machine import Machine
 from setun.sim.verify.cocotb_runner import run_cocotb
 from setun.sim.verify.mutation import MUTANT, mutate
-from tests.campaigns.cover import CONFIG
+from tests.machine.stimulus import CONFIG
 
 
 __all__ = ["CONFIG", "COUNT", "EQUIVALENT", "SEED", "judge", "noticed", "run_mutant", "summary"]
 
 
-KILLERS = ("tests.machine.cocotb_top", "tests.machine.cocotb_stimulus")  # the second looks at what the first lets live
+KILLER = "tests.machine.cocotb_machine"
 CYCLES = 400_000  # of the stimulus
 COUNT, SEED = 200, 1
 LEAST = .95  # of those that somebody can notice
-SECONDS = 600  # of one killer; without a mutant they take a fiftieth of it
+SECONDS = 600  # without a mutant it takes a twentieth of it
 EQUIVALENT = yaml.safe_load(Path(__file__).with_name("equivalent.yaml").read_text())  # mutant: why nobody can notice it
 
 
@@ -41,19 +41,17 @@ def run_mutant(verilog, number, cycles=CYCLES):
     ``verilog`` is of sim.verify.mutation.mutate, for CONFIG; the stimulus ends after ``cycles``.
     """
     with tempfile.TemporaryDirectory() as folder:
-        values = {"config": asdict(CONFIG), MUTANT: number, "seed": SEED, "cycles": cycles,
-                  "report": str(Path(folder) / "report.json")}
-        for killer in KILLERS:
-            try:
-                run_cocotb(verilog, "top", killer, values, most_failures=1, seconds=SECONDS)
-            except AssertionError as error:
-                return str(error).splitlines()[1]
-            except TimeoutError:
-                return f"{killer} has not ended after {SECONDS} s"
-            except toolchain.ToolError:
-                if not number:
-                    raise
-                return f"the simulation of {killer} broke off"
+        values = {MUTANT: number, "seed": SEED, "cycles": cycles, "report": str(Path(folder) / "report.json")}
+        try:
+            run_cocotb(verilog, "top", KILLER, values, most_failures=1, seconds=SECONDS)
+        except AssertionError as error:
+            return str(error).splitlines()[1]
+        except TimeoutError:
+            return f"it has not ended after {SECONDS} s"
+        except toolchain.ToolError:
+            if not number:
+                raise
+            return "the simulation broke off"
     return ""
 
 
@@ -63,7 +61,7 @@ def judge(count, seed, seconds, report=lambda description, done, total: None):
     Raises RuntimeError where the tests do not pass without a mutant.
     """
     start, judged = time.monotonic(), []
-    verilog, mutants = mutate(Top(CONFIG), count, seed)
+    verilog, mutants = mutate(Machine(CONFIG), count, seed)
     report("without a mutant", 0, count)
     if why := run_mutant(verilog, 0):
         raise RuntimeError(f"the tests fail without a mutant: {why}")

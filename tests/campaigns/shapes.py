@@ -16,8 +16,8 @@ from setun.driver.machine import Machine
 from setun.golden.fixed import to_fixed
 from setun.golden.rotary import Rope
 from setun.golden.sampling import temperature_scalar
-from setun.hdl.commands import Register, Space
-from setun.hdl.instructions import Geometry
+from setun.hdl.config import Config
+from setun.hdl.protocol import Register, Space
 from setun.sim.model.device import ReferenceTransport
 from setun.sim.rtl.transport import SimulatedTransport
 from tests.support.checkpoints import random_checkpoint
@@ -33,7 +33,7 @@ MOST_CYCLES = 50_000_000  # of a token
 
 
 def shape(rng):
-    """Arguments of random_checkpoint and of Geometry."""
+    """Arguments of random_checkpoint and of Config."""
     kv_heads, tiles = int(rng.integers(1, 5)), int(rng.choice([1, 2, 3, 4, 5, 8]))
     heads = kv_heads * int(rng.integers(1, 8 // kv_heads + 1))
     model = {
@@ -52,14 +52,14 @@ def differences(model, sizes, rng):
     checkpoint = random_checkpoint(**model)
     integer = to_fixed(checkpoint)
     try:
-        room = compile_model(integer, Geometry(depth=DEEPEST, **ROOMY, **sizes))
+        room = compile_model(integer, Config(depth=DEEPEST, **ROOMY, **sizes))
     except TooLarge:
         return None
     words = max(address + used for address, used in room.map.weights.values())
     if words * sizes["banks"] * sizes["tiles"] > MOST_WORDS:
         return None
-    image = compile_model(integer, Geometry(depth=1 << (words - 1).bit_length(), **ROOMY, **sizes))
-    transports, found = (SimulatedTransport(image.geometry), ReferenceTransport(image.geometry)), []
+    image = compile_model(integer, Config(depth=1 << (words - 1).bit_length(), **ROOMY, **sizes))
+    transports, found = (SimulatedTransport(image.config), ReferenceTransport(image.config)), []
     temperature = float(rng.choice([0, .8, 2]))
     tokens, count = rng.integers(checkpoint.vocab, size=checkpoint.context).tolist(), min(checkpoint.context, TOKENS)
     for transport in transports:

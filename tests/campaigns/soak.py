@@ -1,12 +1,10 @@
-"""Long runs on the fast simulator: many tokens of the demo, random descriptors, frames over a link that damages them.
+"""Long runs on the fast simulator: many tokens of the demo, random programs, frames over a link that damages them.
 ``make soak``.
 """
 
 import contextlib
 import itertools
 import json
-import random
-import struct
 import sys
 import time
 
@@ -18,32 +16,27 @@ from setun.accelerator import Accelerator
 from setun.analysis.measure import measure_run
 from setun.cli.console import progress
 from setun.cli.options import DEMO
-from setun.compiler.packing import pack, place
-from setun.driver.device import Device
-from setun.driver.link import Link
+from setun.compiler.product import product_image
+from setun.driver.machine import Machine, MachineError, MismatchError
 from setun.driver.transport import LinkError
 from setun.formats.model import load as load_model
-from setun.golden.codes import byte_encode
-from setun.golden.matvec import matvec
-from setun.golden.quantiser import absmax_quantise
 from setun.hdl.build.cache import digest
 from setun.hdl.build.toolchain import build_folder
 from setun.hdl.build.verilog import sources
-from setun.hdl.config import PRESETS, TRITS
-from setun.hdl.processors import PROCESSORS
-from setun.hdl.protocol import MAX_PAYLOAD, Flags, Kind, Register
-from setun.sim.model.machine import Machine
+from setun.hdl.config import PRESETS
+from setun.hdl.protocol import Space
 from setun.sim.rtl.transport import SimulatedTransport
+from tests.machine.test_programs import differs
 from tests.support.links import Noisy
+from tests.support.programs import CONFIG
 
 
-__all__ = ["exercise", "fill", "random_run", "random_vector", "random_weights", "soak_descriptors", "soak_link",
-           "soak_tokens"]
+__all__ = ["soak_link", "soak_programs", "soak_tokens"]
 
 
 PROMPT = 16  # tokens
-RUNS = 8  # descriptors between looks at the results
-PRODUCTS = 200  # on a link that stays as bad as it is
+PRODUCTS = 20  # on a link that stays as bad as it is
+MOST_CYCLES = 1 << 20
 NOISE = -4, -2  # logarithms of the share of bytes at which something happens
 
 
@@ -66,90 +59,14 @@ def soak_tokens(transport, model, text, count, report=lambda description, done, 
             wrong += fields["mismatches"] + fields["cycle_errors"]
 
 
-def random_weights(rng, machine, address, words):
-    """WEIGHTS, with any share of zeros."""
-    config = machine.config
-    zeros = rng.choice([0, .3, .9])
-    trits = rng.choice(np.array([-1, 0, 1], np.int8), (words, config.banks, config.tiles, TRITS),
-                       p=[(1 - zeros) / 2, zeros, (1 - zeros) / 2])
-    machine.load(address, trits)
-    return Kind.WEIGHTS, struct.pack("<HH", address, words) + byte_encode(trits).tobytes()
-
-
-def random_vector(rng, machine, slot):
-    """VECTOR of any length, in pieces, whose order counts."""
-    config = machine.config
-    n, int8, skip = int(rng.integers(1, config.columns + 1)), bool(rng.integers(2)), bool(rng.integers(2))
-    live = int(rng.integers(0, n + 1)) if rng.integers(2) else n
-    limit = 128 if int8 else 1 << int(rng.integers(1, 32))
-    y = np.where(rng.random(n) < rng.choice([0, .3, .9]), 0, rng.integers(-limit, limit, n))
-    machine.list(slot, y.astype(np.int8) if int8 else absmax_quantise(y)[0], live, skip)
-    size = 1 if int8 else 4
-    most = (MAX_PAYLOAD - 8) // size
-    flags = Flags.INT8 * int8 | Flags.SKIP * skip
-    return [(Kind.VECTOR, struct.pack("<BBHHH", slot, flags, n, live, start)
-             + y[start:start + most].astype(f"<i{size}").tobytes()) for start in range(0, n, most)]
-
-
-def random_run(rng, machine, slot):
-    """RUN, wherever it fits."""
-    config = machine.config
-    stride = max(machine.lists[slot][1].words, 1) + int(rng.integers(0, 3))
-    blocks = int(rng.integers(1, min(config.depth // stride, config.blocks) + 1))
-    base, destination = int(rng.integers(0, config.depth - blocks * stride + 1)), int(rng.integers(
-        0, config.blocks - blocks + 1))
-    machine.multiply(slot, base, stride, blocks, destination)
-    return Kind.RUN, struct.pack("<BBHHHH", slot, 0, base, stride, blocks, destination)
-
-
-def fill(link, machine, rng):
-    """Write all weights: what the memories hold before is no code of zeros."""
-    config = machine.config
-    words = (MAX_PAYLOAD - 4) // (config.banks * config.tiles)
-    for address in range(0, config.depth, words):
-        link.transact([random_weights(rng, machine, address, min(words, config.depth - address))])
-
-
-def exercise(link, machine, rng, runs):
-    """Weights, lists and ``runs`` descriptors as they come: how many results and counters differ from the machine's.
-
-    A run may wait for another, and lists are built while runs of the other slot go on. All results are read, and the
-    counters that are exact.
-    """
-    config = machine.config
-    link.transact([(Kind.WAIT, b"")])
-    words = min(config.depth, (MAX_PAYLOAD - 4) // (config.banks * config.tiles))
-    for _ in range(int(rng.integers(1, 4))):
-        size = int(rng.integers(1, words + 1))
-        link.transact([random_weights(rng, machine, int(rng.integers(0, config.depth - size + 1)), size)])
-    for slot in range(config.slots):
-        for piece in random_vector(rng, machine, slot):
-            link.transact([piece])
-        for _ in range(slot, runs, config.slots):
-            link.transact([random_run(rng, machine, slot)])
-    wrong, most = 0, MAX_PAYLOAD // (3 * config.rows)
-    for first in range(0, config.blocks, most):
-        blocks = min(most, config.blocks - first)
-        found, = link.transact([(Kind.RESULTS, struct.pack("<HH", first, blocks))], cycles=config.depth * runs)
-        wrong += found != machine.fetch(first, blocks)
-    registers, = link.transact([(Kind.READ, struct.pack("<HH", 0, len(Register)))])
-    found = dict(zip(Register, np.frombuffer(registers, "<u4").tolist(), strict=True))
-    return wrong + sum(found[register] != value % 2 ** 32 for register, value in machine.counted.items())
-
-
-def soak_descriptors(config, count, seed, report=lambda description, done, total: None):
-    """Random descriptors, and how many results and counters differ from sim.model.machine."""
-    rng, done, wrong = np.random.default_rng(seed), 0, 0
-    with contextlib.closing(SimulatedTransport(config)) as transport:
-        link, machine = Link(transport), Machine(config)
-        link.transact([(Kind.RESET, b"")])
-        fill(link, machine, rng)
-        while done < count:
-            runs = min(RUNS, count - done)
-            wrong += exercise(link, machine, rng, runs)
-            done += runs
-            report("descriptors", done, count)
-    return done, wrong
+def soak_programs(transport, count, seed, report=lambda description, done, total: None):
+    """Random programs on a machine of tests.support.programs.CONFIG, and how many leave something else behind than on
+    the reference machine, or take other cycles."""
+    wrong = 0
+    for done in range(count):
+        wrong += bool(differs(transport, seed + done))
+        report("programs", done + 1, count)
+    return count, wrong
 
 
 class Counting(Noisy):
@@ -161,43 +78,42 @@ class Counting(Noisy):
         return super().exchange(request, replies, limit)
 
 
-def soak_link(config, count, seed, report=lambda description, done, total: None):
-    """Frames over a link that loses, changes, doubles and reorders bytes: how many, and how many products and weights
-    are wrong.
+def soak_link(transport, count, seed, report=lambda description, done, total: None):
+    """Frames over a link that loses, changes, doubles and reorders bytes: how many, and how many products are wrong.
 
-    A session that gives up, which it may, is followed by another. Behind each session is one on a sound link, in which
-    all weights must be there if all of them were.
+    A session that gives up, which it may, is followed by another.
     """
-    rng, wrong = np.random.default_rng(seed), 0
-    random.seed(seed)  # sequences of frames
-    with contextlib.closing(SimulatedTransport(config)) as transport:
-        noisy = Counting(transport, 0, seed)
-        while noisy.frames < count:
-            w = [rng.integers(-1, 2, rng.integers(1, 20, 2), np.int8) for _ in range(3)]
-            placed, loaded = place([pack(matrix, config) for matrix in w], config, resident=True)[0], False
-            noisy.rate = 10 ** rng.uniform(*NOISE)
-            with contextlib.suppress(LinkError):
-                device = Device(noisy, config)
-                device.load(placed)
-                loaded = True
-                for index in rng.integers(0, len(w), PRODUCTS):
-                    x = rng.integers(-128, 128, w[index].shape[1]).astype(np.int8)
-                    product = device.multiply(placed[index], x, quantise=False)
-                    wrong += int((product.accumulators != matvec(w[index], x)).any())
-                    report("frames", min(noisy.frames, count), count)
-            noisy.rate = 0
-            sound = Device(noisy, config)
-            wrong += len(sound.scrub(placed)) if loaded else 0
+    rng, wrong, config = np.random.default_rng(seed), 0, transport.config
+    noisy = Counting(transport, 0, seed)
+    while noisy.frames < count:
+        noisy.rate = 10 ** rng.uniform(*NOISE)
+        with contextlib.suppress(LinkError, MachineError):
+            try:
+                machine = Machine(noisy, config)
+            except MismatchError:  # what it is was read wrong
+                wrong += 1
+                continue
+            for _ in range(PRODUCTS):
+                w = rng.integers(-1, 2, rng.integers(1, 20, 2), np.int8)
+                x = rng.integers(-128, 128, w.shape[1]).astype(np.int8)
+                image = product_image(w, x, config)
+                machine.load(image)
+                machine.give([0])
+                machine.go(0, 1)
+                machine.wait(1, MOST_CYCLES)
+                found = machine.read(Space.RESULTS, 0, image.used("results")).reshape(-1)[:len(w)]
+                wrong += bool((found != w.astype(int) @ x).any())
+                report("frames", min(noisy.frames, count), count)
     return noisy.frames, wrong
 
 
 @click.command()
 @click.option("--tokens", default=1000, show_default=True, type=click.IntRange(1))
-@click.option("--descriptors", default=10_000, show_default=True, type=click.IntRange(1))
+@click.option("--programs", default=10_000, show_default=True, type=click.IntRange(1))
 @click.option("--frames", default=1_000_000, show_default=True, type=click.IntRange(1))
-@click.option("--seed", default=1, show_default=True, help="Of the descriptors and the frames.")
-def main(tokens, descriptors, frames, seed):
-    """Tokens, descriptors and damaged frames on the simulated RTL; exit 1 where anything differs from the models.
+@click.option("--seed", default=1, show_default=True, help="Of the programs and the frames.")
+def main(tokens, programs, frames, seed):
+    """Tokens, random programs and damaged frames on the simulated RTL; exit 1 where anything differs from the models.
 
     The figures go to build/soak.json, where setun results finds them.
     """
@@ -205,11 +121,11 @@ def main(tokens, descriptors, frames, seed):
     with progress() as report:
         for what, soak, arguments in (
                 ("tokens of the demo on 24x40", soak_tokens,
-                 (SimulatedTransport(PROCESSORS["24x40"]), load_model("demo"),
+                 (SimulatedTransport(PRESETS["24x40"]), load_model("demo"),
                   (DEMO / "held_out.txt").read_bytes(), tokens)),
-                ("random descriptors on 8x10", soak_descriptors, (PRESETS["8x10"], descriptors, seed)),
-                ("frames to 1x5 over a link that loses, changes, doubles and reorders bytes", soak_link,
-                 (PRESETS["1x5"], frames, seed))):
+                (f"random programs on {CONFIG.name}", soak_programs, (SimulatedTransport(CONFIG), programs, seed)),
+                (f"frames to {CONFIG.name} over a link that loses, changes, doubles and reorders bytes", soak_link,
+                 (SimulatedTransport(CONFIG), frames, seed))):
             start = time.perf_counter()
             done, wrong = soak(*arguments, report)
             outcomes.append({"what": what, "done": done, "differences": wrong, "seconds": time.perf_counter() - start})

@@ -1,5 +1,7 @@
 """The long runs, made short, and that they notice what is wrong."""
 
+import contextlib
+import dataclasses
 import json
 
 import pytest
@@ -9,15 +11,15 @@ from setun.driver import frames
 from setun.formats.tokenizer import ByteTokenizer
 from setun.hdl.build.cache import digest
 from setun.hdl.build.verilog import sources
-from setun.hdl.config import PRESETS
-from setun.hdl.protocol import CRC_BYTES, HEADER_BYTES, REPLY, Kind
-from setun.sim.model.machine import Machine
+from setun.hdl.protocol import CRC_BYTES, HEADER_BYTES, REPLY, Command
+from setun.sim.model.processor import Processor
 from setun.sim.rtl.transport import SimulatedTransport
 from tests.bench.results import soak_rows
 from tests.campaigns import soak
 from tests.support.checkpoints import random_checkpoint
-from tests.support.geometries import SMALL
+from tests.support.configs import SMALL
 from tests.support.links import Struck
+from tests.support.programs import CONFIG
 
 
 TEXT = bytes(range(100))
@@ -49,49 +51,42 @@ def test_tokens_with_a_flipped_weight(monkeypatch):
     assert count == 3 and wrong > 0
 
 
-def test_descriptors():
-    assert soak.soak_descriptors(PRESETS["4x10"], 50, 1) == (50, 0)
+@pytest.fixture
+def rtl():
+    with contextlib.closing(SimulatedTransport(CONFIG)) as transport:
+        yield transport
 
 
-@pytest.mark.parametrize("method", MODELS)
-def test_descriptors_of_another_model(method, monkeypatch):
-    right = getattr(Machine, method)
-    monkeypatch.setattr(Machine, method, lambda *arguments: MODELS[method](right, *arguments))
-    assert soak.soak_descriptors(PRESETS["4x10"], 50, 1)[1] > 0
+def test_programs(rtl):
+    assert soak.soak_programs(rtl, 10, 1) == (10, 0)
 
 
-def test_descriptors_with_flipped_weights(monkeypatch):
-    monkeypatch.setattr("tests.campaigns.soak.SimulatedTransport", Struck)
-    monkeypatch.setattr(Struck, "left", 200)
-    monkeypatch.setattr(Struck, "addresses", range(0, 16384, 16))
-    assert soak.soak_descriptors(PRESETS["4x10"], 50, 1)[1] > 0
+def test_programs_of_another_model(rtl, monkeypatch):
+    right = Processor._scale
+    monkeypatch.setattr(Processor, "_scale", lambda processor, step: right(
+        processor, dataclasses.replace(step, exponent=step.exponent + 1)))
+    assert soak.soak_programs(rtl, 10, 1)[1] > 0
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_link(seed):
-    sent, wrong = soak.soak_link(PRESETS["1x5"], 3000, seed)
+def test_link(rtl, seed):
+    sent, wrong = soak.soak_link(rtl, 3000, seed)
     assert sent >= 3000 and wrong == 0
 
 
-def test_link_without_checks(monkeypatch):
+def test_link_without_checks(rtl, monkeypatch):
     """It is the CRC that keeps wrong results out."""
     parse = frames._parse
 
     def lenient(escaped):
         body, bad = frames.unescape(escaped)
         whole = not bad and len(body) == HEADER_BYTES + int.from_bytes(body[2:4], "little") + CRC_BYTES
-        if whole and body[0] == Kind.RESULTS | REPLY:
+        if whole and body[0] == Command.READ | REPLY:
             return body[0], body[1], body[HEADER_BYTES:-CRC_BYTES]
         return parse(escaped)
 
     monkeypatch.setattr(frames, "_parse", lenient)
-    assert soak.soak_link(PRESETS["1x5"], 3000, 1)[1] > 0
-
-
-def test_link_with_a_flipped_weight(monkeypatch):
-    """A weight that is lost is noticed, by its products or at the end of its session."""
-    monkeypatch.setattr("tests.campaigns.soak.SimulatedTransport", Struck)
-    assert soak.soak_link(PRESETS["1x5"], 1000, 1)[1] > 0
+    assert soak.soak_link(rtl, 6000, 1)[1] > 0
 
 
 def test_rows(tmp_path):

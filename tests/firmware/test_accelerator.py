@@ -10,11 +10,11 @@ import pytest
 import setun
 from setun.driver.port import SerialTransport
 from setun.golden.matvec import matvec
-from setun.hdl.commands import Space
+from setun.hdl.protocol import Space
 from setun.sim.rtl.board import Terminal
 from setun.sim.rtl.transport import simulate as simulate_rtl
 from tests.support.checkpoints import random_checkpoint
-from tests.support.geometries import SMALL
+from tests.support.configs import SMALL
 from tests.support.links import serving
 
 

@@ -7,25 +7,25 @@ from setun.hdl.config import PRESETS, Config
 
 
 def test_configs(tmp_path):
-    assert setun.config_of("16x20") is PRESETS["16x20"] and setun.config_of(PRESETS["1x5"]) is PRESETS["1x5"]
-    changed = setun.config_of("4x10-spram,depth=4096,stack=1,single_port=false")
-    assert changed == Config(name="4x10-spram,depth=4096,stack=1,single_port=false", banks=4, tiles=2, depth=4096,
-                             columns=512, blocks=102, serial=True)
-    assert setun.Config(banks=3, tiles=4, depth=100, columns=200, blocks=10).name == "3x20"
+    assert setun.config_of("16x20") is PRESETS["16x20"]
+    assert setun.config_of(PRESETS["8x20"]) is PRESETS["8x20"]
+    changed = setun.config_of("8x20,depth=4096,silu=true")
+    assert changed == Config(name="8x20,depth=4096,silu=true", banks=8, tiles=4, depth=4096, results=1024,
+                               elements=512, scalars=128, instructions=256, silu=True)
+    assert setun.Config(banks=4, tiles=4, depth=100).name == "4x20"
     path = tmp_path / "mine.yaml"
-    path.write_text("{banks: 3, tiles: 4, depth: 100, columns: 200, blocks: 10, stack: 2, serial: true}")
-    assert setun.config_of(str(path)) == Config(name="mine", banks=3, tiles=4, depth=100, columns=200, blocks=10,
-                                                stack=2, serial=True)
+    path.write_text("{banks: 4, tiles: 2, depth: 100, columns: 200, silu: true}")
+    assert setun.config_of(str(path)) == Config(name="mine", banks=4, tiles=2, depth=100, columns=200, silu=True)
 
 
 @pytest.mark.parametrize("text, words", [
-    ("2x5", "config '2x5': no preset and no .yaml file: give one of 1x5, 4x10"),
+    ("2x5", "config '2x5': no preset and no .yaml file: give one of 8x20, 24x40"),
     ("16x20,deep=3", "'deep=3' changes no parameter: write banks=..., tiles="),
     ("16x20,depth", "'depth' changes no parameter"),
     ("16x20,name=x", "'name=x' changes no parameter"),
     ("16x20,depth=many", "depth must be an integer, not 'many'"),
-    ("16x20,serial=1", "serial must be true or false, not '1'"),
-    ("16x20,stack=3", "stack must divide the 4 tiles, not be 3"),
+    ("16x20,silu=1", "silu must be true or false, not '1'"),
+    ("16x20,tiles=3", "tiles must divide the 16 banks, not be 3"),
 ])
 def test_configs_refused(text, words):
     with pytest.raises(setun.ArgumentError, match=words):
@@ -33,13 +33,12 @@ def test_configs_refused(text, words):
 
 
 @pytest.mark.parametrize("content, words", [
-    ("banks: 3", "lacks 'tiles': write banks, tiles, depth"),
-    ("{banks: 3, tiles: 1, depth: 100, columns: 200, blocks: 10, slot: 2}", "'slot' is no parameter"),
-    ("{banks: many, tiles: 1, depth: 100, columns: 200, blocks: 10}",
-     "banks must be an integer from 1 to 64, not 'many'"),
-    ("{banks: 3, tiles: true, depth: 100, columns: 200, blocks: 10}", "tiles must be an integer from 1 to 32, not T"),
-    ("{banks: 3, tiles: 1, depth: 100, columns: 200, blocks: 10, serial: 3}", "serial must be true or false, not 3"),
-    ('{banks: 3, tiles: 1, depth: 100, columns: 200, blocks: 10, name: "a\\nb"}', "name must be a text of one line"),
+    ("banks: 3", "lacks 'tiles': write banks, tiles and depth"),
+    ("{banks: 3, tiles: 1, depth: 100, slot: 2}", "'slot' is no parameter"),
+    ("{banks: many, tiles: 1, depth: 100}", "banks must be an integer from 1 to 64, not 'many'"),
+    ("{banks: 3, tiles: true, depth: 100}", "tiles must be an integer from 1 to 32, not T"),
+    ("{banks: 3, tiles: 1, depth: 100, silu: 3}", "silu must be true or false, not 3"),
+    ('{banks: 3, tiles: 1, depth: 100, name: "a\\nb"}', "name must be a text of one line"),
     ("[1, 2]", "mine.yaml: Expected `object`"),
     ("\x00", "mine.yaml: "),
     ("[" * 5000, "is longer than 4096 bytes"),
@@ -60,7 +59,7 @@ from setun.hdl.boards.board import Board
 from setun.hdl.config import Config
 from setun.hdl.technology.ecp5 import FAMILY
 
-CONFIG = Config(name="small", banks=4, tiles=2, depth=512, columns=512, blocks=64)
+CONFIG = Config(name="small", banks=4, tiles=2, depth=512)
 BOARDS = [Board(name=name, config=CONFIG, family=FAMILY, platform={platform},
                 clock={clock}, baud=1_000_000, loader="mine") for name in {names}]
 """

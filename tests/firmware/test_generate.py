@@ -12,10 +12,10 @@ from setun.generate import CHECKS, CheckError, Generation
 from setun.golden.decoder import empty_cache, step
 from setun.golden.rotary import Rope
 from setun.golden.sampling import sample, temperature_scalar
-from setun.hdl.commands import Space
-from setun.hdl.instructions import Geometry
+from setun.hdl.config import Config
+from setun.hdl.protocol import Space
 from tests.support.checkpoints import random_checkpoint
-from tests.support.geometries import SMALL
+from tests.support.configs import SMALL
 
 
 PROMPT, COUNT = list(b"And God said, "), 8
@@ -163,12 +163,13 @@ def test_golden_beside_the_program():
 
 
 def test_too_small():
-    with pytest.raises(TooLarge, match="weights: 1,928 words are needed and the processor has 1,024: choose a larger"):
-        compile_model(setun.load("demo").integer, Geometry(banks=24, tiles=8, depth=1024))
+    words = "depth: 1,928 words of weights are needed and the processor has 1,024: choose a larger"
+    with pytest.raises(TooLarge, match=words):
+        compile_model(setun.load("demo").integer, Config(banks=24, tiles=8, depth=1024))
 
 
 def test_smallest():
     assert smallest(setun.load("demo")).name == "16x20"
     large = setun.Model("large", random_checkpoint(vocab=300, hidden=400, inner=900, layers=3), Bytes())
-    with pytest.raises(TooLarge, match="no preset holds the model whole; 24x40: columns: a vector of inner has 904"):
+    with pytest.raises(TooLarge, match="no preset holds the model whole; 24x40: columns: 904 elements"):
         smallest(large)

@@ -15,7 +15,7 @@ from setun.driver.machine import Machine
 from setun.golden.fixed import to_fixed
 from setun.hardware import core
 from setun.hdl.build import toolchain
-from setun.hdl.commands import MAP_HASH, Space
+from setun.hdl.protocol import MAP_HASH, Space
 from setun.sim.model.device import ReferenceTransport
 from tests.support.checkpoints import random_checkpoint
 
@@ -47,8 +47,8 @@ def run_bench(folder, request, answers):
 class Recording(ReferenceTransport):
     """The reference machine, and all that it was asked and has answered."""
 
-    def __init__(self, geometry):
-        super().__init__(geometry)
+    def __init__(self, config):
+        super().__init__(config)
         self.asked, self.answered, self.replies = b"", b"", 0
 
     def exchange(self, request, replies, limit):
@@ -60,10 +60,10 @@ class Recording(ReferenceTransport):
 def test_text_in_a_foreign_test_bench(written):
     """The bytes of a session, in which a model is loaded and a text generated and read, are answered in Icarus as by
     the reference machine."""
-    geometry = setun.geometry_of(CONFIG)
+    config = setun.config_of(CONFIG)
     image = compile_model(to_fixed(random_checkpoint(vocab=41, context=19, heads=2, kv_heads=1, head_dim=8, hidden=12,
-                                                     inner=20)), geometry)
-    transport = Recording(geometry)
+                                                     inner=20)), config)
+    transport = Recording(config)
     machine = Machine(transport)
     machine.load(image)
     machine.give([1, 2])
@@ -78,7 +78,7 @@ def test_manifest(written):
     text, manifest = (written / "core.v").read_text(), json.loads((written / "core.json").read_text())
     assert manifest["sha256"] == hashlib.sha256(text.encode()).hexdigest()
     assert manifest["version"] == setun.__version__ and manifest["protocol"]["map"] == f"{MAP_HASH:#010x}"
-    assert manifest["parameters"] == vars(setun.geometry_of(CONFIG))
+    assert manifest["parameters"] == vars(setun.config_of(CONFIG))
     # Ports are those of the module, and there is no trace.
     header, = re.findall(r"^module setun \((.*)\);$", text, re.M)
     assert {port["name"] for port in manifest["ports"]} == set(header.split(", ")) and "trace" not in header

@@ -3,7 +3,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from setun.golden.quantiser import absmax_quantise, reciprocal_quantise, step_quantise
+from setun.golden.quantiser import reciprocal_quantise, step_quantise
 
 
 def vectors(seed, shape, bits):
@@ -11,26 +11,10 @@ def vectors(seed, shape, bits):
     return rng.integers(-2 ** bits, 2 ** bits, shape) >> rng.integers(0, bits, (*shape[:-1], 1))
 
 
-@pytest.mark.parametrize("bits", [3, 8, 31])
-def test_absmax_quantise(bits):
-    """Against round() of exact fractions."""
-    y = vectors(1, (300, 17), bits)
-    q, m = absmax_quantise(y)
-    assert q.dtype == np.int8 and m.tolist() == np.abs(y).max(-1).tolist()
-    for row, codes, largest in zip(y.tolist(), q.tolist(), m.tolist()):
-        assert codes == [round(Fraction(127 * value, largest)) if largest else 0 for value in row]
-
-
-def test_absmax_quantise_extremes():
-    q, m = absmax_quantise(np.array([[-2 ** 31, 2 ** 31 - 1, 0], [0, 0, 0], [-1, 1, 0], [254, 1, 3], [-254, -1, -3]]))
-    assert q.tolist() == [[-127, 127, 0], [0, 0, 0], [-127, 127, 0], [127, 0, 2], [-127, 0, -2]]
-    assert m.tolist() == [2 ** 31, 0, 1, 254, 254]
-
-
-def test_absmax_quantise_is_free_of_scale():
-    y = vectors(2, (50, 9), 20)
-    assert (absmax_quantise(y)[0] == absmax_quantise(1000 * y)[0]).all()
-    assert (absmax_quantise(-y)[0] == -absmax_quantise(y)[0]).all()
+def absmax_quantise(row):
+    """As the paper has it, of exact fractions."""
+    largest = max(map(abs, row))
+    return [round(Fraction(127 * value, largest)) if largest else 0 for value in row]
 
 
 @pytest.mark.parametrize("bits", [1, 5, 11, 17])
@@ -42,7 +26,7 @@ def test_reciprocal_quantise(bits):
     exact = 127 * y / np.maximum(m, 1)[:, None]
     assert np.abs(q - exact).max() <= 0.5 + 127 * 2 ** -15
     assert (np.abs(q.astype(int)).max(-1) == np.where(m, 127, 0)).all()
-    assert np.abs(q - absmax_quantise(y)[0].astype(int)).max() <= 1
+    assert np.abs(q - np.array([absmax_quantise(row) for row in y.tolist()])).max() <= 1
 
 
 def test_reciprocal_quantise_extremes():

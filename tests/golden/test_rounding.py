@@ -11,7 +11,6 @@ from setun.golden.rounding import (
     half_up_shift,
     integer_sqrt,
     limit,
-    round_half_even,
     saturate,
 )
 
@@ -50,16 +49,6 @@ def test_count_saturations():
         saturate(values, 16)
     saturate(values, 4)
     assert outer == [2, 0] and inner == [3]
-
-
-def test_round_half_even():
-    """Against Fraction's round(), ties among them."""
-    rng = np.random.default_rng(0)
-    denominators = np.concatenate([rng.integers(1, 40, 2000), rng.integers(1, 2 ** 40, 2000)])
-    numerators = np.concatenate([rng.integers(0, 4000, 2000), rng.integers(0, 2 ** 48, 2000)])
-    result = round_half_even(numerators, denominators).tolist()
-    assert result == [round(Fraction(n, d)) for n, d in zip(numerators.tolist(), denominators.tolist())]
-    assert round_half_even(np.array([1, 3, 5, 7]), np.array(2)).tolist() == [0, 2, 2, 4]
 
 
 def test_integer_sqrt():

@@ -13,8 +13,12 @@ from setun.driver.session import Order, RefusedError
 from setun.driver.transport import LinkError
 from setun.golden.codes import byte_encode
 from setun.golden.fixed import to_fixed
-from setun.hdl.commands import (
+from setun.hdl.config import Config
+from setun.hdl.instructions import End
+from setun.hdl.protocol import (
     MAX_READ,
+    REFUSED,
+    REPLY,
     Command,
     Refusal,
     Register,
@@ -22,15 +26,13 @@ from setun.hdl.commands import (
     space_sizes,
     word_bytes,
 )
-from setun.hdl.instructions import End, Geometry
-from setun.hdl.protocol import REPLY, Kind
 from setun.sim.model.device import ReferenceTransport
 from setun.sim.rtl.transport import SimulatedTransport
 from tests.support.checkpoints import random_checkpoint
 from tests.support.links import Lazy, Noisy, Replaying
 
 
-GEOMETRY = Geometry(banks=4, tiles=2, depth=1024, results=256, elements=256, scalars=256, instructions=256, silu=True,
+CONFIG = Config(banks=4, tiles=2, depth=1024, results=256, elements=256, scalars=256, instructions=256, silu=True,
                     vocabulary=41, context=19)
 LIMIT = 200_000  # cycles of an exchange
 MOST_CYCLES = 100_000
@@ -38,14 +40,14 @@ MOST_CYCLES = 100_000
 
 @pytest.fixture(scope="module")
 def rtl():
-    with contextlib.closing(SimulatedTransport(GEOMETRY)) as transport:
+    with contextlib.closing(SimulatedTransport(CONFIG)) as transport:
         yield transport
 
 
 @pytest.fixture(scope="module")
 def image():
     model = random_checkpoint(vocab=41, context=19, heads=2, kv_heads=1, head_dim=8, hidden=12, inner=20)
-    return compile_model(to_fixed(model), GEOMETRY)
+    return compile_model(to_fixed(model), CONFIG)
 
 
 def answers(transport, frames):
@@ -68,11 +70,11 @@ class Frames:
 
 def refusal(answer):
     kind, _, payload = answer
-    return Refusal(payload[-1]) if kind == Kind.ERROR else Refusal.NONE
+    return Refusal(payload[-1]) if kind == REFUSED else Refusal.NONE
 
 
 def read(space, address, count):
-    size = count * word_bytes(space, GEOMETRY) * {Space.WEIGHTS: 8, Space.RESULTS: 2, Space.ELEMENTS: 2}.get(space, 1)
+    size = count * word_bytes(space, CONFIG) * {Space.WEIGHTS: 8, Space.RESULTS: 2, Space.ELEMENTS: 2}.get(space, 1)
     return Order(Command.READ, space, address, count, size)
 
 
@@ -82,10 +84,10 @@ def write(space, address, data, count=1):
 
 def test_refusals(rtl):
     """Each for its own reason, on both machines; a command that was refused can be sent right under its number."""
-    for transport in (rtl, ReferenceTransport(GEOMETRY)):
+    for transport in (rtl, ReferenceTransport(CONFIG)):
         frame = Frames(0x1234)
         registers = read(Space.REGISTERS, 0, 2)
-        sizes = space_sizes(GEOMETRY)
+        sizes = space_sizes(CONFIG)
         expected = (
             (frame(registers, number=1, session=0x9999), Refusal.SESSION),
             (frame(Order(Command.OPEN), number=1), Refusal.ORDER),
@@ -109,7 +111,7 @@ def test_refusals(rtl):
 
 
 def test_words_that_do_not_fill_their_bytes(rtl):
-    for transport in (rtl, ReferenceTransport(GEOMETRY)):
+    for transport in (rtl, ReferenceTransport(CONFIG)):
         frame = Frames(7)
         told = answers(transport, [
             frame(Order(Command.OPEN)),
@@ -125,7 +127,7 @@ def test_words_that_do_not_fill_their_bytes(rtl):
 
 
 def item_bytes(space):
-    return word_bytes(space, GEOMETRY) * {Space.WEIGHTS: 8, Space.RESULTS: 2, Space.ELEMENTS: 2}.get(space, 1)
+    return word_bytes(space, CONFIG) * {Space.WEIGHTS: 8, Space.RESULTS: 2, Space.ELEMENTS: 2}.get(space, 1)
 
 
 def any_order(rng):
@@ -136,7 +138,7 @@ def any_order(rng):
     if command == Command.GO:
         return Order(command, 0, rng.randrange(1, 40), rng.randrange(3))  # nothing was run, and so none may begin there
     space = rng.choice(list(Space))
-    size, each = space_sizes(GEOMETRY)[space], item_bytes(space)
+    size, each = space_sizes(CONFIG)[space], item_bytes(space)
     address, count = rng.choice([0, size - 1, size, rng.randrange(size)]), rng.choice([0, 1, 2, rng.randrange(1, 30)])
     count = min(count, 900 // each)
     if command == Command.READ:
@@ -152,10 +154,10 @@ def any_order(rng):
 def test_any_commands(rtl, seed):
     """Commands of any kind, with numbers that come again or too early and some of another session: both machines answer
     alike, bit for bit."""
-    rng, transports = random.Random(seed), (rtl, ReferenceTransport(GEOMETRY))
+    rng, transports = random.Random(seed), (rtl, ReferenceTransport(CONFIG))
     frame, reasons, first = Frames(rng.randrange(1 << 16)), set(), Order(Command.OPEN)
     for transport in transports:
-        Machine(transport).write(Space.WEIGHTS, 0, np.zeros((GEOMETRY.depth, 4, 2, 5), np.int8))
+        Machine(transport).write(Space.WEIGHTS, 0, np.zeros((CONFIG.depth, 4, 2, 5), np.int8))
         for space in (Space.RESULTS, Space.ELEMENTS, Space.SCALARS):
             Machine(transport).write(space, 0, np.zeros((256, 2), np.int64))
         Machine(transport).write(Space.PROGRAM, 0, [End()] * 256)
@@ -204,7 +206,7 @@ def text(machine, image):
 def test_bad_links(rtl, image, bad, seed):
     """Loading, running and reading over a link that damages, delays, or delivers old frames again: every value is
     right, and frames had to be sent again or came twice."""
-    expected = text(Machine(ReferenceTransport(GEOMETRY)), image)
+    expected = text(Machine(ReferenceTransport(CONFIG)), image)
     transport = bad(rtl, seed)
     machine = Machine(transport)
     assert text(machine, image) == expected
@@ -215,7 +217,7 @@ def test_bad_links(rtl, image, bad, seed):
 def test_an_old_session_comes_again(rtl, image, seed):
     """Where the line delivers the opening of the session before again, the one that is open ends with an error; no
     value is wrong."""
-    expected, transport, ended = text(Machine(ReferenceTransport(GEOMETRY)), image), Replaying(rtl, seed), 0
+    expected, transport, ended = text(Machine(ReferenceTransport(CONFIG)), image), Replaying(rtl, seed), 0
     for _ in range(4):
         with contextlib.suppress(LinkError):
             assert text(Machine(transport), image) == expected
@@ -228,7 +230,7 @@ def test_another_session_takes_over(rtl, image):
     second = Machine(rtl)
     with pytest.raises(LinkError, match="restarted, or another program has opened it"):
         first.registers()
-    assert text(second, image) == text(Machine(ReferenceTransport(GEOMETRY)), image)
+    assert text(second, image) == text(Machine(ReferenceTransport(CONFIG)), image)
 
 
 def test_restart_is_noticed(rtl):

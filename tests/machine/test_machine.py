@@ -11,8 +11,9 @@ from setun.driver.machine import Machine, MachineError, MismatchError
 from setun.driver.session import Order
 from setun.golden.fixed import to_fixed
 from setun.golden.sampling import temperature_scalar
-from setun.hdl.commands import Command, Register, Space, State, word_bytes
-from setun.hdl.instructions import Geometry, Repeat
+from setun.hdl.config import Config
+from setun.hdl.instructions import Repeat
+from setun.hdl.protocol import Command, Register, Space, State, word_bytes
 from setun.sim.model.device import ReferenceTransport
 from setun.sim.rtl.transport import SimulatedTransport
 from tests.support.checkpoints import random_checkpoint
@@ -22,8 +23,8 @@ VOCABULARY, CONTEXT = 41, 19
 SIZES = {"depth": 1024, "results": 256, "elements": 256, "scalars": 256, "instructions": 256, "silu": True,
          "vocabulary": VOCABULARY, "context": CONTEXT}
 GEOMETRIES = {
-    "2 lanes": Geometry(banks=4, tiles=2, **SIZES),
-    "3 lanes": Geometry(banks=9, tiles=3, **SIZES),
+    "2 lanes": Config(banks=4, tiles=2, **SIZES),
+    "3 lanes": Config(banks=9, tiles=3, **SIZES),
 }
 MODELS = {  # arguments of random_checkpoint
     "squared ReLU": {"heads": 2, "kv_heads": 1, "head_dim": 8, "hidden": 12, "inner": 20},
@@ -37,13 +38,13 @@ MOST_CYCLES = 100_000  # of a token
 @pytest.fixture(scope="module", params=GEOMETRIES)
 def transports(request):
     """The RTL and the reference machine."""
-    geometry = GEOMETRIES[request.param]
-    with contextlib.closing(SimulatedTransport(geometry)) as rtl:
-        yield rtl, ReferenceTransport(geometry)
+    config = GEOMETRIES[request.param]
+    with contextlib.closing(SimulatedTransport(config)) as rtl:
+        yield rtl, ReferenceTransport(config)
 
 
-def compiled(geometry, model="squared ReLU"):
-    return compile_model(to_fixed(random_checkpoint(vocab=VOCABULARY, context=CONTEXT, **MODELS[model])), geometry)
+def compiled(config, model="squared ReLU"):
+    return compile_model(to_fixed(random_checkpoint(vocab=VOCABULARY, context=CONTEXT, **MODELS[model])), config)
 
 
 def opened(transports, image):
@@ -62,7 +63,7 @@ def contents(machine, image):
 
 def write(machine, space, address, word):
     """A word of a space as it is on the link, whatever it stands for."""
-    data = word.to_bytes(word_bytes(space, machine.geometry), "little")
+    data = word.to_bytes(word_bytes(space, machine.config), "little")
     machine._session.transact([Order(Command.WRITE, space, address, 1, len(data), data)])
 
 
@@ -148,7 +149,7 @@ def test_scrub(transports):
         changed[0, 1, 1, 2] = (changed[0, 1, 1, 2] + 2) % 3 - 1
         machine.write(Space.WEIGHTS, word, changed)
         scale = image.map.elements["row scales"][0]
-        machine.write(Space.ELEMENTS, scale, image.elements[scale:scale + 1] + np.eye(machine.geometry.tiles)[1])
+        machine.write(Space.ELEMENTS, scale, image.elements[scale:scale + 1] + np.eye(machine.config.tiles)[1])
         machine.write(Space.SCALARS, int(np.flatnonzero(image.constant["scalars"])[0]), [(7, 7)])
         machine.write(Space.PROGRAM, 3, image.program[4:5])
         found = [(damage.space, damage.address, damage.bank, damage.lane) for damage in machine.scrub(image)]
@@ -158,8 +159,8 @@ def test_scrub(transports):
 
 
 def test_another_machine(transports):
-    geometry = GEOMETRIES["2 lanes" if transports[0].config.tiles == 3 else "3 lanes"]
+    config = GEOMETRIES["2 lanes" if transports[0].config.tiles == 3 else "3 lanes"]
     for transport in transports:
         with pytest.raises(MismatchError, match="BANKS is 0x. and config .* has 0x.: give the config it was built"):
-            Machine(transport, geometry)
-        assert Machine(transport).geometry == transport.config
+            Machine(transport, config)
+        assert Machine(transport).config == transport.config

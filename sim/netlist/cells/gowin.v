@@ -1,5 +1,5 @@
-// Gowin: the block RAM with nine bits in a lane, of which yosys has no model (UG285, BSRAM). Without resets and block
-// selects.
+// Gowin: the block RAM with nine bits in a lane and the multipliers, of which yosys has no model (UG285, BSRAM; UG287,
+// DSP). Without resets and block selects, and without the multipliers' registers, which synthesis leaves out.
 
 `define INITIAL_PARAMETERS \
     parameter [287:0] \
@@ -93,4 +93,30 @@ module DPX9B (
         .o_a({unused_a, DOA}),
         .clk_b(CLKB), .enable_b(CEB), .write_b(WREB), .output_enable_b(OCEB), .address_b(ADB), .i_b({18'b0, DIB}),
         .o_b({unused_b, DOB}));
+endmodule
+
+module MULT9X9 (
+    output [17:0] DOUT,
+    output [8:0] SOA, SOB,
+    input [8:0] A, SIA, B, SIB,
+    input ASIGN, BSIGN, CE, CLK, RESET, ASEL, BSEL
+);
+    parameter AREG = 1'b0, BREG = 1'b0, OUT_REG = 1'b0, PIPE_REG = 1'b0, ASIGN_REG = 1'b0, BSIGN_REG = 1'b0;
+    parameter SOA_REG = 1'b0, MULT_RESET_MODE = "SYNC";
+    wire signed [9:0] a = {ASIGN & A[8], A}, b = {BSIGN & B[8], B};
+    assign DOUT = a * b;
+    initial if (AREG || BREG || OUT_REG || PIPE_REG) $fatal(1, "MULT9X9: without a model of its registers");
+endmodule
+
+module MULT18X18 (
+    output [35:0] DOUT,
+    output [17:0] SOA, SOB,
+    input [17:0] A, SIA, B, SIB,
+    input ASIGN, BSIGN, CE, CLK, RESET, ASEL, BSEL
+);
+    parameter AREG = 1'b0, BREG = 1'b0, OUT_REG = 1'b0, PIPE_REG = 1'b0, ASIGN_REG = 1'b0, BSIGN_REG = 1'b0;
+    parameter SOA_REG = 1'b0, MULT_RESET_MODE = "SYNC";
+    wire signed [18:0] a = {ASIGN & A[17], A}, b = {BSIGN & B[17], B};
+    assign DOUT = a * b;
+    initial if (AREG || BREG || OUT_REG || PIPE_REG) $fatal(1, "MULT18X18: without a model of its registers");
 endmodule

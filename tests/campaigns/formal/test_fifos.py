@@ -2,18 +2,15 @@
 
 import pytest
 from amaranth import *
-from amaranth.hdl import Assert, Assume
+from amaranth.hdl import Assert
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from setun.hdl.config import PRESETS, TRITS
-from setun.hdl.control.sequencer import Run, Sequencer
 from setun.hdl.link.stream_buffer import StreamBuffer
 from setun.hdl.link.uart import FIFO_BYTES, Uart
 from setun.sim.verify.formal import Disproved, Opened, prove
 
 
-CONFIG = PRESETS["1x5"]
 CLOCK, BAUD = 12_000_000, 1_500_000
 
 
@@ -129,79 +126,3 @@ def sent(uart):
 @pytest.mark.parametrize("direction", [received, sent])
 def test_uart(direction):
     prove(direction(Uart(clock=CLOCK, baud=BAUD)), f"uart_{direction.__name__}", depth=2)
-
-
-class Products(wiring.Component):
-    """A Sequencer beside what it is for: each descriptor that is queued becomes its tokens, once and in order.
-
-    Assumed is what its user keeps to: no descriptor is empty and, if it is patient, nothing is written while one waits.
-    """
-
-    def __init__(self, sequencer, patient=True):
-        self.sequencer, self.patient = sequencer, patient
-        super().__init__(sequencer.signature)
-
-    def elaborate(self, platform):
-        m = Module()
-        opened, sequencer = Opened(self.sequencer), self.sequencer
-        m.submodules.sequencer = opened.fragment
-        wiring.connect(m, wiring.flipped(self), sequencer)
-        inside, token, layout = opened.inside(), sequencer.o_token, Run(sequencer.config)
-        told, next_, run = (Signal(layout, name=name, reset_less=True) for name in ("told", "next", "run"))
-        queued, runs, block, beat = Signal(), Signal(), Signal.like(run.blocks), Signal.like(run.beats)
-
-        def has_list(run):
-            return (run.beats >= TRITS) & (run.beats <= sequencer.config.list_depth)
-
-        m.d.comb += next_.eq(told)
-        for name in ("base", "stride", "blocks"):
-            with m.If(sequencer.write[name]):
-                m.d.comb += next_[name].eq(sequencer.i[name])
-        with m.If(sequencer.write.rest):
-            m.d.comb += [next_[name].eq(sequencer.i[name]) for name in ("slot", "active", "destination", "beats")]
-        m.d.comb += [
-            Assume(~(queued & sequencer.write.as_value().any() & self.patient)),
-            Assume(~sequencer.write.rest | (next_.blocks >= 1) & has_list(next_)),
-        ]
-        last, final = beat == run.beats - 1, block == run.blocks - 1
-        m.d.sync += told.eq(next_)
-        with m.If(~runs | last & final):
-            m.d.sync += [runs.eq(queued), run.eq(told), block.eq(0), beat.eq(0), queued.eq(0)]
-        with m.Elif(last):
-            m.d.sync += [beat.eq(0), block.eq(block + 1), run.base.eq(run.base + run.stride)]
-        with m.Else():
-            m.d.sync += beat.eq(beat + 1)
-        with m.If(sequencer.write.rest):
-            m.d.sync += queued.eq(1)
-        with m.If(sequencer.clear):
-            m.d.sync += [runs.eq(0), queued.eq(0)]
-
-        m.d.comb += [Assert(sequencer.waiting == queued), Assert(token.valid == runs),
-                     Assert(sequencer.block_done == (runs & last)), Assert(runs | ~inside.last),
-                     Assert(sequencer.pending == queued + (runs | (inside.flush != 0)))]
-        with m.If(runs):
-            m.d.comb += [
-                Assert((token.first == (beat == 0)) & (token.last == last) & (token.beat == beat)),
-                Assert(token.opens == (block == 0)),
-                *[Assert(token[name] == run[name]) for name in ("slot", "base", "destination")],
-                Assert(sequencer.active == run.active),
-                Assert((beat < run.beats) & (block < run.blocks) & has_list(run)),
-                Assert((inside.run.beats == (run.beats - 2)[:len(run.beats)]) & (inside.run.stride == run.stride)),
-                Assert((inside.run.blocks == run.blocks - block) & (inside.final == final)),
-            ]
-        with m.If(queued):
-            m.d.comb += [Assert(inside.following[name] == (told[name] - 2 * (name == "beats"))[:len(told[name])])
-                         for name in layout.members]
-            m.d.comb += Assert((told.blocks >= 1) & has_list(told))
-        with m.Else():
-            m.d.comb += [Assert(inside.following[name] == told[name]) for name in ("base", "stride", "blocks")]
-        return m
-
-
-def test_sequencer():
-    prove(Products(Sequencer(CONFIG)), "sequencer", depth=2)
-
-
-def test_refutes_hurried():
-    with pytest.raises(Disproved, match="hurried: .* fails"):
-        prove(Products(Sequencer(CONFIG), patient=False), "hurried", depth=4)

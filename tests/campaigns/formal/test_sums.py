@@ -6,6 +6,7 @@ from amaranth.hdl import Assert, Assume
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
+from setun.hdl.array.engine import total_bits
 from setun.hdl.config import GROUP, PRESETS, sum_width
 from setun.hdl.technology.product import DOT_LATENCY, Accumulator, Dot
 from setun.sim.verify.formal import Disproved, prove
@@ -97,10 +98,10 @@ class Total(wiring.Component):
 
 @pytest.mark.parametrize("config", PRESETS.values(), ids=PRESETS)
 def test_total(config):
-    prove(Total(config, config.accumulator_bits), f"total_{config.name}", depth=2)
+    prove(Total(config, total_bits(config, 1)), f"total_{config.name}", depth=2)
 
 
 def test_refutes_narrow():
-    config = PRESETS["1x5"]
+    config = PRESETS["8x20"]
     with pytest.raises(Disproved, match="narrow: .* is not inductive"):
-        prove(Total(config, config.accumulator_bits - 1), "narrow", depth=2)
+        prove(Total(config, total_bits(config, 1) - 1), "narrow", depth=2)

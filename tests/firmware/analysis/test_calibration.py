@@ -96,7 +96,7 @@ def test_commands(tmp_path):
     assert result.exit_code == 0, result.output
     fields = json.loads((tmp_path / "p.json").read_text())
     ledger, seconds = fields["energy"]["board"], 1 / fields["tokens_per_second"]
-    listed = sum(layer["layers"] * layer["listed"] for layer in fields["layers"])
+    listed = fields["work"]["ternary products"] + 5 * fields["work"]["int8 products"]
     assert ledger["tier"] == "calibrated"
     assert ledger["mid"] == pytest.approx(STATIC * seconds + CYCLE * seconds * fields["clock"] + PRODUCT * listed)
     assert fields["joules_per_token"]["mid"] == ledger["mid"]

@@ -57,5 +57,5 @@ def test_brackets(tmp_path):
 def test_boards():
     small, large = (boards_of(InMemory(random_checkpoint(**sizes)).architecture)
                     for sizes in ({}, {"hidden": 2048, "inner": 16, "layers": 1}))
-    assert small["ulx3s"] == "resident" and large["ulx3s"] == "streamed"
-    assert "2048 elements does not fit config 8x10" in large["icepi-zero"]
+    assert small["ulx3s"] == "whole"
+    assert "columns: 2,048 elements of a list are needed and the processor has 512" in large["ulx3s"]

@@ -7,10 +7,10 @@ import setun
 from setun.accelerator import Accelerator
 from setun.analysis.measure import measure_matvec, measure_run, measure_scrub
 from setun.golden.matvec import matvec
-from setun.hdl.instructions import Geometry
+from setun.hdl.config import Config
 from setun.sim.rtl.transport import SimulatedTransport
 from tests.support.checkpoints import random_checkpoint
-from tests.support.geometries import SMALL
+from tests.support.configs import SMALL
 from tests.support.links import Struck
 
 
@@ -92,9 +92,9 @@ def test_scrub(monkeypatch):
 
 
 def test_scrub_of_single_flips(monkeypatch):
-    geometry = Geometry(banks=2, tiles=1, depth=64, results=128, elements=64, scalars=16, instructions=16)
-    found = measure_scrub(geometry, 40)
-    assert found["weights"] == geometry.capacity and found["cycles"] > geometry.depth
+    config = Config(banks=2, tiles=1, depth=64, results=128, elements=64, scalars=16, instructions=16)
+    found = measure_scrub(config, 40)
+    assert found["weights"] == config.capacity and found["cycles"] > config.depth
     assert found["missed"] == 0 and found["found"] + found["spare"] == 40 and found["found"] > 30
     monkeypatch.setattr(SimulatedTransport, "flip", lambda *_: None)
-    assert measure_scrub(geometry, 40)["missed"] == found["found"]
+    assert measure_scrub(config, 40)["missed"] == found["found"]

@@ -31,12 +31,12 @@ def test_all_are_there():
 
 
 def test_advantage_grows():
-    rows = {row["model"]: row for row in advantage(PRESETS["16x20-deep"], 125e6)}
+    rows = {row["model"]: row for row in advantage(PRESETS["16x20"], 100e6)}
     sizes = [rows[f"bitnet-{size}"] for size in ("700m", "1.3b", "3b", "7b", "13b", "70b")]
-    for name in ("int8_energy", "fp16_energy", "fp16_cycles"):
+    for name in ("int8_energy", "fp16_energy"):
         ratios = [row[name] for row in sizes]
         assert all(after > before for before, after in zip(ratios, ratios[1:])), name
-    assert all(row["fp16_bytes"] == 10 and 1 < row["int8_cycles"] <= 5 for row in sizes)
+    assert all(row["fp16_bytes"] == 10 and 1 < row["int8_time"] < 5 + 1e-9 for row in sizes)
 
 
 def test_command(tmp_path):

@@ -3,40 +3,30 @@ from collections import defaultdict
 
 import pytest
 
-from setun.analysis.memory import Memory
-from setun.analysis.models import named_models
-from setun.analysis.profile import collect_activations, profile_checkpoint, profile_dimensions
+from setun.analysis.profile import profile
 from setun.analysis.trace import UNITS, trace_events
-from setun.cli.options import DEMO
-from setun.formats import checkpoint
-from setun.hdl.boards import BOARDS
-from setun.hdl.config import PRESETS
 
 
-def profiles():
-    loaded = checkpoint.load(DEMO)
-    yield profile_checkpoint(loaded, "demo", collect_activations(loaded, list(b"In")), PRESETS["16x40"], clock=1e8)
-    yield profile_dimensions(named_models()["2b4t"], PRESETS["16x20"], clock=1e8, memory=Memory("sdram", 1e8))
-    yield profile_dimensions(named_models()["bitnet-700m"], PRESETS["16x20"], clock=1e8, board=BOARDS["ulx3s"],
-                             memory=Memory("link"))
-
-
-@pytest.mark.parametrize("profile", list(profiles()), ids=lambda profile: profile.model)
-def test_trace(profile):
-    """One thing after another; cycles by unit are the profile's, and times those at its clock, and of all a token's."""
-    trace = json.loads(json.dumps(trace_events(profile)))
+@pytest.mark.parametrize("model, options", [("demo", {"context": 3}), ("2b4t", {"context": 8})])
+def test_trace(model, options):
+    """A track a unit, and none does two things at once; all but the array follow each other without a gap, and of a
+    model whose layers are known one by one their cycles are the token's."""
+    found = profile(model, **options)
+    trace = json.loads(json.dumps(trace_events(found)))
     events = [event for event in trace["traceEvents"] if event["ph"] == "X"]
     names = {event["tid"]: event["args"]["name"] for event in trace["traceEvents"] if event["ph"] == "M"}
     assert names == {number: name for name, number in UNITS.items()}
-    ends = [event["ts"] + event["dur"] for event in events]
-    assert all(start["ts"] == pytest.approx(end) for end, start in zip(ends, events[1:]))
-    cycles = defaultdict(float)
+    tracks = defaultdict(list)
     for event in events:
-        cycles[names[event["tid"]]] += event["args"]["cycles"]
         assert event["dur"] == pytest.approx(event["args"]["cycles"] / 100)
-    causes = profile.cycles_by_cause()
-    assert cycles["array"] == pytest.approx(causes["issue"] + causes["flush"])
-    assert cycles["vector"] == pytest.approx(causes["vector"]) and cycles["weights"] == pytest.approx(causes["load"])
-    assert sum(cycles.values()) == pytest.approx(profile.seconds_per_token * profile.clock)
-    assert (cycles["link"] > 0) == (profile.board is not None)
-    assert len({event["name"] for event in events}) == sum(layer.layers for layer in profile.layers)
+        tracks[names[event["tid"]]].append((event["ts"], event["ts"] + event["dur"]))
+    assert set(tracks) == set(UNITS)
+    for spans in tracks.values():
+        assert all(end <= start + 1e-6 for (_, end), (start, _) in zip(sorted(spans), sorted(spans)[1:]))
+    serial = sorted(span for unit, spans in tracks.items() if unit != "array" for span in spans)
+    total = sum(end - start for start, end in serial)
+    assert trace["otherData"]["position"] == found.positions[-1] == options["context"]
+    if model == "demo":
+        waits = sum(count for spent, count in found.cycles[-1].items() if spent.cause == "array")
+        turn = sum(count for spent, count in found.cycles[-1].items() if spent.instruction == "Turn")
+        assert total == pytest.approx((found.cycles[-1].total() - waits - turn) / 100)

@@ -68,31 +68,31 @@ def test_best_bitstream_and_worst_frequency(routes, tmp_path):
     assert (tmp_path / "out.bit").read_bytes() == b"bitstream of seed 2"
     assert fields["worst"] == 101 and [seed["seed"] for seed in fields["seeds"]] == [1, 2, 3]
     assert fields["sha256"] == hashlib.sha256(b"bitstream of seed 2").hexdigest() and fields["size"] == 19
-    assert fields["luts_a_product"] == (160 + 2 * 40) / 80 and fields["share"] == .25
-    assert fields["products_a_second"] == 80 * 100e6  # at the clock
+    assert fields["luts_a_product"] == (160 + 2 * 40) / 160 and fields["share"] == .25
+    assert fields["products_a_second"] == 160 * 75e6  # at the clock
     table = " ".join(result.output.replace("│", " ").split())
     for row in ("after synthesis 240 LUT, 30 FF, 2 block RAM, 0 single-port RAM, 1 DSP",
-                "LUT a product, whole bitstream 3.00", "after place and route: TRELLIS_COMB 250 of 1,000 (25.0%)",
+                "LUT a product, whole bitstream 1.50", "after place and route: TRELLIS_COMB 250 of 1,000 (25.0%)",
                 "synthesis 2 s", "seed 2 140.0 MHz, place and route 3 s, packing 0 s; slowest from a to b: 2.0 ns",
-                "frequency, worst seed 101.0 MHz, with a clock of 100 MHz", "products a second, at its clock 8.0 G"):
+                "frequency, worst seed 101.0 MHz, with a clock of 75 MHz", "products a second, at its clock 12.0 G"):
         assert row in table, table
 
 
 def test_one_seed_too_slow(routes, tmp_path):
     """The fastest is enough for a bitstream."""
-    routes[3] = 99.9
+    routes[3] = 74.9
     result, fields = build(tmp_path)
-    assert result.exit_code == 0 and fields["worst"] == 99.9 and fields["bitstream"].endswith("2/top.bit")
+    assert result.exit_code == 0 and fields["worst"] == 74.9 and fields["bitstream"].endswith("2/top.bit")
 
 
 def test_no_seed_reaches_the_clock(routes, tmp_path):
-    routes.update({1: 80., 2: 99.5, 3: 90.})
+    routes.update({1: 60., 2: 74.5, 3: 70.})
     result, fields = build(tmp_path)
     assert result.exit_code == 1 and not (tmp_path / "out.bit").exists()
-    assert fields["bitstream"] is None and fields["sha256"] is None and fields["worst"] == 80
+    assert fields["bitstream"] is None and fields["sha256"] is None and fields["worst"] == 60
     assert {field.name for field in dataclasses.fields(Report)} <= set(fields)
     output = " ".join(result.output.split())
-    assert ("Error: no bitstream: icepi-zero reaches 99.5 MHz with seed 2, the best of 3, and its clock is 100.0 MHz; "
+    assert ("Error: no bitstream: icepi-zero reaches 74.5 MHz with seed 2, the best of 3, and its clock is 75.0 MHz; "
             "the slowest path leads from a to b: 2.0 ns, 1.2 of it routing: try other --seeds") in output
 
 
@@ -112,13 +112,13 @@ def fails(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("step, error, log, message", [
     ("route", ToolError("failed"), "Info: a\nERROR: Unable to find legal placement for all cells.\nERROR: more\n",
-     "icepi-zero with config 8x10 cannot be placed and routed with seed 7, says nextpnr: Unable to find legal "
+     "icepi-zero with config 8x20 cannot be placed and routed with seed 7, says nextpnr: Unable to find legal "
      "placement for all cells: try other --seeds, or a smaller config"),
-    ("route", TimeoutError("late"), "", "icepi-zero with config 8x10 is not placed and routed with seed 7 after 4 h: "
+    ("route", TimeoutError("late"), "", "icepi-zero with config 8x20 is not placed and routed with seed 7 after 4 h: "
      "try other --seeds, or a smaller config"),
     ("route", ToolError("nextpnr is not installed: pip install it"), "", "nextpnr is not installed: pip install it"),
     ("pack", ToolError("failed"), "ERROR: too many clocks\n",
-     "icepi-zero with config 8x10 cannot be packed, says nextpnr: too many clocks: choose another config"),
+     "icepi-zero with config 8x20 cannot be packed, says nextpnr: too many clocks: choose another config"),
 ])
 def test_nextpnr_fails(fails, step, error, log, message):
     """What is said is why and what to do, and no log."""
@@ -140,8 +140,8 @@ def test_too_large(fails):
             for name, used, available in (("TBUF", 1, 0), ("ALU", 9, 8), ("DFF", 8, 8), ("BSRAM", 50, 46))}}))
 
     assert fails(run, "--board", "tang-nano-20k").endswith(
-        "Error: tang-nano-20k with config 8x10 needs 9 of 8 carry cells and 50 of 46 block RAMs: choose a smaller "
-        "config, with less banks, tiles, depth, columns or blocks")
+        "Error: tang-nano-20k with config 8x20 needs 9 of 8 carry cells and 50 of 46 block RAMs: choose a smaller "
+        "config, with less banks, tiles, depth, results or elements")
 
 
 def test_program_loads_what_was_built(routes, loader):
@@ -154,9 +154,9 @@ def test_program_loads_what_was_built(routes, loader):
 
 
 def test_program_refuses_what_is_too_slow(routes, loader):
-    routes.update({1: 80., 2: 99.5, 3: 90.})
+    routes.update({1: 60., 2: 74.5, 3: 70.})
     result = CliRunner().invoke(main, ["program", "--board", "icepi-zero"])
-    assert result.exit_code == 2 and "icepi-zero reaches 99.5 MHz" in result.output and len(loader) == 1
+    assert result.exit_code == 2 and "icepi-zero reaches 74.5 MHz" in result.output and len(loader) == 1
 
 
 def test_program_lacks_a_library(routes, monkeypatch):

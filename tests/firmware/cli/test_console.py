@@ -85,7 +85,7 @@ def test_tables_are_whole(command):
     """A line a row, with nothing cut."""
     output = invoke(command).stdout
     rows = [line for line in output.splitlines() if line.startswith("│")]
-    assert len(rows) >= 7 and all(line.split("│")[1].strip() for line in rows) and "…" not in output
+    assert len(rows) >= 3 and all(line.split("│")[1].strip() for line in rows) and "…" not in output
 
 
 def test_progress_in_a_pipe(capsys, monkeypatch):

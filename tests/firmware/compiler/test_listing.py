@@ -5,14 +5,14 @@ import pytest
 from setun.compiler.listing import listing
 from setun.compiler.schedule import compile_model
 from setun.golden.fixed import to_fixed
-from setun.hdl.instructions import Geometry
+from setun.hdl.config import Config
 from tests.support.checkpoints import random_checkpoint
 
 
 @pytest.fixture(scope="module")
 def image():
     return compile_model(to_fixed(random_checkpoint(layers=2)),
-                         Geometry(banks=8, tiles=4, depth=4096, instructions=1024))
+                         Config(banks=8, tiles=4, depth=4096, instructions=1024))
 
 
 def test_lines(image):

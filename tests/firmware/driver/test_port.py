@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import serial
 
-from setun.driver.device import Device
+from setun.driver.machine import Machine
 from setun.driver.port import LATENCY, SerialTransport
 from setun.driver.transport import LinkError, LinkTimeout
 from setun.hdl.protocol import END
@@ -97,7 +97,7 @@ def test_ends_with_the_last_frame(monkeypatch):
         "loops back"])
 def test_bad_ends(answer, babble, pause, error, message):
     with at(answer, babble, pause, latency=.05) as transport, pytest.raises(error, match=message) as failure:
-        Device(transport)
+        Machine(transport)
     assert "\n" not in str(failure.value)
 
 

@@ -11,15 +11,15 @@ from setun.hdl.array.combiner import COMBINER_LATENCY, NARROW_LATENCY, Combiner,
 from setun.hdl.array.engine import SLOTS, Engine, engine_latency
 from setun.hdl.array.list_writer import ListWriter
 from setun.hdl.array.store_writer import StoreWriter
-from setun.hdl.instructions import Geometry
+from setun.hdl.config import Config
 from setun.sim.verify.streams import simulate
 
 
 class Bench(Elaboratable):
     """An array whose lists are written from words of lanes."""
 
-    def __init__(self, geometry):
-        self.engine, self.lists, self.stores = Engine(geometry), ListWriter(geometry), StoreWriter(geometry)
+    def __init__(self, config):
+        self.engine, self.lists, self.stores = Engine(config), ListWriter(config), StoreWriter(config)
 
     def elaborate(self, platform):
         m = Module()
@@ -43,7 +43,7 @@ async def write_weights(ctx, engine, words, base):
 
 async def write_list(ctx, lists, slot, values, takes=None, digits=False):
     """Values of a vector, N a cycle; its beats."""
-    lanes = lists.geometry.tiles
+    lanes = lists.config.tiles
     ctx.set(lists.slot, slot)
     ctx.set(lists.digits, digits)
     ctx.set(lists.start, 1)
@@ -63,7 +63,7 @@ async def write_list(ctx, lists, slot, values, takes=None, digits=False):
 
 async def run(ctx, bench, slot, base, stride, blocks, *, int8, narrow=0, low=0):
     """Results of every tile, [words, N], and the cycles from the last beat to the last result."""
-    engine, found = bench.engine, [[] for _ in range(bench.engine.geometry.tiles)]
+    engine, found = bench.engine, [[] for _ in range(bench.engine.config.tiles)]
     ctx.set(engine.int8, int8)
     ctx.set(engine.narrow, narrow)
     ctx.set(engine.i_beat.slot, slot)
@@ -89,28 +89,28 @@ async def run(ctx, bench, slot, base, stride, blocks, *, int8, narrow=0, low=0):
             number += 1
     ctx.set(engine.i_beat.valid, 0)
     start = number - 1
-    for _ in range(engine_latency(engine.geometry, int8) + 3):
+    for _ in range(engine_latency(engine.config, int8) + 3):
         await cycle(number)
         number += 1
     return np.array(found).T, last - start
 
 
-GEOMETRIES = [Geometry(banks=4, tiles=2, depth=128, results=64, elements=64),
-              Geometry(banks=9, tiles=3, depth=64, results=64, elements=64),
-              Geometry(banks=8, tiles=1, depth=64, results=64, elements=64)]
+GEOMETRIES = [Config(banks=4, tiles=2, depth=128, results=64, elements=64),
+              Config(banks=9, tiles=3, depth=64, results=64, elements=64),
+              Config(banks=8, tiles=1, depth=64, results=64, elements=64)]
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
-def test_products(geometry):
+@pytest.mark.parametrize("config", GEOMETRIES, ids=str)
+def test_products(config):
     """Matrices of trits and of int8, with lists that are full, sparse and empty; no result is late."""
-    rng = np.random.default_rng(geometry.banks)
-    banks, lanes = geometry.banks, geometry.tiles
+    rng = np.random.default_rng(config.banks)
+    banks, lanes = config.banks, config.tiles
     columns = banks * 5
     ternary = rng.integers(-1, 2, (5 * lanes * 2, columns))
     wide = rng.integers(-121, 122, (lanes * 4, columns))
     x = rng.integers(-127, 128, columns)
     sparse = np.where(rng.random(columns) < 0.8, 0, x)
-    bench = Bench(geometry)
+    bench = Bench(config)
 
     async def drive(ctx):
         await write_weights(ctx, bench.engine, ternary_words(ternary, banks, lanes), 3)
@@ -125,22 +125,22 @@ def test_products(geometry):
             for narrow in (0, 3):
                 found, latency = await run(ctx, bench, slot, 3, stride, blocks, int8=0, narrow=narrow)
                 assert (found.reshape(-1) == narrow_sums(ternary @ values, narrow)).all()
-                assert latency < engine_latency(geometry, 0)
+                assert latency < engine_latency(config, 0)
             blocks, stride = matrix_words(*wide.shape, banks, lanes, True)
             found, latency = await run(ctx, bench, slot, int(second), stride, blocks, int8=1, narrow=5)
             assert (found.reshape(-1) == narrow_sums(wide @ values, 5)).all()
-            assert latency == engine_latency(geometry, 1) - 1
+            assert latency == engine_latency(config, 1) - 1
 
     simulate(bench, drive)
 
 
 def test_digits():
     """A list of two digits: the upper and the lower one are multiplied one after the other."""
-    geometry, rng = GEOMETRIES[0], np.random.default_rng(1)
+    config, rng = GEOMETRIES[0], np.random.default_rng(1)
     wide, weights = rng.integers(-121, 122, (4, 24)), rng.integers(0, 1024, 24)
     weights[:6] = [0, 1, 7, 8, 1023, 512]
     takes = np.arange(24) < 21
-    bench = Bench(geometry)
+    bench = Bench(config)
 
     async def drive(ctx):
         await write_weights(ctx, bench.engine, int8_words(wide, 4, 2), 0)
@@ -155,11 +155,11 @@ def test_digits():
 @pytest.mark.parametrize("value", [False, True])
 def test_stores(value):
     """Keys fill the banks of a tile, values the tiles of a bank; what is beyond 121 becomes 121."""
-    geometry, rng = GEOMETRIES[0], np.random.default_rng(2)
-    banks, lanes = geometry.banks, geometry.tiles
+    config, rng = GEOMETRIES[0], np.random.default_rng(2)
+    banks, lanes = config.banks, config.tiles
     elements = rng.integers(-200, 200, 12)
     elements[:4] = [121, -121, 131071, -131072]
-    limited, bench = np.clip(elements, -121, 121), Bench(geometry)
+    limited, bench = np.clip(elements, -121, 121), Bench(config)
 
     async def drive(ctx):
         stores = bench.stores

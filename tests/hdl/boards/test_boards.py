@@ -10,6 +10,7 @@ from setun.hdl.boards import BOARDS
 from setun.hdl.build import bitstream, toolchain
 from setun.hdl.build.bitstream import _plan
 from setun.hdl.technology import ecp5, ice40
+from tests.support.boards import ICEBREAKER, TINY
 
 
 def pll(family, i_frequency, o_frequency):
@@ -20,7 +21,8 @@ def pll(family, i_frequency, o_frequency):
 
 def clocks(family):
     """Of the boards, Hz."""
-    return sorted({(board.oscillator, board.clock) for board in BOARDS.values() if board.family.name == family})
+    return sorted({(board.oscillator, board.clock) for board in (*BOARDS.values(), ICEBREAKER)
+                   if board.family.name == family})
 
 
 @pytest.mark.parametrize("i_frequency, o_frequency", [*clocks("ecp5"), (25_000_000, 110_000_000),
@@ -59,7 +61,7 @@ def test_impossible_clocks(family, frequencies, message):
 def test_baud_needs_a_clock():
     with pytest.raises(ValueError, match="board 'icebreaker': baud must be at most 5062500, an eighth of the clock, "
                                          "not 6000000"):
-        dataclasses.replace(BOARDS["icebreaker"], baud=6_000_000)
+        dataclasses.replace(ICEBREAKER, baud=6_000_000)
 
 
 def test_no_pll():
@@ -68,10 +70,10 @@ def test_no_pll():
         dataclasses.replace(BOARDS["tang-nano-20k"], clock=54_000_000)
 
 
-@pytest.mark.parametrize("name", sorted(BOARDS.keys() - {"ulx3s-800", "ulx3s-2400"}))  # ulx3s, larger
-def test_plan(name):
+@pytest.mark.parametrize("board", [dataclasses.replace(board, config=TINY) for board in (*BOARDS.values(), ICEBREAKER)],
+                         ids=lambda board: board.name)
+def test_plan(board):
     """The files of a build: a clock that is as asked for and starts when it is stable, and pins of the serial line."""
-    board = BOARDS[name]
     files, route, pack = _plan(board)
     constraints = next(text for file, text in files.items() if file.endswith((".lpf", ".pcf", ".cst")))
     assert "uart_0__rx" in constraints and "uart_0__tx" in constraints

@@ -5,7 +5,6 @@ import zlib
 import pytest
 
 from setun.driver.frames import Decoder, FrameError, encode, escape
-from setun.golden.codes import BYTE_INVALID
 from setun.hdl.link.frame import PREFIX_BYTES, RING_BYTES, FrameReceiver, FrameTransmitter, Status
 from setun.hdl.protocol import (
     CRC_BYTES,
@@ -14,18 +13,19 @@ from setun.hdl.protocol import (
     ESCAPED_END,
     ESCAPED_ESCAPE,
     MAX_PAYLOAD,
+    REFUSED,
     REPLY,
     WINDOW_BYTES,
     WINDOW_FRAMES,
+    Command,
     Error,
-    Kind,
 )
 from setun.sim.verify.streams import get, put, simulate
 
 
 STALLS = [(0, 0), (0.5, 0), (0, 0.5), (0.5, 0.5)]
 SPECIAL = [END, ESCAPE, ESCAPED_END, ESCAPED_ESCAPE]
-GOOD = (Kind.VECTOR, 0xdb, b"\xc0")
+GOOD = (Command.WRITE, 0xdb, b"\xc0")
 
 
 def random_payload(rng, length):
@@ -50,32 +50,26 @@ def reference(link):
 
 
 async def get_frames(ctx, receiver, count, stall=0):
-    """Frames as those of ``reference``, each with the bit ``undecodable``."""
+    """Frames as those of ``reference``."""
     frames = []
     for number in range(count):
         (*header, status), _ = await get(ctx, receiver.o, PREFIX_BYTES, stall=stall, seed=number)
         kind, sequence, length = struct.unpack("<BBH", bytes(header))
         payload, _ = await get(ctx, receiver.o, length, stall=stall, seed=number)
         status = Status.from_bits(status)
-        frames.append((Error(status.error), kind, sequence, bytes(payload), status.undecodable))
+        frames.append((Error(status.error), kind, sequence, bytes(payload)))
     return frames
 
 
-def rtl_receive(link, *, stall_in=0, stall_out=0, decodable=None):
-    """Frames as those of ``reference``, as many as it finds; no more may come.
-
-    Appends to the list ``decodable`` that bit of each frame.
-    """
+def rtl_receive(link, *, stall_in=0, stall_out=0):
+    """Frames as those of ``reference``, as many as it finds; no more may come."""
     receiver, frames = FrameReceiver(), []
 
     async def source(ctx):
         await put(ctx, receiver.i, link, stall=stall_in)
 
     async def sink(ctx):
-        for *frame, undecodable in await get_frames(ctx, receiver, len(reference(link)), stall=stall_out):
-            frames.append(tuple(frame))
-            if decodable is not None:
-                decodable.append(not undecodable)
+        frames.extend(await get_frames(ctx, receiver, len(reference(link)), stall=stall_out))
         for _ in range(20):
             await ctx.tick()
             assert not ctx.get(receiver.o.valid)
@@ -130,15 +124,15 @@ def check_refused(damaged, expected):
 def test_reference():
     """A frame by hand. The CRC-32 of 123456789 is cbf43926 in every catalogue."""
     assert zlib.crc32(b"123456789") == 0xcbf43926
-    covered = bytes([Kind.RUN, 0xc0, 2, 0, 0xdb, 9])
+    covered = bytes([Command.GO, 0xc0, 2, 0, 0xdb, 9])
     crc = 0xffffffff
     for byte in covered:
         crc ^= byte
         for _ in range(8):
             crc = crc >> 1 ^ (0xedb88320 if crc & 1 else 0)
     assert zlib.crc32(covered) == crc ^ 0xffffffff
-    assert encode(Kind.RUN, 0xc0, b"\xdb\x09") == escape(covered + (crc ^ 0xffffffff).to_bytes(4, "little"))
-    assert Decoder().feed(encode(Kind.RUN, 0xc0, b"\xdb\x09")) == [(Kind.RUN, 0xc0, b"\xdb\x09")]
+    assert encode(Command.GO, 0xc0, b"\xdb\x09") == escape(covered + (crc ^ 0xffffffff).to_bytes(4, "little"))
+    assert Decoder().feed(encode(Command.GO, 0xc0, b"\xdb\x09")) == [(Command.GO, 0xc0, b"\xdb\x09")]
 
 
 def test_reference_in_pieces():
@@ -148,14 +142,14 @@ def test_reference_in_pieces():
 
 
 def test_encode_too_long():
-    encode(Kind.WEIGHTS, 0, bytes(MAX_PAYLOAD))
+    encode(Command.WRITE, 0, bytes(MAX_PAYLOAD))
     with pytest.raises(ValueError, match="^a payload is at most 1000 bytes, not 1001$"):
-        encode(Kind.WEIGHTS, 0, bytes(MAX_PAYLOAD + 1))
+        encode(Command.WRITE, 0, bytes(MAX_PAYLOAD + 1))
 
 
 def test_frame_error():
-    (error,) = Decoder().feed(escape(body_of(Kind.WAIT | REPLY, 7, b"", flip=1)))
-    assert str(error) == "frame 7 of kind 0x85 came damaged: CRC"
+    (error,) = Decoder().feed(escape(body_of(Command.WAIT | REPLY, 7, b"", flip=1)))
+    assert str(error) == "frame 7 of kind 0x95 came damaged: CRC"
 
 
 @pytest.mark.parametrize("stall_in, stall_out", STALLS)
@@ -186,7 +180,7 @@ def test_receiver_refuses_noise(stall_in, stall_out):
 
 def test_receiver_flipped_bits():
     """No frame with a flipped bit passes, wherever it is, nor does it spoil the next one."""
-    sound, link = encode(Kind.RUN, 0xc0, b"\xdb"), b""
+    sound, link = encode(Command.GO, 0xc0, b"\xdb"), b""
     for bit in range(8 * len(sound)):
         damaged = bytearray(sound)
         damaged[bit // 8] ^= 1 << bit % 8
@@ -197,7 +191,7 @@ def test_receiver_flipped_bits():
 
 
 def test_receiver_truncated():
-    body = body_of(Kind.WAIT, 5, b"\x01\x02\x03")
+    body = body_of(Command.WAIT, 5, b"\x01\x02\x03")
     damaged = [escape(body[:length]) for length in range(len(body))]
     expected = [[]]
     for length in range(1, len(body)):
@@ -210,28 +204,28 @@ def test_receiver_wrong_length():
     """With a right CRC; the one with a wrong CRC tells that first."""
     lengths = [0, 3, 5, 0x104, 0x8004, 0xffff]
     check_refused(
-        [escape(body_of(Kind.RUN, 6, b"four", length=length, flip=flip)) for length in lengths for flip in (0, 1)],
-        [[(error, Kind.RUN, 6, b"")] for _ in lengths for error in (Error.LENGTH, Error.CRC)])
+        [escape(body_of(Command.GO, 6, b"four", length=length, flip=flip)) for length in lengths for flip in (0, 1)],
+        [[(error, Command.GO, 6, b"")] for _ in lengths for error in (Error.LENGTH, Error.CRC)])
 
 
 def test_receiver_longest_and_too_long():
     """MAX_PAYLOAD bytes pass, one more does not; a payload beyond the ring neither overwrites nor stops anything."""
     rng = random.Random(5)
-    longest = (Kind.WEIGHTS, 1, bytes(rng.randrange(256) for _ in range(MAX_PAYLOAD)))
-    too_long = [escape(body_of(Kind.WEIGHTS, 2, bytes(MAX_PAYLOAD + 1))),
-                escape(body_of(Kind.WEIGHTS, 3, bytes(RING_BYTES), flip=1)),
-                escape(body_of(Kind.WEIGHTS, 4, bytes(3 * RING_BYTES), length=0))]
+    longest = (Command.WRITE, 1, bytes(rng.randrange(256) for _ in range(MAX_PAYLOAD)))
+    too_long = [escape(body_of(Command.WRITE, 2, bytes(MAX_PAYLOAD + 1))),
+                escape(body_of(Command.WRITE, 3, bytes(RING_BYTES), flip=1)),
+                escape(body_of(Command.WRITE, 4, bytes(3 * RING_BYTES), length=0))]
     check_refused([encode(*longest), *too_long, encode(*longest)],
-                  [[summary(longest)], [(Error.LENGTH, Kind.WEIGHTS, 2, b"")], [(Error.CRC, Kind.WEIGHTS, 3, b"")],
-                   [(Error.LENGTH, Kind.WEIGHTS, 4, b"")], [summary(longest)]])
+                  [[summary(longest)], [(Error.LENGTH, Command.WRITE, 2, b"")], [(Error.CRC, Command.WRITE, 3, b"")],
+                   [(Error.LENGTH, Command.WRITE, 4, b"")], [summary(longest)]])
 
 
 @pytest.mark.parametrize("bad", [bytes([ESCAPE]), bytes([ESCAPE, 0]), bytes([ESCAPE, ESCAPE, ESCAPED_END])])
 def test_receiver_bad_escape(bad):
     """Anywhere, even where the CRC before it is right, or where nothing else is."""
-    end, body = bytes([END]), escape(body_of(Kind.WAIT, 4, b""))[1:-1]
+    end, body = bytes([END]), escape(body_of(Command.WAIT, 4, b""))[1:-1]
     damaged = [end + body[:place] + bad + end for place in range(len(body) + 1)]
-    expected = [[(Error.CRC, Kind.WAIT * (place > 0), 4 * (place > 1), b"")] for place in range(len(body) + 1)]
+    expected = [[(Error.CRC, Command.WAIT * (place > 0), 4 * (place > 1), b"")] for place in range(len(body) + 1)]
     check_refused(damaged, expected)
 
 
@@ -241,28 +235,11 @@ def test_receiver_noise_and_empty_frames():
                   [[(Error.LENGTH, 0x55, 0, b"")], [], [], [], [(Error.CRC, 0, 0, b"")]])
 
 
-def test_receiver_decodable():
-    """Each byte behind the fields of WEIGHTS is looked at; neither the fields nor the CRC are."""
-    rng = random.Random(6)
-    payloads = [bytes(4) + bytes([byte]) for byte in [*BYTE_INVALID, *range(20)]]
-    payloads += [bytes(BYTE_INVALID[:4]) + b"\0", bytes(BYTE_INVALID[:3]), b""]
-    valid = [byte for byte in range(256) if byte not in BYTE_INVALID]
-    for place in range(4, 14):
-        payload = bytearray(rng.choice(valid) for _ in range(14))
-        payload[place] = rng.choice(BYTE_INVALID)
-        payloads.append(bytes(payload))
-    link, decodable = b"".join(encode(Kind.WEIGHTS, 0, payload) for payload in payloads), []
-    assert rtl_receive(link, decodable=decodable) == reference(link)
-    assert decodable == [not set(payload[4:]) & set(BYTE_INVALID) for payload in payloads]
-    assert any(set(body_of(Kind.WEIGHTS, 0, payload)[-4:]) & set(BYTE_INVALID)
-               for payload, bit in zip(payloads, decodable, strict=True) if bit)
-
-
 def test_receiver_ring_wraps():
     rng = random.Random(7)
     link = b""
     for sequence in range(16):
-        body = body_of(Kind.VECTOR, sequence, bytes(rng.randrange(256) for _ in range(rng.randrange(400))),
+        body = body_of(Command.WRITE, sequence, bytes(rng.randrange(256) for _ in range(rng.randrange(400))),
                        flip=rng.random() < 0.3)
         link += escape(body)
     assert sum(len(payload) for *_, payload in reference(link)) > RING_BYTES
@@ -270,11 +247,12 @@ def test_receiver_ring_wraps():
 
 
 @pytest.mark.parametrize("pieces", [
-    [encode(Kind.WEIGHTS, sequence % 256, b"") for sequence in range(RING_BYTES // PREFIX_BYTES + 2)],
-    [encode(Kind.WEIGHTS, length, bytes([length]) * length) for length in (5, 7, 11, 13, 17, 19, 23, 29) * 16],
-    [encode(Kind.WEIGHTS, 0, bytes(MAX_PAYLOAD)), encode(Kind.WEIGHTS, 1, bytes([1]) * MAX_PAYLOAD),
-     encode(Kind.WEIGHTS, 2, bytes([2]) * 40)],
-    [encode(Kind.WEIGHTS, 1, b"")] + [bytes([number % END]) * (number % 3 + 1) + bytes([END]) for number in range(450)],
+    [encode(Command.WRITE, sequence % 256, b"") for sequence in range(RING_BYTES // PREFIX_BYTES + 2)],
+    [encode(Command.WRITE, length, bytes([length]) * length) for length in (5, 7, 11, 13, 17, 19, 23, 29) * 16],
+    [encode(Command.WRITE, 0, bytes(MAX_PAYLOAD)), encode(Command.WRITE, 1, bytes([1]) * MAX_PAYLOAD),
+     encode(Command.WRITE, 2, bytes([2]) * 40)],
+    [encode(Command.WRITE, 1, b""),
+     *(bytes([number % END]) * (number % 3 + 1) + bytes([END]) for number in range(450))],
 ], ids=["empty", "short", "longest", "noise"])
 def test_receiver_back_pressure(pieces):
     """The input stops while nothing is taken; then all comes."""
@@ -290,14 +268,14 @@ def test_receiver_back_pressure(pieces):
         frames.extend(await get_frames(ctx, receiver, len(pieces)))
 
     simulate(receiver, source, sink, cycles=60_000)
-    assert [frame[:-1] for frame in frames] == reference(link)
+    assert frames == reference(link)
 
 
 def test_window_fits():
     """What a driver may send ahead of the answers is taken while none is taken out, in frames of any size."""
     for lengths in ([MAX_PAYLOAD, MAX_PAYLOAD, 0], [WINDOW_BYTES // WINDOW_FRAMES - CRC_BYTES] * WINDOW_FRAMES):
         receiver, sent = FrameReceiver(), []
-        link = b"".join(encode(Kind.WEIGHTS, 0, bytes(length)) for length in lengths)
+        link = b"".join(encode(Command.WRITE, 0, bytes(length)) for length in lengths)
 
         async def source(ctx):
             sent.extend(await put(ctx, receiver.i, link))
@@ -309,7 +287,7 @@ def test_window_fits():
 def test_receiver_timing():
     """A byte of the link a cycle, and one more a frame; the first byte comes seven cycles after END."""
     receiver, length, count = FrameReceiver(), 100, 4
-    link = b"".join(encode(Kind.WEIGHTS, sequence, bytes(length)) for sequence in range(count))
+    link = b"".join(encode(Command.WRITE, sequence, bytes(length)) for sequence in range(count))
     sent, came = [], []
 
     async def source(ctx):
@@ -334,13 +312,13 @@ def test_transmitter(stall_in, stall_out):
 
 
 def test_transmitter_longest():
-    frames = [(Kind.RESULTS | REPLY, 1, bytes(index % 251 for index in range(MAX_PAYLOAD)))]
+    frames = [(Command.READ | REPLY, 1, bytes(index % 251 for index in range(MAX_PAYLOAD)))]
     assert rtl_transmit(frames)[0] == encode(*frames[0])
 
 
 def test_transmitter_timing():
     """A byte a cycle, but for one before the CRC, and none there after an escape."""
-    frames = [(Kind.READ | REPLY, 1, bytes(20)), (Kind.WAIT | REPLY, 2, b""), (Kind.ERROR, 3, bytes([1, END]))]
+    frames = [(Command.READ | REPLY, 1, bytes(20)), (Command.WAIT | REPLY, 2, b""), (REFUSED, 3, bytes([1, END]))]
     link, cycles = rtl_transmit(frames)
     runs = [(2, 25), (28, 10), (39, 18)]
     assert cycles == [first + index for first, count in runs for index in range(count)] and len(cycles) == len(link)
@@ -350,7 +328,7 @@ def test_transmitter_timing():
 def test_full_and_bad(length, bad):
     """Bodies with a bad escape, one after the other, overwrite none of the frames that wait when the ring is full."""
     sizes = MAX_PAYLOAD, MAX_PAYLOAD, length
-    link = b"".join(encode(Kind.RUN, number, bytes(size)) for number, size in enumerate(sizes))
+    link = b"".join(encode(Command.GO, number, bytes(size)) for number, size in enumerate(sizes))
     link += bytes([ESCAPE, 0, END]) * bad
     receiver, frames = FrameReceiver(), []
 
@@ -360,7 +338,7 @@ def test_full_and_bad(length, bad):
     async def sink(ctx):
         for _ in range(len(link) + 100):
             await ctx.tick()
-        frames.extend(tuple(frame[:-1]) for frame in await get_frames(ctx, receiver, len(reference(link))))
+        frames.extend(await get_frames(ctx, receiver, len(reference(link))))
 
     simulate(receiver, source, sink, cycles=10_000)
     assert frames == reference(link)

@@ -9,7 +9,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from setun.hdl.build.verilog import generate
-from setun.hdl.technology import ecp5, ice40
+from setun.hdl.technology import ecp5
 from setun.hdl.technology import memory as plain
 from setun.sim.netlist.netlist import cells
 from setun.sim.rtl.simulator import Simulator
@@ -20,8 +20,6 @@ CASES = {  # depth, width, lanes
              [(2048, 9, 1), (1024, 17, 1), (8192, 32, 1), (510, 24, 1), (100, 41, 1), (16384, 3, 1), (3000, 7, 1)]),
     "ecp5-lanes": (ecp5.FAMILY, ecp5.BlockMemory, plain.BlockMemory,
                    [(1024, 9, 2), (512, 9, 4), (1000, 9, 4), (2048, 9, 2), (512, 18, 2), (700, 18, 2)]),
-    "ice40": (ice40.FAMILY, ice40.SinglePortMemory, plain.SinglePortMemory,
-              [(16384, 8, 2), (300, 8, 1), (5000, 8, 4)]),
 }
 WORDS = 2 ** 14
 CYCLES = 4 * WORDS
@@ -36,7 +34,7 @@ class Pair(wiring.Component):
     Members
     -------
     equal : Out(1)
-        ``read_data`` is the same, or undefined: nothing was read yet, or of one port and lost by a write.
+        ``read_data`` is the same, or undefined: nothing was read yet.
     """
 
     def __init__(self, memory, twin, *, seed):
@@ -77,9 +75,7 @@ class Pair(wiring.Component):
         word_known, data_known = Signal(), Signal()
         with m.If(memory.output_enable):
             m.d.sync += data_known.eq(word_known)
-        with m.If(memory.write_select & memory.write_enable.any() & isinstance(twin, plain.SinglePortMemory)):
-            m.d.sync += word_known.eq(0)
-        with m.Elif(memory.read_enable):
+        with m.If(memory.read_enable):
             m.d.sync += word_known.eq(1)
         m.d.comb += self.equal.eq(~data_known | (memory.read_data == twin.read_data))
         return m
@@ -133,8 +129,6 @@ def test_comparison_can_fail():
     (ecp5.BlockMemory, {"depth": 16385, "width": 1}, "the ECP5's block RAM has no 16385 words of 1 x 1 bits"),
     (ecp5.BlockMemory, {"depth": 100, "width": 8, "lanes": 2}, "no 100 words of 2 x 8 bits"),
     (ecp5.BlockMemory, {"depth": 100, "width": 9, "lanes": 3}, "no 100 words of 3 x 9 bits"),
-    (ice40.SinglePortMemory, {"depth": 16385, "width": 8}, "the iCE40's SPRAM has no 16385 words"),
-    (ice40.SinglePortMemory, {"depth": 100, "width": 9}, "of lanes of a multiple of 4 bits"),
 ])
 def test_impossible_shapes(component, shape, message):
     with pytest.raises(ValueError, match=message):

@@ -2,20 +2,22 @@
 
 import numpy as np
 import pytest
+from amaranth import *
 
 from setun.golden.attention import MOST_WEIGHT, rotate, softmax_weights
 from setun.golden.feed_forward import sigmoid
 from setun.golden.lanes import lane
-from setun.golden.rotary import waves
-from setun.hdl.instructions import Geometry
+from setun.golden.rotary import WAVE, waves
+from setun.hdl.config import Config
 from setun.hdl.vector.angles import ANGLE_LATENCY, Angles
 from setun.hdl.vector.lanes import First, Lanes, Second
+from setun.hdl.vector.scalars import ScalarUnit
 from setun.sim.verify.streams import simulate
 
 
 TOP = 2 ** 17 - 1
-GEOMETRIES = [Geometry(banks=4, tiles=lanes, depth=16, results=64, elements=64) for lanes in (1, 2, 4)]
-GEOMETRIES.append(Geometry(banks=3, tiles=3, depth=16, results=64, elements=64))
+GEOMETRIES = [Config(banks=4, tiles=lanes, depth=16, results=64, elements=64) for lanes in (1, 2, 4)]
+GEOMETRIES.append(Config(banks=3, tiles=3, depth=16, results=64, elements=64))
 
 
 class Bench:
@@ -70,8 +72,8 @@ class Bench:
                 get(lanes.best_word) * len(lanes.o) + get(lanes.best_lane), get(lanes.sum))
 
 
-def bench(geometry, drive):
-    lanes = Lanes(geometry)
+def bench(config, drive):
+    lanes = Lanes(config)
 
     async def driver(ctx):
         await drive(Bench(ctx, lanes))
@@ -85,12 +87,12 @@ def random_words(rng, words, lanes):
     return values
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+@pytest.mark.parametrize("config", GEOMETRIES, ids=str)
 @pytest.mark.parametrize("shift", [0, 1, 9, 17, 31])
-def test_products(geometry, shift):
+def test_products(config, shift):
     """All sources of factors, with and without an addend; results lie in memory, and what is remembered is theirs."""
     rng, words = np.random.default_rng(shift), 9
-    results, elements = (random_words(rng, words, geometry.tiles) for _ in range(2))
+    results, elements = (random_words(rng, words, config.tiles) for _ in range(2))
     elements[3] = results[3]  # several are the largest
     positive = np.maximum(results, 0)
 
@@ -114,12 +116,12 @@ def test_products(geometry, shift):
         assert (found == lane(results, 777, shift, elements)).all()
         assert (await lanes.read("elements", 20, words) == found).all()
 
-    bench(geometry, drive)
+    bench(config, drive)
 
 
 def test_sigmoid():
     """The second factor from the table, over its whole range and beyond."""
-    geometry, rng = Geometry(banks=2, tiles=2, depth=16, results=64, elements=64, silu=True), np.random.default_rng(5)
+    config, rng = Config(banks=2, tiles=2, depth=16, results=64, elements=64, silu=True), np.random.default_rng(5)
     elements, results = random_words(rng, 60, 2), random_words(rng, 60, 2)
     elements[:30] = rng.integers(-1100, 1100, (30, 2))
     elements[1], elements[2] = [0, -1], [1023, -1024]
@@ -130,13 +132,13 @@ def test_sigmoid():
         found, _, _ = await lanes.step(words=60, first=First.RESULT, second=Second.SIGMOID, shift=16)
         assert (found == lane(results, sigmoid(elements), 16)).all()
 
-    bench(geometry, drive)
+    bench(config, drive)
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
-def test_limit(geometry):
+@pytest.mark.parametrize("config", GEOMETRIES, ids=str)
+def test_limit(config):
     """Elements beyond the limit leave, and are not remembered."""
-    words, lanes_of = 4, geometry.tiles
+    words, lanes_of = 4, config.tiles
     elements = -random_words(np.random.default_rng(1), words, lanes_of)
     elements[elements > TOP] = TOP
 
@@ -149,20 +151,20 @@ def test_limit(geometry):
             assert takes.reshape(-1).sum() == last + 1
             assert lanes.remembered()[:3] == (np.abs(part).max(), part.max(), part.argmax())
 
-    bench(geometry, drive)
+    bench(config, drive)
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
-def test_softmax(geometry):
+@pytest.mark.parametrize("config", GEOMETRIES, ids=str)
+def test_softmax(config):
     """Weights of scores below the largest of the step before, and their sum, without those that take no part."""
     rng, words = np.random.default_rng(2), 6
-    scores = rng.integers(-600, 600, (words, geometry.tiles))
+    scores = rng.integers(-600, 600, (words, config.tiles))
     scores[0, 0], scores[1, 0] = -TOP - 1, 599
-    count = words * geometry.tiles - 1
+    count = words * config.tiles - 1
 
     async def drive(lanes):
         await lanes.write("elements", 0, scores)
-        limits = {"limited": 1, "limit_word": (count - 1) // geometry.tiles, "limit_lane": (count - 1) % geometry.tiles}
+        limits = {"limited": 1, "limit_word": (count - 1) // config.tiles, "limit_lane": (count - 1) % config.tiles}
         await lanes.step(words=words, first=First.ELEMENT, second=Second.SCALAR, scalar=1, **limits)
         found, takes, _ = await lanes.step(words=words, first=First.BELOW, second=Second.SCALAR, exp2=1, write=0,
                                            **limits)
@@ -170,14 +172,14 @@ def test_softmax(geometry):
         assert (found.reshape(-1)[:count] == expected).all() and takes.reshape(-1).tolist() == [1] * count + [0]
         assert lanes.remembered()[3] == expected.sum() and expected.max() == MOST_WEIGHT
 
-    bench(geometry, drive)
+    bench(config, drive)
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+@pytest.mark.parametrize("config", GEOMETRIES, ids=str)
 @pytest.mark.parametrize("period, words", [(1, 3), (2, 4)])
-def test_rotate(geometry, period, words):
+def test_rotate(config, period, words):
     """Pairs of words of several heads by the angles of one."""
-    rng, lanes_of = np.random.default_rng(3), geometry.tiles
+    rng, lanes_of = np.random.default_rng(3), config.tiles
     results = random_words(rng, 2 * words, lanes_of)
     cos, sin = (wave.reshape(period, lanes_of) for wave in waves(rng.integers(0, 1 << 24, period * lanes_of), 3))
     angles = np.stack([cos, -sin, sin], 1).reshape(3 * period, lanes_of)
@@ -196,19 +198,34 @@ def test_rotate(geometry, period, words):
         assert (await lanes.read("elements", 30, 2 * words) == found).all()
         assert lanes.remembered()[0] == np.abs(found).max()
 
-    bench(geometry, drive)
+    bench(config, drive)
+
+
+class AnglesAndTable(Elaboratable):
+    """Angles, and the memory that their wave lies in, behind the scalars."""
+
+    def __init__(self):
+        self.angles, self.scalars = Angles(position_bits=12), ScalarUnit(registers=20, table=WAVE.tolist())
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules += [self.angles, self.scalars]
+        m.d.comb += [self.scalars.read_address.eq(self.angles.place), self.scalars.read_table.eq(1),
+                     self.angles.magnitude.eq(self.scalars.read_mantissa)]
+        return m
 
 
 def test_angles():
-    component, rng = Angles(position_bits=12), np.random.default_rng(4)
+    component, rng = AnglesAndTable(), np.random.default_rng(4)
     cases = [(0, 0), (1 << 23, 1), ((1 << 24) - 1, 4095), *rng.integers(0, (1 << 24, 4096), (300, 2)).tolist()]
 
     async def drive(ctx):
         for frequency, position in cases:
-            ctx.set(component.frequency, frequency)
-            ctx.set(component.position, position)
-            await ctx.tick().repeat(ANGLE_LATENCY)
-            cos, sin = waves(np.array([frequency]), position)
-            assert (ctx.get(component.cos), ctx.get(component.sin)) == (cos[0], sin[0])
+            ctx.set(component.angles.frequency, frequency)
+            ctx.set(component.angles.position, position)
+            for sine, wave in enumerate(waves(np.array([frequency]), position)):
+                ctx.set(component.angles.sine, sine)
+                await ctx.tick().repeat(ANGLE_LATENCY - sine)
+                assert ctx.get(component.angles.o) == wave[0]
 
     simulate(component, drive)

@@ -24,12 +24,11 @@ from setun.driver.machine import MismatchError
 from setun.driver.port import SerialTransport
 from setun.driver.transport import LinkError, LinkTimeout
 from setun.golden.matvec import matvec
-from setun.hdl.commands import Command
-from setun.hdl.processors import PROCESSORS
-from setun.hdl.protocol import END, Kind
+from setun.hdl.config import PRESETS
+from setun.hdl.protocol import END, REFUSED, Command
 from setun.sim.rtl.board import Listener, Terminal
 from setun.sim.rtl.transport import simulate
-from tests.support.geometries import SMALL
+from tests.support.configs import SMALL
 from tests.support.links import Noisy, serving
 
 
@@ -96,7 +95,7 @@ def test_plain_serial_port(port):
         for sequence in range(20):
             plain.write(encode(0x55, sequence, bytes(13)))
             told = plain.read(1) + plain.read_until(bytes([END]))
-            assert Decoder().feed(told) == [(Kind.ERROR, sequence, bytes(5) + b"\3")]
+            assert Decoder().feed(told) == [(REFUSED, sequence, bytes(5) + b"\3")]
 
 
 def test_reconnects(port):
@@ -170,7 +169,7 @@ def test_config_is_read(terminal):
     with driver(terminal) as device:
         assert device.config == CONFIG
     with pytest.raises(MismatchError, match="BANKS is 0x6 and config 24x40 has 0x18: give the config it was built"):
-        with driver(terminal, PROCESSORS["24x40"]):
+        with driver(terminal, PRESETS["24x40"]):
             pass
 
 
@@ -249,7 +248,7 @@ def test_run_is_the_same(check, tmp_path):
     """setun run says of a board what it says of the simulation, but how fast that is."""
     arguments = ["--prompt", "And ", "--tokens", 2, "--check", check]
     simulated = invoke("run", *arguments, "--config", "16x20", "--json", tmp_path / "simulated.json")
-    with serving(simulate(PROCESSORS["16x20"]), Terminal()) as line:
+    with serving(simulate(PRESETS["16x20"]), Terminal()) as line:
         board = invoke("run", *arguments, "--port", line.name, "--latency", PATIENT, "--json", tmp_path / "board.json")
     assert board.exit_code == simulated.exit_code == 0, board.output
     said, of_simulation = (" ".join(result.stdout.split()) for result in (board, simulated))
@@ -270,7 +269,7 @@ def test_run_is_the_same(check, tmp_path):
 
 def test_repeated_frames_are_told(monkeypatch):
     monkeypatch.setattr("setun.accelerator.SerialTransport", lambda *line: Noisy(SerialTransport(*line), 2e-4, 1))
-    with serving(simulate(PROCESSORS["16x20"]), Terminal()) as line:
+    with serving(simulate(PRESETS["16x20"]), Terminal()) as line:
         result = invoke("run", "--prompt", "A", "--tokens", 2, "--port", line.name)
     assert result.exit_code == 0, result.output
     said = " ".join(result.output.split())

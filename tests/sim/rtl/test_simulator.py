@@ -2,6 +2,7 @@ import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import cocotb
 import pytest
@@ -21,6 +22,7 @@ from setun.sim.verify.streams import simulate
 
 
 FRAME = bytes([END, 1, 2, 250, END])
+ROOT = Path(__file__).parents[3]
 
 
 class Phase(enum.Enum, shape=1):
@@ -131,9 +133,9 @@ def test_reset():
 
 
 CLOSED = """
-from setun.hdl.config import PRESETS
 from setun.sim.rtl.transport import simulate
-first, second, third = (simulate(PRESETS["1x5"]) for _ in range(3))
+from tests.support.boards import TINY
+first, second, third = (simulate(TINY) for _ in range(3))
 for simulator in (third, first, second):
     simulator.close()
 """
@@ -141,7 +143,8 @@ for simulator in (third, first, second):
 
 def test_closed_in_any_order():
     """What one simulator leaves behind is none of another's; glibc overwrites what is freed."""
-    subprocess.run([sys.executable, "-c", CLOSED], check=True, timeout=300, env=os.environ | {"MALLOC_PERTURB_": "165"})
+    subprocess.run([sys.executable, "-c", CLOSED], check=True, timeout=300, cwd=ROOT,
+                   env=os.environ | {"MALLOC_PERTURB_": "165"})
 
 
 def test_limit():

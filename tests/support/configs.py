@@ -1,10 +1,10 @@
 """Processors that several tests share, so that each is compiled once."""
 
-from setun.hdl.instructions import Geometry
+from setun.hdl.config import Config
 
 
 __all__ = ["SMALL"]
 
 
-SMALL = Geometry(banks=6, tiles=3, depth=4096, columns=1024, results=1024, elements=1024, scalars=256,
+SMALL = Config(banks=6, tiles=3, depth=4096, columns=1024, results=1024, elements=1024, scalars=256,
                  instructions=256, silu=True, vocabulary=300, context=32)
