@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ..analysis.explore import CELLS, explore, grid, measured_areas, pareto, write_areas
+from ..analysis.explore import CELLS, area_of, explore, grid, measured_areas, pareto, write_areas
 from ..analysis.ledgers import TABLE
 from ..analysis.memory import Memory
 from ..analysis.models import Dimensions, dimensions_of
@@ -49,7 +49,10 @@ def explore_command(model, board, context, measure, json_path, html_path):
         model = model_of(model)
     dimensions = model if isinstance(model, Dimensions) else dimensions_of(model.checkpoint, model.name)
     context = context or min(dimensions.context, CONTEXT)
-    candidates = grid(dimensions, board, context, measured_areas())
+    areas = measured_areas()
+    if board.device not in CELLS and area_of(board.config, board.device, areas) is None:
+        raise UserError(f"{board.device}: no area of its bitstreams is known: give --measure, or another --board")
+    candidates = grid(dimensions, board, context, areas)
     if not candidates:
         raise UserError(f"{dimensions.name} with {context} positions fits no processor on the {board.name}: choose a "
                         "larger --board, or fewer positions (--context)")
