@@ -10,7 +10,7 @@ from .board import Board, sdram
 __all__ = ["BOARDS"]
 
 
-CLOCK = 60_000_000
+CLOCK = 50_000_000
 BOARDS = (
     Board(name="ulx3s", config=PRESETS["24x40"], clock=CLOCK, family=FAMILY, platform=ULX3S_85F_Platform,
           baud=3_000_000, loader="ulx3s",
